@@ -1,0 +1,44 @@
+# `make demo` shows the main job on the emulator, `make test` checks everything; both install what they need into .venv.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= $(firstword $(shell command -v python3 python3.13 python3.12 python3.11))
+VENV := .venv
+BIN := $(VENV)/bin
+# The lock is the only source of versions; building rolekeeper itself uses the locked hatchling, so no isolation.
+INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+.PHONY: demo test lint unit bench lock clean
+demo: $(VENV)/ready
+	$(BIN)/python tests/demo/demo.py
+
+test: lint unit
+
+lint: $(VENV)/ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+unit: $(VENV)/ready
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+bench: $(VENV)/ready
+	$(BIN)/python tests/benchmarks/figures.py
+
+$(VENV)/ready: packaging/dev.txt pyproject.toml
+	packaging/make-venv "$(PYTHON)" $(VENV)
+	$(INSTALL) --require-hashes -r packaging/dev.txt
+	$(INSTALL) --no-deps --no-build-isolation -e .
+	touch $@
+
+# Plain requirements with hashes, one set for every supported Python; no address of any index is recorded.
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
+	    pyproject.toml -o packaging/runtime.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
+	    --extra emulator -c packaging/runtime.txt pyproject.toml packaging/dev.in -o packaging/dev.txt
+
+clean:
+	rm -rf $(VENV) dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
