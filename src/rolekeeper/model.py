@@ -1,0 +1,279 @@
+"""The values that travel through rolekeeper: frozen, without behaviour, without I/O.
+
+Units: a name ending in `_at` is an aware UTC datetime, a duration is a timedelta, a share is a float between 0 and 1.
+Secrets (`NodeKey`, `RoleToken`) never show in a repr.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from types import MappingProxyType
+
+HardwareHash = Mapping[str, str]
+"""The nine components of docs/protocol.md, section 1.1; a component that could not be read is the empty string."""
+
+SMBIOS_COMPONENTS = ("processor-hash", "memory-hash", "bios-hash", "system-hash")
+COMPONENTS = ("machine-id", *SMBIOS_COMPONENTS, "hostname-info", "ipaddress-info", "macaddr-info", "disk-info")
+
+DEFAULT_SIMILARITY_THRESHOLD = 40  # percent; docs/protocol.md, section 1.3
+THRESHOLD_OFF = -1
+NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """One moment on both clocks: `wall` may step, `boot` (CLOCK_BOOTTIME, since boot) only runs, also in suspend."""
+
+    wall: datetime
+    boot: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """The hardware hash of this moment, and for each component that could not be read the reason why."""
+
+    hash: HardwareHash
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeKey:
+    """An RSA-2048 node key: base64 of the PKCS#1 DER, as in SSM Agent's vault (docs/protocol.md, section 4)."""
+
+    private_key: str = field(repr=False)
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What the service and this machine agreed on: node id (`mi-` and 17 hex digits), region, and the node key."""
+
+    node_id: str
+    region: str
+    key: NodeKey
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedFingerprint:
+    """The last fingerprint that the service accepted, the hardware hash bound to it, and the threshold in percent."""
+
+    fingerprint: str
+    hardware_hash: HardwareHash
+    threshold: int = DEFAULT_SIMILARITY_THRESHOLD
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRegistration:
+    """A registration that was begun: stored before the service is called, so that a crash can be taken up again."""
+
+    activation_id: str
+    region: str
+    fingerprint: str
+    hardware_hash: HardwareHash
+    key: NodeKey
+
+
+@dataclass(frozen=True, slots=True)
+class RoleToken:
+    """Role credentials as the service issued them; `expires_at` is on the service's clock."""
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    session_token: str = field(repr=False)
+    expires_at: datetime
+    update_key_pair: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class IssueRecord:
+    """The last token that was published: without its secrets. Times are on the service's clock.
+
+    `boot_id` and `boot` say when that was on this machine's own clock, so that a restart can tell the token's age
+    even when the wall clock was stepped meanwhile.
+    """
+
+    node_id: str
+    access_key_id: str
+    issued_at: datetime
+    expires_at: datetime
+    boot_id: str
+    boot: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class HeldToken:
+    """A token that was received and could not be published everywhere; kept in the vault while it is fresh."""
+
+    token: RoleToken
+    issue: IssueRecord
+
+
+@dataclass(frozen=True, slots=True)
+class VaultContents:
+    """Everything in the vault at one moment. A change is a `dataclasses.replace` and a `Vault.save`."""
+
+    registration: Registration | None = None
+    fingerprint: AcceptedFingerprint | None = None
+    measured: HardwareHash | None = None  # at the last accepted request
+    trials: Mapping[str, str] = NOTHING  # digest of a hardware hash -> the fingerprint tried with it
+    pending_key: NodeKey | None = None  # the service may know it already
+    superseded_key: NodeKey | None = None  # replaced, kept until its successor was accepted
+    pending_registration: PendingRegistration | None = None
+    issue: IssueRecord | None = None
+    held_token: HeldToken | None = None
+    damaged: tuple[str, ...] = ()  # files of no great worth that could not be read and count as absent
+
+
+@dataclass(frozen=True, slots=True)
+class TokenAnswer:
+    """The service's answer to a token request.
+
+    `received_at` is the moment on the service's clock; `clock_difference` is service minus local, None when the answer
+    did not tell (docs/protocol.md, section 3).
+    """
+
+    token: RoleToken
+    received_at: datetime
+    clock_difference: timedelta | None = None
+    request_id: str | None = None
+
+
+class Outcome(StrEnum):
+    """What an attempt came to; docs/outcomes.md lists which service code leads to which."""
+
+    ISSUED = "issued"
+    FAILED = "failed"
+    REFUSED = "refused"
+    FINGERPRINT_REFUSED = "fingerprint-refused"
+    NODE_UNKNOWN = "node-unknown"
+    HARDWARE_UNREADABLE = "hardware-unreadable"
+    UNPUBLISHED = "unpublished"
+    VAULT_UNREADABLE = "vault-unreadable"
+    UNREGISTERED = "unregistered"
+
+
+class Freshness(StrEnum):
+    """How much of the credentials' life is left: fresh more than a quarter, stale less, then expired; or none."""
+
+    FRESH = "fresh"
+    STALE = "stale"
+    EXPIRED = "expired"
+    ABSENT = "absent"
+
+
+class Verdict(StrEnum):
+    """Whether the current hardware is the machine that the fingerprint belongs to."""
+
+    SIMILAR = "similar"
+    NOT_SIMILAR = "not-similar"
+    UNREADABLE = "unreadable"  # not similar, but would be if the components that could not be read matched
+
+
+@dataclass(frozen=True, slots=True)
+class FingerprintSummary:
+    """How the hardware compared: `matched` of `compared` components, threshold in percent (-1: check off)."""
+
+    verdict: Verdict
+    matched: int
+    compared: int
+    threshold: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Something that happened in an attempt and belongs in the log: event name, level, one line, further fields."""
+
+    event: str
+    level: str
+    message: str
+    fields: Mapping[str, str] = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptReport:
+    """What one attempt tells whoever started it. `code`, `message` and `hint` are empty when all went well."""
+
+    outcome: Outcome
+    code: str = ""
+    message: str = ""
+    hint: str = ""
+    request_id: str | None = None
+    expires_at: datetime | None = None
+    published: tuple[str, ...] = ()
+    fingerprint: FingerprintSummary | None = None
+    node_id: str | None = None
+    region: str | None = None
+    issued_at: datetime | None = None
+    clock_difference: timedelta | None = None
+    facts: tuple[Fact, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """What a registration without a person needs."""
+
+    region: str | None
+    activation_id: str | None
+    activation_code_file: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """How the service is reached."""
+
+    endpoint_url: str | None
+    proxy_url: str | None
+    ca_bundle: str | None
+    fips: bool
+    dual_stack: bool
+    connect_timeout: timedelta
+    read_timeout: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonSettings:
+    """Where the running daemon keeps its lock and status, and how long an attempt may take."""
+
+    runtime_directory: str
+    attempt_timeout: timedelta
+    log_level: str
+
+
+@dataclass(frozen=True, slots=True)
+class HibernationSettings:
+    """The first and the longest interval between two probes."""
+
+    first_probe: timedelta
+    longest_probe: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One profile in one credentials file.
+
+    `mode` is for a new file; an existing one keeps its own unless `keep_mode` is false. `owner` and `group` are names
+    or numbers, None for whoever runs rolekeeper.
+    """
+
+    path: str
+    profile: str
+    mode: int
+    keep_mode: bool
+    owner: str | int | None
+    group: str | int | None
+    replace_long_lived_keys: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The accepted configuration, resolved. config.py holds every default."""
+
+    node: NodeSettings
+    service: ServiceSettings
+    vault_directory: str
+    daemon: DaemonSettings
+    refresh_at: float  # share of a token's life
+    hibernation: HibernationSettings
+    rotate_key_after: timedelta | None  # None: never for age alone
+    outputs: tuple[Output, ...]

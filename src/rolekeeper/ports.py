@@ -1,0 +1,93 @@
+"""What attempt and daemon need from the world, as Protocols; `adapters/` fulfils them, `compose` joins the two.
+
+Only values of `model` cross a port, and only errors of `errors` come back: nothing of botocore, psutil or cryptography.
+"""
+
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from rolekeeper.model import Hardware, Instant, NodeKey, Output, Registration, RoleToken, TokenAnswer, VaultContents
+
+
+class Clock(Protocol):
+    """The only way to the time."""
+
+    def now(self) -> Instant:
+        """The present moment on both clocks."""
+
+    def sleep(self, duration: timedelta) -> None:
+        """Wait for `duration`; suspend may lengthen it."""
+
+    def boot_id(self) -> str:
+        """A name for the time since this machine was started; another one after every boot."""
+
+
+class NodeService(Protocol):
+    """The hybrid operations of SSM (docs/protocol.md, section 2).
+
+    Every method raises ServiceError when no usable answer came, ServiceRefusedError (or one of its subclasses) when the
+    service said no. A request is sent at most twice: again, signed anew, when the answer shows that the clocks differ.
+    """
+
+    def register(self, region: str, activation_id: str, code: str, fingerprint: str, key: NodeKey) -> str:
+        """RegisterManagedInstance; returns the node id."""
+
+    def request_role_token(self, registration: Registration, fingerprint: str) -> TokenAnswer:
+        """RequestManagedInstanceRoleToken, signed with the registration's key."""
+
+    def update_public_key(self, registration: Registration, new_key: NodeKey) -> None:
+        """UpdateManagedInstancePublicKey, signed with the registration's current key."""
+
+
+class KeyMaker(Protocol):
+    """Where new node keys come from."""
+
+    def new_key(self, created_at: datetime) -> NodeKey:
+        """A new RSA-2048 key."""
+
+
+class Vault(Protocol):
+    """The registration and everything that belongs to it, on disk.
+
+    Methods raise VaultError, which names the file and the remedy; what was in the vault is then still there.
+    """
+
+    def lock(self, wait: timedelta) -> AbstractContextManager[None]:
+        """Keep every other writer out; wait for it that long at most (VaultError `vault-locked` after that)."""
+
+    def load(self) -> VaultContents:
+        """What is in the vault; an absent or empty vault directory is an empty VaultContents."""
+
+    def save(self, contents: VaultContents) -> None:
+        """Make the vault hold `contents`: all of it or nothing, whatever is killed; to be called with the lock held."""
+
+
+class HardwareProbe(Protocol):
+    """The machine's hardware."""
+
+    def look(self) -> Hardware:
+        """The hardware hash of this moment; never raises: what cannot be read is told in the answer."""
+
+
+class CredentialSink(Protocol):
+    """Where role credentials are published. Methods raise OutputError; the file is then as it was."""
+
+    def prepare(self, output: Output) -> None:
+        """Find out, without changing anything that a reader sees, whether `publish` would succeed."""
+
+    def publish(self, output: Output, token: RoleToken) -> None:
+        """Put the token's credentials into the output's profile, whole or not at all."""
+
+    def holds(self, output: Output, access_key_id: str, expires_at: datetime) -> bool:
+        """Whether the output's profile holds just these credentials already."""
+
+
+class ServiceManager(Protocol):
+    """The service manager that started the daemon, if any (sd_notify)."""
+
+    def watchdog_interval(self) -> timedelta | None:
+        """How often the service manager wants a sign of life; None when it does not ask."""
+
+    def tell(self, *assignments: str) -> None:
+        """Send assignments such as `READY=1` or `STATUS=...`."""
