@@ -47,10 +47,18 @@ class OutputError(InputOutputError):
     """A credentials file cannot be written; what was in it is still there."""
 
 
+class HardwareError(InputOutputError):
+    """The hardware cannot be judged, because components of its hash cannot be read."""
+
+
 class RefusedError(RolekeeperError):
     """Somebody understood the request and said no (77, EX_NOPERM)."""
 
     exit_code = 77
+
+
+class UnregisteredError(RefusedError):
+    """There is no registration in the vault."""
 
 
 @dataclass(frozen=True, slots=True)

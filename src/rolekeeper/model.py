@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from types import MappingProxyType
 
 HardwareHash = Mapping[str, str]
 """The nine components of docs/protocol.md, section 1.1; a component that could not be read is the empty string."""
@@ -18,7 +17,6 @@ COMPONENTS = ("machine-id", *SMBIOS_COMPONENTS, "hostname-info", "ipaddress-info
 
 DEFAULT_SIMILARITY_THRESHOLD = 40  # percent; docs/protocol.md, section 1.3
 THRESHOLD_OFF = -1
-NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,19 +84,25 @@ class RoleToken:
 
 
 @dataclass(frozen=True, slots=True)
-class IssueRecord:
-    """The last token that was published: without its secrets. Times are on the service's clock.
+class Lifetime:
+    """From when until when credentials are good, on the service's clock.
 
-    `boot_id` and `boot` say when that was on this machine's own clock, so that a restart can tell the token's age
-    even when the wall clock was stepped meanwhile.
+    `issued_boot` is this machine's CLOCK_BOOTTIME at the issue: ages are reckoned from it, for the wall clock may step.
     """
+
+    issued_at: datetime
+    expires_at: datetime
+    issued_boot: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class IssueRecord:
+    """The last token that was published, without its secrets. `boot_id` tells whether `issued_boot` still counts."""
 
     node_id: str
     access_key_id: str
-    issued_at: datetime
-    expires_at: datetime
+    life: Lifetime
     boot_id: str
-    boot: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,9 @@ class VaultContents:
     registration: Registration | None = None
     fingerprint: AcceptedFingerprint | None = None
     measured: HardwareHash | None = None  # at the last accepted request
-    trials: Mapping[str, str] = NOTHING  # digest of a hardware hash -> the fingerprint tried with it
+    trials: Mapping[str, str] = field(
+        default_factory=dict
+    )  # digest of a hardware hash -> the fingerprint tried with it
     pending_key: NodeKey | None = None  # the service may know it already
     superseded_key: NodeKey | None = None  # replaced, kept until its successor was accepted
     pending_registration: PendingRegistration | None = None
@@ -187,12 +193,16 @@ class Fact:
     event: str
     level: str
     message: str
-    fields: Mapping[str, str] = NOTHING
+    fields: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptReport:
-    """What one attempt tells whoever started it. `code`, `message` and `hint` are empty when all went well."""
+    """What one attempt tells whoever started it. `code`, `message` and `hint` are empty when all went well.
+
+    `expires_at` is that of the token at hand, `published` the files that hold it now. `standing` is what the outputs
+    hold after the attempt, also after one that brought no token; None when that is not known.
+    """
 
     outcome: Outcome
     code: str = ""
@@ -204,8 +214,7 @@ class AttemptReport:
     fingerprint: FingerprintSummary | None = None
     node_id: str | None = None
     region: str | None = None
-    issued_at: datetime | None = None
-    clock_difference: timedelta | None = None
+    standing: Lifetime | None = None
     facts: tuple[Fact, ...] = ()
 
 

@@ -1,0 +1,91 @@
+"""Values to JSON and back: how the supervisor and an attempt talk, and how status.json is written.
+
+A datetime travels as RFC 3339 UTC, a timedelta as seconds; everything else as what JSON has for it. `decode` builds
+just the type that it is given and raises ValueError for anything else: a broken pipe cannot smuggle in half a value.
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+Json = Any
+
+
+def rfc3339(moment: datetime) -> str:
+    """RFC 3339 in UTC with microseconds when there are any: `2026-11-23T16:46:21Z`."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def encode(value: Any) -> Json:
+    """What `json.dumps` takes, for a value made of dataclasses, tuples, mappings, enums, times and JSON's own types."""
+    if is_dataclass(value):
+        return {field.name: encode(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, datetime):
+        return rfc3339(value)
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {key: encode(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [encode(item) for item in value]
+    return value
+
+
+def decode(kind: type[T], value: Json) -> T:
+    """The value of type `kind` that `encode` turned into `value`; ValueError when it is not one."""
+    try:
+        decoded: T = _decode(kind, value)
+    except (TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise ValueError(f"not a {kind.__name__}: {error}") from error
+    return decoded
+
+
+def _decode(kind: Any, value: Json) -> Any:
+    origin = get_origin(kind)
+    if origin is UnionType:
+        return _decode_optional(get_args(kind), value)
+    if origin is tuple:
+        return tuple(_decode(get_args(kind)[0], item) for item in value)
+    if origin is not None:  # Mapping
+        return {str(key): _decode(get_args(kind)[1], item) for key, item in value.items()}
+    if is_dataclass(kind):
+        return _decode_dataclass(kind, value)
+    if kind is datetime:
+        return datetime.fromisoformat(value)
+    if kind is timedelta:
+        return timedelta(seconds=value)
+    if issubclass(kind, Enum):
+        return kind(value)
+    return _decode_plain(kind, value)
+
+
+def _decode_optional(kinds: tuple[Any, ...], value: Json) -> Any:
+    """One of several kinds: None, and plain kinds that JSON tells apart."""
+    if value is None and NoneType in kinds:
+        return None
+    candidates = [kind for kind in kinds if kind is not NoneType]
+    if len(candidates) == 1:
+        return _decode(candidates[0], value)
+    return _decode_plain(next(kind for kind in candidates if type(value) is kind), value)
+
+
+def _decode_dataclass(kind: Any, value: Json) -> Any:
+    hints = get_type_hints(kind)
+    unknown = set(value) - set(hints)
+    if unknown:
+        raise ValueError(f"unknown fields {sorted(unknown)}")
+    return kind(**{name: _decode(hints[name], item) for name, item in value.items()})
+
+
+def _decode_plain(kind: Any, value: Json) -> Any:
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise ValueError(f"{type(value).__name__} where {kind.__name__} belongs")
+    return value
