@@ -1,0 +1,239 @@
+"""The control interface: what `Emulator` offers, as JSON over HTTP, for tests in another process and for curl.
+
+It lies under /_emulator on the same port. It asks for no password, so it answers only to this machine: the peer must be
+on the loopback interface, and, lest a web page reach it through a name that it points here, the Host header must be a
+loopback name and there must be no Origin.
+"""
+
+import ipaddress
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from rolekeeper.emulator.faults import fault_from_json, seconds
+from rolekeeper.emulator.hybrid import new_fingerprint
+from rolekeeper.emulator.service import RecordedRequest, Service
+from rolekeeper.emulator.state import Node
+from rolekeeper.emulator.wire import AnswerError, Reply, Request, Response
+from rolekeeper.errors import UsageError
+
+PREFIX = "/_emulator"
+FARTHEST = timedelta(days=36500)  # clocks and lifetimes beyond a century help nobody and overflow dates
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    service: Service
+    name: str  # the last part of the path, where a route has one
+    document: Any
+
+
+class Control:
+    """Answers control requests itself and hands every other one to the service."""
+
+    def __init__(self, service: Service, address: str) -> None:
+        self._service = service
+        self._bound_to_loopback = _is_loopback(address)
+
+    def handle(self, request: Request) -> Reply:
+        """The reply to any request."""
+        path = request.target.partition("?")[0]
+        if path != PREFIX and not path.startswith(f"{PREFIX}/"):
+            return self._service.handle(request)
+        if not self._is_local(request):
+            return _answer(403, {"error": "The control interface answers to this machine only."})
+        return self._answer(request, path.removeprefix(PREFIX) or "/")
+
+    def _is_local(self, request: Request) -> bool:
+        host = urlsplit(f"//{request.header('host') or ''}").hostname or ""
+        named_well = _is_loopback(host) or not self._bound_to_loopback
+        return _is_loopback(request.peer) and named_well and request.header("origin") is None
+
+    def _answer(self, request: Request, path: str) -> Reply:
+        found = [(route, match) for route in _ROUTES if (match := re.fullmatch(route.path, path))]
+        chosen = next(((route, match) for route, match in found if route.method == request.method), None)
+        if chosen is None:
+            return _answer(405 if found else 404, {"error": f"Cannot {request.method} {PREFIX}{path}"})
+        route, match = chosen
+        try:
+            document = json.loads(request.body or b"null")
+            return _answer(200, route.act(_Call(self._service, match.groupdict().get("name", ""), document)))
+        except KeyError:
+            return _answer(404, {"error": f"There is no {match['name']}."})
+        except AnswerError as error:
+            return _answer(error.status, {"error": error.message, "code": error.code})
+        except UsageError as error:
+            return _answer(400, {"error": error.message, "code": error.code, "hint": error.hint})
+        except ValueError as error:
+            return _answer(400, {"error": f"Cannot read the JSON: {error}"})
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _answer(status: int, document: Any) -> Reply:
+    body = json.dumps(document, default=_plain, indent=1).encode() + b"\n"
+    return Reply(Response(status, (("Content-Type", "application/json"),), body))
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value.decode("utf-8", "replace")
+
+
+def _overview(call: _Call) -> Any:
+    state = call.service.state
+    return {
+        "account_id": state.account_id,
+        "region": state.region,
+        "administrator": asdict(state.administrator),
+        "settings": _settings(call),
+    }
+
+
+def _settings(call: _Call) -> Any:
+    service = call.service
+    return {
+        "now": service.now(),
+        "offset_seconds": service.offset.total_seconds(),
+        "token_lifetime_seconds": service.token_lifetime.total_seconds(),
+    }
+
+
+def _set_offset(service: Service, offset: timedelta) -> None:
+    service.offset = offset
+
+
+def _set_token_lifetime(service: Service, lifetime: timedelta) -> None:
+    service.token_lifetime = lifetime
+
+
+_SETTINGS: Mapping[str, Callable[[Service, timedelta], None]] = {
+    "offset_seconds": _set_offset,
+    "token_lifetime_seconds": _set_token_lifetime,
+}
+
+
+def _change_settings(call: _Call) -> Any:
+    wanted = {key: seconds(key, value) for key, value in _known(call.document, _SETTINGS).items()}
+    for key, value in wanted.items():
+        if abs(value) > FARTHEST:
+            raise UsageError("setting-invalid", f"Cannot use this {key}", "at most a century")
+    for key, value in wanted.items():
+        _SETTINGS[key](call.service, value)
+    return _settings(call)
+
+
+def _known(document: Any, known: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(document, dict) or not set(document) <= set(known):
+        raise UsageError("setting-invalid", "Cannot use these settings", f"an object with {', '.join(known)}")
+    return document
+
+
+def _faults(call: _Call) -> Any:
+    return call.service.faults()
+
+
+def _add_faults(call: _Call) -> Any:
+    documents = call.document if isinstance(call.document, list) else [call.document]
+    for fault in [fault_from_json(document) for document in documents]:
+        call.service.add_fault(fault)
+    return _faults(call)
+
+
+def _clear_faults(call: _Call) -> Any:
+    call.service.clear_faults()
+    return _faults(call)
+
+
+def _requests(call: _Call) -> Any:
+    return [_recorded(record) for record in call.service.requests]
+
+
+def _recorded(record: RecordedRequest) -> Mapping[str, Any]:
+    return {**asdict(record), "headers": [list(header) for header in record.headers]}
+
+
+def _forget_requests(call: _Call) -> Any:
+    call.service.forget_requests()
+    return []
+
+
+def _nodes(call: _Call) -> Any:
+    return [asdict(node) for node in call.service.state.nodes.values()]
+
+
+def _node(call: _Call) -> Any:
+    return asdict(call.service.state.nodes[call.name])
+
+
+def _rotation(value: Any) -> Callable[[Node], Node]:
+    return lambda node: replace(node, rotation_wanted=bool(value))
+
+
+def _fingerprint(value: Any) -> Callable[[Node], Node]:
+    return lambda node: replace(node, fingerprint=str(value) if value else new_fingerprint())
+
+
+_NODE_CHANGES: Mapping[str, Callable[[Any], Callable[[Node], Node]]] = {
+    "rotation_wanted": _rotation,
+    "fingerprint": _fingerprint,  # null: one that no machine has
+}
+
+
+def _change_node(call: _Call) -> Any:
+    for key, value in _known(call.document, _NODE_CHANGES).items():
+        call.service.change_node(call.name, _NODE_CHANGES[key](value))
+    return _node(call)
+
+
+def _deregister(call: _Call) -> Any:
+    call.service.perform("DeregisterManagedInstance", {"InstanceId": call.name})
+    return _nodes(call)
+
+
+def _activations(call: _Call) -> Any:
+    return [asdict(activation) for activation in call.service.state.activations.values()]
+
+
+def _create_activation(call: _Call) -> Any:
+    document = call.document if isinstance(call.document, dict) else {}
+    return call.service.perform("CreateActivation", document)
+
+
+def _tokens(call: _Call) -> Any:
+    return [asdict(token) for token in call.service.state.tokens.values()]
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    method: str
+    path: str
+    act: Callable[[_Call], Any]
+
+
+_NODE = "/nodes/(?P<name>[^/]+)"
+_ROUTES = (
+    _Route("GET", "/", _overview),
+    _Route("GET", "/settings", _settings),
+    _Route("PUT", "/settings", _change_settings),
+    _Route("GET", "/faults", _faults),
+    _Route("POST", "/faults", _add_faults),
+    _Route("DELETE", "/faults", _clear_faults),
+    _Route("GET", "/requests", _requests),
+    _Route("DELETE", "/requests", _forget_requests),
+    _Route("GET", "/nodes", _nodes),
+    _Route("GET", _NODE, _node),
+    _Route("PATCH", _NODE, _change_node),
+    _Route("DELETE", _NODE, _deregister),
+    _Route("GET", "/activations", _activations),
+    _Route("POST", "/activations", _create_activation),
+    _Route("GET", "/tokens", _tokens),
+)

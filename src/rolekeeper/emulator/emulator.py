@@ -1,0 +1,193 @@
+"""The emulator as an object: the service and its server, for programs and their tests.
+
+with Emulator() as emulator:
+    activation = emulator.create_activation(role="Web")
+    emulator.fail("RequestManagedInstanceRoleToken", error="InternalServerError", times=3)
+    ...
+    emulator.wait_for("RequestManagedInstanceRoleToken", count=4)
+"""
+
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Self, Unpack
+
+from rolekeeper.emulator.control import Control
+from rolekeeper.emulator.faults import Fault, FaultOptions
+from rolekeeper.emulator.hybrid import new_fingerprint
+from rolekeeper.emulator.server import Server, Tls
+from rolekeeper.emulator.service import TOKEN_LIFETIME, Clock, RecordedRequest, Service, system_clock
+from rolekeeper.emulator.state import Activation, Administrator, Node, Token
+
+LOOPBACK = "127.0.0.1"
+
+
+class Emulator:
+    """A running service; a context manager. It listens from construction, and answers from `start` on.
+
+    Raises InputOutputError for a damaged state file or unusable TLS files, UnavailableError for a port that is taken.
+    """
+
+    def __init__(
+        self,
+        *,
+        address: str = LOOPBACK,
+        port: int = 0,
+        state_file: Path | None = None,
+        token_lifetime: timedelta = TOKEN_LIFETIME,
+        account_id: str | None = None,
+        region: str | None = None,
+        tls: Tls | None = None,
+        clock: Clock = system_clock,
+    ) -> None:
+        self._service = Service(
+            state_file=state_file, token_lifetime=token_lifetime, account_id=account_id, region=region, clock=clock
+        )
+        control = Control(self._service, address)
+        self._server = Server(control.handle, self._service.date_header, address=address, port=port, tls=tls)
+
+    def start(self) -> str:
+        """Answer from now on; the URL for AWS_ENDPOINT_URL."""
+        self._server.start()
+        return self.url
+
+    def stop(self) -> None:
+        """Close every connection at once and the port with them."""
+        self._server.stop()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """Where clients find the service."""
+        return self._server.url
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return self._server.port
+
+    @property
+    def region(self) -> str:
+        """The one region that signatures must be made for."""
+        return self._service.state.region
+
+    @property
+    def account_id(self) -> str:
+        """The account in every ARN."""
+        return self._service.state.account_id
+
+    @property
+    def admin(self) -> Administrator:
+        """The key that may create activations."""
+        return self._service.state.administrator
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What the AWS CLI and every SDK need to use this service as the administrator."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_REGION": self.region,
+            "AWS_DEFAULT_REGION": self.region,
+            "AWS_ACCESS_KEY_ID": self.admin.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": self.admin.secret_access_key,
+        }
+
+    @property
+    def activations(self) -> Mapping[str, Activation]:
+        """Activations by id."""
+        return self._service.state.activations
+
+    @property
+    def nodes(self) -> Mapping[str, Node]:
+        """Registered nodes by node id."""
+        return self._service.state.nodes
+
+    @property
+    def tokens(self) -> Mapping[str, Token]:
+        """Role tokens by access key id, in the order in which they were issued."""
+        return self._service.state.tokens
+
+    @property
+    def requests(self) -> tuple[RecordedRequest, ...]:
+        """The last 10,000 requests to the service, oldest first."""
+        return self._service.requests
+
+    def forget_requests(self) -> None:
+        """Begin a new list of requests."""
+        self._service.forget_requests()
+
+    def wait_for(
+        self, operation: str, count: int = 1, timeout: timedelta = timedelta(seconds=30)
+    ) -> tuple[RecordedRequest, ...]:
+        """All requests for an operation, as soon as there are `count`; TimeoutError when they do not come."""
+        return self._service.wait_for(operation, count, timeout)
+
+    @property
+    def offset(self) -> timedelta:
+        """How far the service's clock is ahead of `clock`."""
+        return self._service.offset
+
+    @offset.setter
+    def offset(self, offset: timedelta) -> None:
+        self._service.offset = offset
+
+    @property
+    def token_lifetime(self) -> timedelta:
+        """How long tokens live that are issued from now on."""
+        return self._service.token_lifetime
+
+    @token_lifetime.setter
+    def token_lifetime(self, lifetime: timedelta) -> None:
+        self._service.token_lifetime = lifetime
+
+    def create_activation(
+        self, role: str = "rolekeeper", limit: int = 1, lifetime: timedelta = timedelta(hours=24)
+    ) -> Activation:
+        """An activation that `limit` nodes may register with. Raises AnswerError as the service would."""
+        expires_at = self._service.now() + lifetime
+        document = {"IamRole": role, "RegistrationLimit": limit, "ExpirationDate": expires_at.timestamp()}
+        answer = self._service.perform("CreateActivation", document)
+        return self.activations[answer["ActivationId"]]
+
+    def fail(self, operation: str, **options: Unpack[FaultOptions]) -> None:
+        """Spoil answers to come; the options are those of `faults.Fault`."""
+        self._service.add_fault(Fault(operation, **options))
+
+    def clear_faults(self) -> None:
+        """Behave from now on."""
+        self._service.clear_faults()
+
+    def deregister(self, node_id: str) -> None:
+        """Forget a node, as `aws ssm deregister-managed-instance` does."""
+        self._service.perform("DeregisterManagedInstance", {"InstanceId": node_id})
+
+    def change_fingerprint(self, node_id: str, fingerprint: str | None = None) -> str:
+        """Expect another fingerprint of a node (by default one that nobody has), so that it is refused."""
+        wanted = fingerprint or new_fingerprint()
+        return self._service.change_node(node_id, lambda node: replace(node, fingerprint=wanted)).fingerprint
+
+    def request_rotation(self, node_id: str) -> None:
+        """Answer UpdateKeyPair true until the node has changed its key."""
+        self._service.change_node(node_id, lambda node: replace(node, rotation_wanted=True))
+
+    def run(self, announce: Callable[["Emulator"], None]) -> None:
+        """Serve until SIGTERM or SIGINT; `announce` is called once connections are answered."""
+        signals = {signal.SIGTERM, signal.SIGINT}
+        previous = signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # before any thread exists that could take them
+        try:
+            with self:
+                announce(self)
+                signal.sigwait(signals)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, previous)
