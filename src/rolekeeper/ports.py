@@ -3,7 +3,9 @@
 Only values of `model` cross a port, and only errors of `errors` come back: nothing of botocore, psutil or cryptography.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -91,3 +93,17 @@ class ServiceManager(Protocol):
 
     def tell(self, *assignments: str) -> None:
         """Send assignments such as `READY=1` or `STATUS=...`."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything that an attempt, a registration or an adoption needs from outside."""
+
+    clock: Clock
+    vault: Vault
+    service: NodeService
+    probe: HardwareProbe
+    sink: CredentialSink
+    keys: KeyMaker
+    new_fingerprint: Callable[[], str]  # a random version-4 UUID in lower case
+    activation_code: Callable[[], str | None]  # for a registration without a person; None when there is none

@@ -1,0 +1,268 @@
+"""One attempt, from the vault to the credentials files.
+
+1. Read the vault; register first when there is no registration and the configuration holds an activation.
+2. Choose the fingerprint that this hardware may send (`identity`).
+3. Try the outputs: a token that could be written nowhere is not asked for.
+4. Spare the request when the outputs hold fresh credentials of this registration already, if allowed (`reuse`).
+5. Ask for a token, or take the one that could not be published last time. Several keys are tried after a key change
+   that was cut off (`core.keyrotation`).
+6. Publish, and remember the issue in the vault.
+7. Rotate the node key when that is due. Last, so that a service that hangs here costs no credentials.
+
+Everything that can go wrong becomes an outcome. The vault's lock is held throughout.
+"""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from rolekeeper import identity, registration, rotation
+from rolekeeper.core import keyrotation, schedule
+from rolekeeper.core.wire import rfc3339
+from rolekeeper.errors import (
+    FingerprintRefusedError,
+    HardwareError,
+    NodeUnknownError,
+    OutputError,
+    RefusedError,
+    RolekeeperError,
+    ServiceRefusedError,
+    SignatureRefusedError,
+    UnregisteredError,
+    VaultError,
+)
+from rolekeeper.identity import Identity
+from rolekeeper.model import (
+    AttemptReport,
+    Fact,
+    FingerprintSummary,
+    Freshness,
+    HeldToken,
+    IssueRecord,
+    Lifetime,
+    Outcome,
+    Output,
+    Registration,
+    RoleToken,
+    Settings,
+    TokenAnswer,
+    VaultContents,
+)
+from rolekeeper.ports import World
+
+LONGEST_WAIT_FOR_VAULT = timedelta(seconds=30)
+
+OUTCOMES: tuple[tuple[type[RolekeeperError], Outcome], ...] = (
+    (VaultError, Outcome.VAULT_UNREADABLE),
+    (OutputError, Outcome.UNPUBLISHED),
+    (HardwareError, Outcome.HARDWARE_UNREADABLE),
+    (UnregisteredError, Outcome.UNREGISTERED),
+    (FingerprintRefusedError, Outcome.FINGERPRINT_REFUSED),
+    (NodeUnknownError, Outcome.NODE_UNKNOWN),
+    (RefusedError, Outcome.REFUSED),
+    (RolekeeperError, Outcome.FAILED),
+)
+
+
+def run(world: World, settings: Settings, *, reuse: bool) -> AttemptReport:
+    """Make one attempt. With `reuse`, fresh credentials that are published everywhere spare the request."""
+    attempt = _Attempt(world, settings)
+    try:
+        with world.vault.lock(LONGEST_WAIT_FOR_VAULT):
+            attempt.go(reuse=reuse)
+    except RolekeeperError as error:
+        outcome = next(outcome for kind, outcome in OUTCOMES if isinstance(error, kind))
+        return attempt.report(outcome, error)
+    return attempt.report(Outcome.ISSUED)
+
+
+class _Attempt:
+    """What is known so far; `contents` is always what the vault holds."""
+
+    def __init__(self, world: World, settings: Settings) -> None:
+        self.world = world
+        self.settings = settings
+        self.contents = VaultContents()
+        self.facts: list[Fact] = []
+        self.summary: FingerprintSummary | None = None
+        self.request_id: str | None = None
+        self.token_at_hand: Lifetime | None = None
+        self.published: list[str] = []
+
+    def go(self, *, reuse: bool) -> None:
+        self._read_vault()
+        node = self._registration()
+        who = self._identity()
+        broken = self._try_outputs()
+        ready = tuple(output for output in self.settings.outputs if output not in broken)
+        if not ready:
+            raise next(iter(broken.values()))
+        if reuse and not broken and self._is_published(node, who):
+            return
+        held = self._held(node)
+        if held is not None:
+            self._publish(held.token, held.issue, ready, broken)
+        else:
+            self._issue(node, who, ready, broken)
+        for error in broken.values():
+            raise error
+
+    def report(self, outcome: Outcome, error: RolekeeperError | None = None) -> AttemptReport:
+        node = self.contents.registration
+        return AttemptReport(
+            outcome,
+            code=error.code if error else "",
+            message=error.message if error else "",
+            hint=error.hint if error else "",
+            request_id=self.request_id or getattr(error, "request_id", None),
+            expires_at=self.token_at_hand and self.token_at_hand.expires_at,
+            published=tuple(self.published),
+            fingerprint=self.summary,
+            node_id=node.node_id if node else None,
+            region=node.region if node else None,
+            standing=self._standing(),
+            facts=tuple(self.facts),
+        )
+
+    def _read_vault(self) -> None:
+        self.contents = self.world.vault.load()
+        for name in self.contents.damaged:
+            message = f"Ignoring {name} in the vault: it is damaged; nothing of worth was in it"
+            self.facts.append(Fact("vault_file_damaged", "warning", message, {"file": name}))
+
+    def _registration(self) -> Registration:
+        if self.contents.registration is None:
+            self._register()
+        assert self.contents.registration is not None  # noqa: S101 - registered above
+        return self.contents.registration
+
+    def _register(self) -> None:
+        node = self.settings.node
+        code = self.world.activation_code() if node.activation_id and node.region else None
+        if not (node.activation_id and node.region and code):
+            raise UnregisteredError(
+                "unregistered",
+                f"No registration in the vault {self.settings.vault_directory}",
+                "`rolekeeper register` or `rolekeeper adopt` brings one",
+            )
+        activation = registration.Activation(node.activation_id, code, node.region)
+        self.contents = registration.register(self.world, self.contents, activation, replace_old=False)
+        assert self.contents.registration is not None  # noqa: S101 - that is what register returns
+        node_id = self.contents.registration.node_id
+        message = f"Registered as {node_id} in {node.region} with activation {node.activation_id}"
+        self.facts.append(Fact("registered", "info", message, {"node_id": node_id, "region": node.region}))
+
+    def _identity(self) -> Identity:
+        accepted = self.contents.fingerprint
+        assert accepted is not None  # noqa: S101 - a vault with a registration and no fingerprint does not load
+        hardware, report = identity.look(self.world, self.contents, accepted)
+        self.summary = report.summary()
+        self.facts += identity.changes(self.contents, accepted, hardware, report)
+        who, self.contents = identity.choose(self.world, self.contents, accepted, hardware, report)
+        return who
+
+    def _try_outputs(self) -> dict[Output, OutputError]:
+        broken = {}
+        for output in self.settings.outputs:
+            try:
+                self.world.sink.prepare(output)
+            except OutputError as error:
+                broken[output] = error
+        return broken
+
+    def _is_published(self, node: Registration, who: Identity) -> bool:
+        """Whether file, record of the last issue and registration agree on credentials that are fresh.
+
+        Only within one boot: after another the age of the credentials rests on a wall clock that may be wrong.
+        """
+        issue = self.contents.issue
+        if issue is None or issue.node_id != node.node_id or who.is_trial or self.contents.pending_key is not None:
+            return False
+        if not self._is_fresh(issue) or not all(self._holds(output, issue) for output in self.settings.outputs):
+            return False
+        self.token_at_hand = issue.life
+        self.published = [output.path for output in self.settings.outputs]
+        return True
+
+    def _is_fresh(self, issue: IssueRecord) -> bool:
+        same_boot = issue.boot_id == self.world.clock.boot_id()
+        return same_boot and schedule.freshness(issue.life, self.world.clock.now()) is Freshness.FRESH
+
+    def _holds(self, output: Output, issue: IssueRecord) -> bool:
+        return self.world.sink.holds(output, issue.access_key_id, issue.life.expires_at)
+
+    def _held(self, node: Registration) -> HeldToken | None:
+        held = self.contents.held_token
+        usable = held is not None and held.issue.node_id == node.node_id and self._is_fresh(held.issue)
+        return held if usable else None
+
+    def _issue(
+        self, node: Registration, who: Identity, ready: tuple[Output, ...], broken: dict[Output, OutputError]
+    ) -> None:
+        """Ask for a token, publish it, and change the node key when that is due."""
+        by, answer = self._ask(node, who)
+        now = self.world.clock.now()
+        life = Lifetime(answer.received_at, answer.token.expires_at, now.boot)
+        issue = IssueRecord(by.node_id, answer.token.access_key_id, life, self.world.clock.boot_id())
+        had_pending = self.contents.pending_key is not None
+        self.contents = identity.accepted(keyrotation.accepted(self.contents, by), who)
+        resumed = had_pending and self.contents.pending_key is None
+        if resumed:
+            self.facts.append(
+                Fact("key_rotated", "info", f"Node key of {by.node_id} rotated: an earlier change was taken up")
+            )
+        self._publish(answer.token, issue, ready, broken)
+        wanted = answer.token.update_key_pair and not resumed
+        rotate_after = self.settings.rotate_key_after
+        if keyrotation.is_due(self.contents, answer.received_at, wanted=wanted, rotate_after=rotate_after):
+            self.contents, fact = rotation.rotate(self.world, self.contents, by, who.fingerprint)
+            self.facts.append(fact)
+
+    def _ask(self, node: Registration, who: Identity) -> tuple[Registration, TokenAnswer]:
+        """Request a token with each key that the service may know; returns the registration that it accepted."""
+        refusals: list[ServiceRefusedError] = []
+        for candidate in keyrotation.candidates(self.contents, node):
+            try:
+                answer = self.world.service.request_role_token(candidate, who.fingerprint)
+            except SignatureRefusedError as refused:
+                refusals.append(refused)
+                continue
+            self.request_id = answer.request_id
+            return candidate, answer
+        raise refusals[0]
+
+    def _publish(
+        self, token: RoleToken, issue: IssueRecord, ready: tuple[Output, ...], broken: dict[Output, OutputError]
+    ) -> None:
+        """Write `token` to every output that is ready; keep it in the vault while one is not."""
+        self.token_at_hand = issue.life
+        for output in ready:
+            try:
+                self.world.sink.publish(output, token)
+            except OutputError as error:
+                broken[output] = error
+            else:
+                self.published.append(output.path)
+        if self.published:
+            self.facts.append(self._published_fact(issue))
+        held = HeldToken(token, issue) if broken else None
+        self.contents = replace(self.contents, issue=issue if self.published else self.contents.issue, held_token=held)
+        self.world.vault.save(self.contents)
+
+    def _published_fact(self, issue: IssueRecord) -> Fact:
+        expires_at = rfc3339(issue.life.expires_at)
+        where = ", ".join(self.published)
+        fields = {"node_id": issue.node_id, "expires_at": expires_at, "access_key_id": issue.access_key_id}
+        if self.request_id:
+            fields["request_id"] = self.request_id
+        message = f"Published role credentials of {issue.node_id} in {where}, good until {expires_at}"
+        return Fact("credentials_published", "info", message, fields)
+
+    def _standing(self) -> Lifetime | None:
+        """What the outputs hold now, as far as the vault knows."""
+        issue = self.contents.issue
+        if issue is None or not any(self._holds(output, issue) for output in self.settings.outputs):
+            return None
+        if issue.boot_id == self.world.clock.boot_id():
+            return issue.life
+        now = self.world.clock.now()  # another boot: nothing better than the wall clock tells the age
+        return replace(issue.life, issued_boot=now.boot - (now.wall - issue.life.issued_at))

@@ -1,0 +1,250 @@
+"""What each event does in each phase; `supervisor` says which pairs exist.
+
+- Every outcome of an attempt leads to one phase (`OUTCOMES`); delays are those of `schedule`.
+- In hibernation only an accepted request, or a vault without a registration, leads out; everything else stays in it.
+- A wish to refresh during an attempt is joined to that attempt; a wish to reload is granted right after it.
+- Failures and refusals are counted since the last success, so that a service that alternates gains nothing.
+- Attempts begin at least a second apart, whoever asks.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import timedelta
+
+from rolekeeper.core import schedule
+from rolekeeper.core.schedule import Due
+from rolekeeper.core.states import (
+    Ask,
+    Configured,
+    Effect,
+    EndAttempt,
+    Event,
+    Finished,
+    IllegalTransition,
+    LastOutcome,
+    Phase,
+    Record,
+    ReloadWanted,
+    StartAttempt,
+    State,
+    Step,
+)
+from rolekeeper.core.wire import rfc3339
+from rolekeeper.model import AttemptReport, Instant, Outcome
+
+
+def attempt(state: State, ask: Ask, now: Instant) -> Step:
+    """Begin an attempt now, or a second after the last one began."""
+    if state.began is not None:
+        earliest = schedule.after(state.began, schedule.LEAST_INTERVAL)
+        if not earliest.reached(now):
+            return replace(state, ask=ask, due=earliest), ()
+    number = state.attempts + 1
+    begun = replace(state, phase=Phase.ATTEMPTING, attempts=number, began=now, ask=ask, due=None, reload_wanted=False)
+    return begun, (StartAttempt(number, ask),)
+
+
+def elapsed(state: State, _event: Event, now: Instant) -> Step:
+    """The time of the next attempt has come."""
+    return attempt(state, state.ask, now)
+
+
+def refresh(state: State, _event: Event, now: Instant) -> Step:
+    """Attempt now, and ask for a token whatever is published."""
+    return attempt(state, replace(state.ask, reuse=False, scheduled=False), now)
+
+
+def reload(state: State, _event: Event, now: Instant) -> Step:
+    """Read the configuration anew and attempt now; credentials that are fresh everywhere spare the request."""
+    return attempt(state, Ask(reload=True, reuse=state.probes is None), now)
+
+
+def vault_changed(state: State, _event: Event, now: Instant) -> Step:
+    """Attempt now: the registration may be another one."""
+    return attempt(state, replace(state.ask, reuse=state.probes is None, scheduled=False), now)
+
+
+def join(state: State, _event: Event, _now: Instant) -> Step:
+    """What is wished for is under way already."""
+    return state, ()
+
+
+def queue_reload(state: State, _event: Event, _now: Instant) -> Step:
+    """Reload as soon as the attempt that runs has ended."""
+    return replace(state, reload_wanted=True), ()
+
+
+def configured(state: State, event: Event, _now: Instant) -> Step:
+    """Go by the configuration that the attempt has read."""
+    assert isinstance(event, Configured)  # noqa: S101 - the table's key says so
+    return replace(state, policy=event.policy), ()
+
+
+def stop(state: State, _event: Event, _now: Instant) -> Step:
+    """End, and the attempt that runs with it."""
+    running = state.phase is Phase.ATTEMPTING
+    stopped = replace(state, phase=Phase.STOPPING, due=None)
+    record = Record("stopping", "info", "Stopping; published credentials stay in place until they expire")
+    return stopped, (EndAttempt(), record) if running else (record,)
+
+
+def finished(state: State, event: Event, now: Instant) -> Step:
+    """Learn what the attempt found out, log it, and go where its outcome leads."""
+    assert isinstance(event, Finished)  # noqa: S101 - the table's key says so
+    report = event.report
+    learned = _learn(state, report, now)
+    facts = tuple(Record(fact.event, fact.level, fact.message, fact.fields) for fact in report.facts)
+    after, effects = OUTCOMES[report.outcome](learned, report, now)
+    if state.reload_wanted:
+        after, more = reload(replace(after, reload_wanted=False), ReloadWanted(), now)
+        effects += more
+    return after, facts + effects
+
+
+def _learn(state: State, report: AttemptReport, now: Instant) -> State:
+    """Take over what the report knows; what it does not know stays as it was."""
+    fresh = any(fact.event == "credentials_published" for fact in report.facts)
+    standing = report.standing or state.credentials
+    at = now.wall if fresh or report.standing is None else report.standing.issued_at
+    newly = [path for path in report.published if fresh or path not in state.published]
+    return replace(
+        state,
+        node_id=report.node_id or state.node_id,
+        region=report.region or state.region,
+        credentials=standing,
+        published={**state.published, **dict.fromkeys(newly, at)},
+        fingerprint=report.fingerprint or state.fingerprint,
+        last=LastOutcome(report.outcome, report.code, report.message, now.wall),
+        hint=report.hint,
+    )
+
+
+def _issued(state: State, report: AttemptReport, now: Instant) -> Step:
+    if state.policy is None or report.standing is None:
+        raise IllegalTransition("a token issued without a configuration or without a lifetime")
+    factor = schedule.spread(state.node_id, state.attempts)
+    delay = schedule.refresh_delay(report.standing, now, state.policy.refresh_at, factor)
+    waiting = replace(
+        state,
+        phase=Phase.WAITING,
+        due=_no_sooner(state, schedule.after(now, delay)),
+        refresh_at=schedule.service_time(report.standing, now) + delay,
+        last_success_at=now.wall,
+        failures=0,
+        refusals=0,
+        probes=None,
+        ask=Ask(scheduled=True),
+    )
+    return waiting, _left_hibernation(state)
+
+
+def _left_hibernation(state: State) -> tuple[Effect, ...]:
+    if state.probes is None:
+        return ()
+    return (Record("hibernation_left", "info", f"Leaving hibernation: the service accepts {state.node_id} again"),)
+
+
+def _unpublished(state: State, report: AttemptReport, now: Instant) -> Step:
+    """A token that the service gave ends a hibernation, even one that could not be published."""
+    if report.expires_at is None:
+        return _failed(state, report, now)
+    after, effects = _back_off(replace(state, probes=None, failures=state.failures + 1), report, now)
+    return after, _left_hibernation(state) + effects
+
+
+def _failed(state: State, report: AttemptReport, now: Instant) -> Step:
+    return _back_off_or_sleep_on(replace(state, failures=state.failures + 1), report, now)
+
+
+def _refused(state: State, report: AttemptReport, now: Instant) -> Step:
+    return _back_off_or_sleep_on(replace(state, refusals=state.refusals + 1), report, now)
+
+
+def _back_off_or_sleep_on(state: State, report: AttemptReport, now: Instant) -> Step:
+    return _back_off(state, report, now) if state.probes is None else _hibernate(state, report, now)
+
+
+def _back_off(state: State, report: AttemptReport, now: Instant) -> Step:
+    refused = report.outcome is Outcome.REFUSED
+    delay = schedule.refused_delay(state.refusals) if refused else schedule.failed_delay(state.failures)
+    due = _due(state, delay, now)
+    backing_off = replace(state, phase=Phase.BACKING_OFF, due=due, refresh_at=None, ask=Ask(scheduled=True))
+    message = f"Attempt {state.attempts}: {report.message}; next attempt at {rfc3339(due.wall)}"
+    return backing_off, (Record("backing_off", "warning", message, _failure_fields(state, report)),)
+
+
+def _hibernate(state: State, report: AttemptReport, now: Instant) -> Step:
+    """Enter hibernation, or stay in it after a probe; one record for each interval."""
+    if state.policy is None:
+        raise IllegalTransition("hibernation without a configuration")
+    entering = state.probes is None
+    probes = 0 if state.probes is None else state.probes + (1 if state.ask.scheduled else 0)
+    interval, before = (
+        schedule.probe_interval(count, state.policy.first_probe, state.policy.longest_probe)
+        for count in (probes, max(probes - 1, 0))
+    )
+    due = _due(state, interval, now)
+    asleep = replace(state, phase=Phase.HIBERNATING, due=due, refresh_at=None, probes=probes, ask=Ask(scheduled=True))
+    fields = _failure_fields(state, report)
+    if entering:
+        message = f"Entering rolekeeper hibernate - {_refusal(report)}; first probe at {rfc3339(due.wall)}"
+        return asleep, (Record("hibernation_entered", "warning", message, fields),)
+    if interval != before:
+        message = f"Still hibernating - {report.message}; probing every {interval} from now on"
+        return asleep, (Record("hibernating", "warning", message, fields),)
+    return asleep, ()
+
+
+def _refusal(report: AttemptReport) -> str:
+    """The refusal in SSM Agent's words (docs/protocol.md, section 5, end)."""
+    return f"error occurred in RequestManagedInstanceRoleToken: {report.code}: {report.message}"
+
+
+def _unregistered(state: State, report: AttemptReport, _now: Instant) -> Step:
+    cleared = replace(
+        state,
+        phase=Phase.UNREGISTERED,
+        due=None,
+        refresh_at=None,
+        node_id=None,
+        region=None,
+        fingerprint=None,
+        failures=0,
+        refusals=0,
+        probes=None,
+        ask=Ask(),
+    )
+    if state.node_id is None and state.attempts > 1:
+        return cleared, ()  # said before
+    return cleared, (Record("unregistered", "warning", f"{report.message}; {report.hint}"),)
+
+
+def _due(state: State, delay: timedelta, now: Instant) -> Due:
+    """`delay`, spread, after the attempt began."""
+    assert state.began is not None  # noqa: S101 - an attempt has just ended
+    due = schedule.after(state.began, delay * schedule.spread(state.node_id, state.attempts))
+    return due if not due.reached(now) else schedule.after(now, schedule.LEAST_INTERVAL)
+
+
+def _no_sooner(state: State, due: Due) -> Due:
+    assert state.began is not None  # noqa: S101 - an attempt has just ended
+    earliest = schedule.after(state.began, schedule.LEAST_INTERVAL)
+    return Due(max(due.wall, earliest.wall), max(due.boot, earliest.boot))
+
+
+def _failure_fields(state: State, report: AttemptReport) -> dict[str, str]:
+    fields = {"code": report.code, "hint": report.hint, "request_id": report.request_id, "node_id": state.node_id}
+    return {"outcome": report.outcome.value, "attempt": str(state.attempts)} | {k: v for k, v in fields.items() if v}
+
+
+OUTCOMES: Mapping[Outcome, Callable[[State, AttemptReport, Instant], Step]] = {
+    Outcome.ISSUED: _issued,
+    Outcome.FAILED: _failed,
+    Outcome.REFUSED: _refused,
+    Outcome.FINGERPRINT_REFUSED: _hibernate,
+    Outcome.NODE_UNKNOWN: _hibernate,
+    Outcome.HARDWARE_UNREADABLE: _failed,
+    Outcome.UNPUBLISHED: _unpublished,
+    Outcome.VAULT_UNREADABLE: _failed,
+    Outcome.UNREGISTERED: _unregistered,
+}

@@ -1,0 +1,92 @@
+"""Registering this machine: one activation turns into a node id, a node key and a fingerprint.
+
+Key and fingerprint are stored as pending before the service is called. The same command run again after a crash takes
+them up, so that the service sees one node key, not one a try. The old registration stays in force until the new one
+replaces it, in one step, on disk. The caller holds the vault's lock.
+"""
+
+from dataclasses import dataclass, field, replace
+
+from rolekeeper.errors import RefusedError, ServiceRefusedError
+from rolekeeper.model import AcceptedFingerprint, PendingRegistration, Registration, VaultContents
+from rolekeeper.ports import World
+
+LIMIT_EXCEEDED = "RegistrationLimitExceeded"
+ALREADY_REGISTERED = "InstanceAlreadyRegistered"
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """What a hybrid activation gives: its id, its code, and the region that it was made in."""
+
+    activation_id: str
+    code: str = field(repr=False)
+    region: str
+
+
+def register(world: World, contents: VaultContents, activation: Activation, *, replace_old: bool) -> VaultContents:
+    """Register with `activation`; returns what is in the vault then.
+
+    Raises RefusedError `already-registered` when there is a registration and `replace_old` is false, ServiceError when
+    no usable answer came (what was begun stays in the vault), ServiceRefusedError when the activation was rejected.
+    """
+    old = contents.registration
+    if old is not None and not replace_old:
+        raise RefusedError(
+            "already-registered",
+            f"Cannot register: this machine is {old.node_id} in {old.region} already",
+            "`rolekeeper register --force` replaces that registration",
+        )
+    begun = _matching(contents.pending_registration, activation)
+    pending = _begin(world, activation, begun)
+    world.vault.save(replace(contents, pending_registration=pending))
+    try:
+        node_id = _ask(world, activation, pending)
+    except ServiceRefusedError as refused:
+        world.vault.save(replace(contents, pending_registration=None))
+        if refused.code == ALREADY_REGISTERED and begun is not None:
+            return register(world, replace(contents, pending_registration=None), activation, replace_old=replace_old)
+        raise _explained(refused, resumed=begun is not None) from refused
+    registered = VaultContents(
+        registration=Registration(node_id, activation.region, pending.key),
+        fingerprint=AcceptedFingerprint(pending.fingerprint, pending.hardware_hash),
+    )
+    world.vault.save(registered)
+    return registered
+
+
+def _matching(pending: PendingRegistration | None, activation: Activation) -> PendingRegistration | None:
+    """What an earlier try with the same activation left, if anything."""
+    if pending is None or (pending.activation_id, pending.region) != (activation.activation_id, activation.region):
+        return None
+    return pending
+
+
+def _begin(world: World, activation: Activation, begun: PendingRegistration | None) -> PendingRegistration:
+    hardware_hash = world.probe.look().hash
+    if begun is not None:
+        return replace(begun, hardware_hash=hardware_hash)
+    return PendingRegistration(
+        activation.activation_id,
+        activation.region,
+        world.new_fingerprint(),
+        hardware_hash,
+        world.keys.new_key(world.clock.now().wall),
+    )
+
+
+def _ask(world: World, activation: Activation, pending: PendingRegistration) -> str:
+    return world.service.register(
+        activation.region, activation.activation_id, activation.code, pending.fingerprint, pending.key
+    )
+
+
+def _explained(refused: ServiceRefusedError, *, resumed: bool) -> ServiceRefusedError:
+    """An earlier try that was cut off may have used the activation up: say so."""
+    if refused.code != LIMIT_EXCEEDED or not resumed:
+        return refused
+    hint = (
+        "an earlier try was cut off before the service's answer came and may have used the activation up: "
+        "deregister its managed node in the console, and register with a new activation"
+    )
+    return ServiceRefusedError(refused.code, refused.message, hint, refused.request_id)
