@@ -1,0 +1,69 @@
+"""Where the configuration is read from: one file, and the `*.toml` of conf.d beside it in the order of their names."""
+
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rolekeeper.errors import Problem
+
+FRAGMENTS = "conf.d"
+LARGEST_FILE = 1_048_576  # bytes; a file larger than that is no configuration
+
+_READ_HINT = "it must be a file that the user who runs rolekeeper may read"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file of the configuration: its path as a user knows it, and the TOML document in it."""
+
+    where: str
+    content: dict[str, Any]
+
+
+def read(path: Path, *, must_exist: bool) -> tuple[list[SourceFile], list[Problem]]:
+    """`path` and its fragments, later ones last, and what is wrong with those that cannot be read.
+
+    A missing conf.d is none; a missing `path` is a problem only if it `must_exist`.
+    """
+    fragments, problems = _fragments(path.parent / FRAGMENTS)
+    candidates = fragments if not must_exist and not os.path.lexists(path) else [path, *fragments]
+    results = [_read_file(candidate) for candidate in candidates]
+    files = [result for result in results if isinstance(result, SourceFile)]
+    return files, problems + [result for result in results if isinstance(result, Problem)]
+
+
+def _fragments(directory: Path) -> tuple[list[Path], list[Problem]]:
+    try:
+        names = sorted(os.listdir(directory))  # noqa: PTH208 - names, to sort and filter them as names
+    except FileNotFoundError:
+        return [], []
+    except OSError as error:
+        return [], [Problem(str(directory), "", f"cannot be listed: {error.strerror}", "it must be a directory")]
+    # Editors keep their lock and swap files beside the original, with a dot in front.
+    return [directory / name for name in names if name.endswith(".toml") and not name.startswith(".")], []
+
+
+def _read_file(path: Path) -> SourceFile | Problem:
+    where = str(path)
+    try:
+        with path.open("rb") as file:
+            raw = file.read(LARGEST_FILE + 1)
+    except OSError as error:
+        return Problem(where, "", f"cannot be read: {error.strerror}", _READ_HINT)
+    if len(raw) > LARGEST_FILE:
+        return Problem(where, "", f"is larger than {LARGEST_FILE} bytes", "this cannot be a configuration file")
+    return _parse(where, raw)
+
+
+def _parse(where: str, raw: bytes) -> SourceFile | Problem:
+    try:
+        return SourceFile(where, tomllib.loads(raw.decode()))
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        return Problem(where, "", f"is not UTF-8 (at line {line})", "save it as UTF-8")
+    except RecursionError:
+        return Problem(where, "", "is nested too deeply", "the configuration has tables with plain values, no deeper")
+    except ValueError as error:  # TOMLDecodeError, and an integer of too many digits
+        return Problem(where, "", f"is not valid TOML: {error}", "strings need quotes; each key stands on its own line")
