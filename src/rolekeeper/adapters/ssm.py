@@ -1,0 +1,163 @@
+"""The hybrid operations of SSM over botocore, as ports.NodeService (docs/protocol.md, sections 2 and 3).
+
+The rules:
+
+1. RegisterManagedInstance is unsigned; the other two are signed with the node key, anew for every request.
+2. The clock difference is the answer's Date minus the middle of sending and receiving. It is taken only from an answer
+   of the service itself: one with x-amzn-RequestId and a JSON object, and without Age, which marks a cache's answer. A
+   second or less is none: Date has no finer resolution.
+3. The difference is used for signing after a refused signature, or when it is over 4 minutes (the service tolerates
+   5). If that changes the signing time, a refused request goes out once more: two requests a call at most.
+4. The correction lives as long as this object, and is never stored.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from botocore import xform_name
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.exceptions import EndpointVariantError
+
+from rolekeeper.adapters.nodekey import public_key
+from rolekeeper.adapters.ssm_answers import Call, is_from_service, judge, node_id, role_token
+from rolekeeper.adapters.ssm_client import ModelLoader, NodeCredentials, new_client, silence_libraries
+from rolekeeper.adapters.ssm_failures import EXCEPTIONS, failure_error
+from rolekeeper.adapters.ssm_wire import Answer, Wire, as_botocore_response, trust_store
+from rolekeeper.errors import ServiceRefusedError, SignatureRefusedError
+from rolekeeper.model import NodeKey, Registration, ServiceSettings, TokenAnswer
+from rolekeeper.ports import Clock
+
+_KEY_TYPE = "Rsa"
+_NONE = timedelta(0)
+_RESOLUTION = timedelta(seconds=1)
+_LARGE = timedelta(minutes=4)
+_PLAUSIBLE_YEARS = range(2020, 2200)  # of the service's clock; ours may be back in 1970
+
+# No pseudo regions (fips-us-east-1, aws-global); new regions need no new version of rolekeeper.
+_REGION = re.compile(r"(?!fips-)[a-z]{2,8}(-[a-z]+)+-[0-9]{1,2}")
+
+
+class SsmService:
+    """SSM as the settings say it is reached; `version` is rolekeeper's, for the user agent."""
+
+    def __init__(self, settings: ServiceSettings, clock: Clock, version: str) -> None:
+        silence_libraries()
+        self._settings = settings
+        self._clock = clock
+        self._version = version
+        self._loader = ModelLoader()
+        self._measured: timedelta | None = None  # service minus local, as the last answer told
+        self._correction = _NONE  # service minus local, as far as it is used for signing
+
+    def register(self, region: str, activation_id: str, code: str, fingerprint: str, key: NodeKey) -> str:
+        """RegisterManagedInstance; returns the node id."""
+        call = Call(
+            "RegisterManagedInstance",
+            f"Cannot register this machine in {region}",
+            {
+                "ActivationCode": code,
+                "ActivationId": activation_id,
+                "Fingerprint": fingerprint,
+                "PublicKey": public_key(key),
+                "PublicKeyType": _KEY_TYPE,
+            },
+        )
+        return node_id(call, *self._send(call, region, None))
+
+    def request_role_token(self, registration: Registration, fingerprint: str) -> TokenAnswer:
+        """RequestManagedInstanceRoleToken, signed with the registration's key; VaultError when that is damaged."""
+        call = Call(
+            "RequestManagedInstanceRoleToken",
+            f"Cannot request a role token for {registration.node_id} in {registration.region}",
+            {"Fingerprint": fingerprint},
+        )
+        answer, fields = self._send_signed(call, registration)
+        difference = clock_difference(answer)
+        now = answer.received.wall + (self._correction if difference is None else difference)
+        return TokenAnswer(role_token(call, answer, fields, now), now, difference, answer.request_id)
+
+    def update_public_key(self, registration: Registration, new_key: NodeKey) -> None:
+        """UpdateManagedInstancePublicKey, signed with the current key; VaultError when either key is damaged."""
+        call = Call(
+            "UpdateManagedInstancePublicKey",
+            f"Cannot replace the node key of {registration.node_id} in {registration.region}",
+            {"NewPublicKey": public_key(new_key), "NewPublicKeyType": _KEY_TYPE},
+        )
+        self._send_signed(call, registration)
+
+    def _send_signed(self, call: Call, registration: Registration) -> tuple[Answer, Mapping[str, Any]]:
+        """Rule 3: once, and once more when the answer to the first tells that it was signed with a wrong time."""
+        signed_with = self._correction
+        try:
+            return self._send(call, registration.region, registration)
+        except ServiceRefusedError as refusal:
+            if isinstance(refusal, SignatureRefusedError) and self._measured is not None:
+                self._correction = self._measured
+            if abs(self._correction - signed_with) <= _RESOLUTION:
+                raise
+        return self._send(call, registration.region, registration)
+
+    def _send(self, call: Call, region: str, signer: Registration | None) -> tuple[Answer, Mapping[str, Any]]:
+        """One request, and its answer when that is a success."""
+        wire = Wire(self._settings, self._clock, trust_store(self._settings.ca_bundle))
+        answers: list[Answer] = []
+
+        def send(request: AWSPreparedRequest, **_: Any) -> AWSResponse:
+            answers.append(wire.exchange(request))
+            self._measure(answers[-1])
+            judge(call, answers[-1])
+            return as_botocore_response(request.url, answers[-1])
+
+        client = self._client(call, region, signer, send)
+        try:
+            fields = getattr(client, xform_name(call.operation))(**call.parameters)
+        except EXCEPTIONS as error:  # which may hold the request: nothing of it goes along
+            raise failure_error(call.action, error, call.parameters.values()) from None
+        finally:
+            client.close()
+        return answers[-1], fields
+
+    def _client(self, call: Call, region: str, signer: Registration | None, send: Callable[..., AWSResponse]) -> Any:
+        if not _REGION.fullmatch(region):
+            raise ServiceRefusedError(
+                "region-unknown",
+                f"{call.action}: that is not the name of an AWS region",
+                "write the region's code, such as us-east-1 or eu-central-1; for FIPS endpoints set service.fips",
+            )
+        credentials = NodeCredentials(signer.node_id, signer.key, self._signing_time) if signer else None
+        try:
+            return new_client(self._loader, region, self._settings, self._version, credentials, send)
+        except EndpointVariantError as error:
+            raise failure_error(call.action, error, ()) from None
+        except ValueError as error:
+            raise ServiceRefusedError(
+                "endpoint-not-available",
+                f"{call.action}: service.endpoint_url is not the URL of a service",
+                "write it as https://HOST or https://HOST:PORT, or leave it out for AWS's own endpoint",
+            ) from error
+
+    def _signing_time(self) -> datetime:
+        return self._clock.now().wall + self._correction
+
+    def _measure(self, answer: Answer) -> None:
+        self._measured = clock_difference(answer)
+        if self._measured is not None and abs(self._measured) > _LARGE:
+            self._correction = self._measured
+
+
+def clock_difference(answer: Answer) -> timedelta | None:
+    """The service's clock minus ours by rule 2; None when the answer does not tell."""
+    if not is_from_service(answer) or "age" in answer.headers:
+        return None
+    try:
+        date = parsedate_to_datetime(answer.headers.get("date", ""))
+    except ValueError:
+        return None
+    if date.year not in _PLAUSIBLE_YEARS:
+        return None
+    middle = answer.sent.wall + (answer.received.boot - answer.sent.boot) / 2
+    difference = date.replace(tzinfo=date.tzinfo or UTC) - middle
+    return _NONE if abs(difference) <= _RESOLUTION else difference
