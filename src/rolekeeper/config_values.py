@@ -24,6 +24,7 @@ _OTHERS_MAY_WRITE = 0o002
 _OWNER_MAY_READ = 0o400
 _HIGHEST_ACCOUNT_NUMBER = 2**32 - 2  # chown(2) takes the one above for "leave as it is"
 _MODE = re.compile(r"0?[0-7]{3}")
+_MODE_MEANT = re.compile(r"[67][0-7]{2}")  # 600, but not TOML's 0o640, which arrives as 416
 _NUMBER = re.compile(r"[0-9]{1,10}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _REGION = re.compile(r"[a-z]{2,5}(-[a-z]+){1,3}-[0-9]{1,2}")
@@ -109,8 +110,8 @@ def profile(value: object) -> str:
 def mode(value: object) -> int:
     """The permissions of a file, from a string of octal digits."""
     if isinstance(value, int) and not isinstance(value, bool):
-        digits = f"{_digits(value):0>4}"
-        raise wrong("is a number", f'write "{digits}", in quotes' if _MODE.fullmatch(digits) else _MODE_HINT)
+        digits = _digits(value)
+        raise wrong("is a number", f'write "0{digits}", in quotes' if _MODE_MEANT.fullmatch(digits) else _MODE_HINT)
     text = _matching(_MODE, value, "is not a file's permissions in octal digits", _MODE_HINT)
     bits = int(text, 8)
     if bits & _OTHERS_MAY_WRITE:

@@ -1,0 +1,266 @@
+"""Reading the configuration: files in, settings or every problem out."""
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from rolekeeper import config
+from rolekeeper.errors import ConfigurationError, Problem
+from rolekeeper.model import Settings
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes config.toml and, as keyword arguments, fragments in conf.d; returns the path of config.toml."""
+
+    def write(text: str, **fragments: str) -> Path:
+        path = tmp_path / "config.toml"
+        path.write_text(text)
+        for name, fragment in fragments.items():
+            (tmp_path / "conf.d").mkdir(exist_ok=True)
+            (tmp_path / "conf.d" / f"{name}.toml").write_text(fragment)
+        return path
+
+    return write
+
+
+def problems(path: Path) -> list[Problem]:
+    with pytest.raises(ConfigurationError) as caught:
+        config.load(path)
+    return list(caught.value.problems)
+
+
+def problem(path: Path) -> Problem:
+    (only,) = problems(path)
+    return only
+
+
+def defaults(tmp_path: Path) -> Settings:
+    return config.load(None, tmp_path / "nothing" / "config.toml")
+
+
+def test_without_any_file_the_defaults_hold(tmp_path: Path) -> None:
+    settings = defaults(tmp_path)
+    assert settings.vault_directory == "/var/lib/rolekeeper/vault"
+    assert settings.daemon.attempt_timeout == timedelta(minutes=2)
+    assert settings.rotate_key_after is None
+    assert [(output.path, output.profile, output.mode, output.keep_mode) for output in settings.outputs] == [
+        ("/root/.aws/credentials", "default", 0o600, True)
+    ]
+
+
+def test_an_empty_file_says_what_no_file_says(write: Write, tmp_path: Path) -> None:
+    assert config.load(write("")) == defaults(tmp_path)
+
+
+def test_a_file_that_was_named_must_exist(tmp_path: Path) -> None:
+    path = tmp_path / "absent.toml"
+    told = problem(path)
+    assert (told.where, told.key) == (str(path), "")
+    assert "No such file" in told.message
+
+
+def test_every_key_arrives_in_its_setting(write: Write) -> None:
+    settings = config.load(
+        write("""
+        [node]
+        region = "us-gov-west-1"
+        activation_id = "01234567-89ab-cdef-0123-456789abcdef"
+        activation_code_file = "/etc/rolekeeper/code"
+        [service]
+        proxy_url = "http://user:password@proxy.example:3128"
+        ca_bundle = "/etc/ssl/own.pem"
+        fips = true
+        dual_stack = true
+        connect_timeout = "1s"
+        read_timeout = "500ms"
+        [vault]
+        directory = "/srv/vault/"
+        [daemon]
+        runtime_directory = "/run/other"
+        attempt_timeout = "10s"
+        log_level = "debug"
+        [refresh]
+        at = 0.25
+        [hibernation]
+        first_probe = "1s"
+        longest_probe = "2s"
+        [key]
+        rotate_after = "30d"
+        [[credentials_file]]
+        path = "/srv//app/./credentials"
+        profile = "app"
+        mode = "0640"
+        owner = "app"
+        group = 33
+        replace_long_lived_keys = true
+        """)
+    )
+    assert settings.node.region == "us-gov-west-1"
+    assert settings.node.activation_id == "01234567-89ab-cdef-0123-456789abcdef"
+    assert settings.node.activation_code_file == "/etc/rolekeeper/code"
+    assert settings.service.proxy_url == "http://user:password@proxy.example:3128"
+    assert settings.service.ca_bundle == "/etc/ssl/own.pem"
+    assert (settings.service.fips, settings.service.dual_stack) == (True, True)
+    assert settings.service.connect_timeout == timedelta(seconds=1)
+    assert settings.service.read_timeout == timedelta(milliseconds=500)
+    assert settings.vault_directory == "/srv/vault"
+    assert settings.daemon.runtime_directory == "/run/other"
+    assert settings.daemon.attempt_timeout == timedelta(seconds=10)
+    assert settings.daemon.log_level == "debug"
+    assert settings.refresh_at == 0.25
+    assert settings.hibernation.first_probe == timedelta(seconds=1)
+    assert settings.hibernation.longest_probe == timedelta(seconds=2)
+    assert settings.rotate_key_after == timedelta(days=30)
+    (output,) = settings.outputs
+    assert (output.path, output.profile) == ("/srv/app/credentials", "app")
+    assert (output.mode, output.keep_mode) == (0o640, False)
+    assert (output.owner, output.group) == ("app", 33)
+    assert output.replace_long_lived_keys
+
+
+def test_later_files_win_key_by_key_and_credentials_files_add_up(write: Write) -> None:
+    one, two = '[[credentials_file]]\npath = "/one"\n', '[[credentials_file]]\npath = "/two"\n'
+    path = write(
+        '[service]\nfips = true\nread_timeout = "1s"\n' + one,
+        **{"20-late": '[service]\nread_timeout = "3s"\n', "10-early": '[service]\nread_timeout = "2s"\n' + two},
+    )
+    settings = config.load(path)
+    assert settings.service.fips
+    assert settings.service.read_timeout == timedelta(seconds=3)
+    assert [output.path for output in settings.outputs] == ["/one", "/two"]
+
+
+def test_an_empty_string_takes_back_what_an_earlier_file_says(write: Write) -> None:
+    path = write('[service]\nproxy_url = "http://proxy:3128"\n', direct='[service]\nproxy_url = ""\n')
+    assert config.load(path).service.proxy_url is None
+
+
+def test_fragments_are_read_when_the_default_file_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "conf.d" / "own.toml").write_text("[service]\nfips = true\n")
+    assert config.load(None, tmp_path / "config.toml").service.fips
+
+
+def test_only_visible_toml_files_are_fragments(write: Write, tmp_path: Path) -> None:
+    path = write("", good="[service]\nfips = true\n")
+    for name in ("notes.txt", "old.toml.bak", ".#good.toml"):
+        (tmp_path / "conf.d" / name).write_text("not toml")
+    assert config.load(path).service.fips
+
+
+def test_every_problem_of_every_file_is_told_at_once(write: Write, tmp_path: Path) -> None:
+    path = write(
+        '[service]\nfibs = true\nread_timeout = 30\n[[credentials_file]]\n[[credentials_file]]\npath = "here"\n',
+        broken="[service\n",
+        other='[node]\nregion = "somewhere"\n',
+    )
+    told = [(found.where, found.key) for found in problems(path)]
+    fragments = tmp_path / "conf.d"
+    assert sorted(told) == sorted(
+        [
+            (str(path), "service.fibs"),
+            (str(path), "service.read_timeout"),
+            (str(path), "credentials_file[1].path"),
+            (str(fragments / "broken.toml"), ""),
+            (str(fragments / "other.toml"), "node.region"),
+        ]
+    )
+
+
+def test_the_error_ends_a_command_with_78_and_names_file_key_and_remedy(write: Write) -> None:
+    path = write("[service]\nread_timeout = 30\n")
+    with pytest.raises(ConfigurationError) as caught:
+        config.load(path)
+    assert caught.value.exit_code == 78
+    assert str(caught.value) == f'{path}: service.read_timeout: is a number without a unit (write "30s")'
+
+
+def test_a_syntax_error_is_told_with_line_and_column(write: Write) -> None:
+    told = problem(write("[service]\nfips = yes\n"))
+    assert told.message.startswith("is not valid TOML")
+    assert "line 2" in told.message
+    assert "column" in told.message
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[node]\nregion = '\xff'\n", "is not UTF-8 (at line 2)"),
+        (b"x = " + b"[" * 100_000, "nested too deeply"),
+        (b"x = " + b"9" * 10_000, "is not valid TOML"),
+        (b"#" * 1_100_000, "is larger than 1048576 bytes"),
+    ],
+)
+def test_a_file_that_is_no_toml_at_all_is_told_as_such(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "config.toml"
+    path.write_bytes(content)
+    assert message in problem(path).message
+
+
+def test_a_directory_in_the_place_of_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").mkdir()
+    (tmp_path / "conf.d").write_text("")
+    told = {found.where: found.message for found in problems(tmp_path / "config.toml")}
+    assert told == {
+        str(tmp_path / "config.toml"): "cannot be read: Is a directory",
+        str(tmp_path / "conf.d"): "cannot be listed: Not a directory",
+    }
+
+
+def test_a_default_file_that_is_a_dangling_link_is_not_taken_for_absent(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").symlink_to("gone")
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        config.load(None, tmp_path / "config.toml")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_file_without_permission_is_told(write: Write) -> None:
+    path = write("")
+    path.chmod(0)
+    assert problem(path).message == "cannot be read: Permission denied"
+
+
+def test_two_tables_for_the_same_file_and_profile_are_refused_wherever_they_stand(write: Write) -> None:
+    table = '[[credentials_file]]\npath = "/a/b"\n'
+    told = problem(write(table, again='[[credentials_file]]\npath = "/other"\n[[credentials_file]]\npath = "/a//b"\n'))
+    assert told.where.endswith("again.toml")
+    assert told.key == "credentials_file[1]"
+    assert "credentials_file[0] in " in told.message
+
+
+def test_one_file_may_hold_several_profiles(write: Write) -> None:
+    path = write("", a='[[credentials_file]]\nprofile = "a"\n', b='[[credentials_file]]\nprofile = "b"\n')
+    assert [output.profile for output in config.load(path).outputs] == ["a", "b"]
+
+
+@pytest.mark.parametrize("variant", ["fips", "dual_stack"])
+def test_an_endpoint_url_cannot_stand_with_an_endpoint_variant(write: Write, variant: str) -> None:
+    path = write('[service]\nendpoint_url = "http://127.0.0.1:1"\n', late=f"[service]\n{variant} = true\n")
+    told = problem(path)
+    assert told.where.endswith("late.toml")
+    assert told.key == f"service.{variant}"
+    assert str(path) in told.hint
+    (path.parent / "conf.d" / "later.toml").write_text('[service]\nendpoint_url = ""\n')
+    assert config.load(path).service.endpoint_url is None
+
+
+def test_the_first_probe_cannot_come_later_than_the_longest_interval(write: Write) -> None:
+    told = problem(write('[hibernation]\nlongest_probe = "4min"\n'))
+    assert told.key == "hibernation.longest_probe"
+    path = write('[hibernation]\nlongest_probe = "4min"\n', first='[hibernation]\nfirst_probe = "4min"\n')
+    assert config.load(path).hibernation.first_probe == timedelta(minutes=4)
+
+
+def test_a_value_that_is_wrong_already_is_not_held_against_another(write: Write) -> None:
+    assert problem(write('[hibernation]\nfirst_probe = 30\nlongest_probe = "1min"\n')).key == "hibernation.first_probe"
+
+
+def test_contradictions_are_told_beside_other_problems(write: Write) -> None:
+    path = write('[service]\nendpoint_url = "http://h"\nfips = true\nread_timeout = 1\n')
+    assert {found.key for found in problems(path)} == {"service.fips", "service.read_timeout"}

@@ -1,0 +1,170 @@
+"""The configuration printed: the default file that ships, and the resolved one that `check` prints."""
+
+import dataclasses
+import itertools
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rolekeeper import config, durations
+from rolekeeper.errors import ConfigurationError, Problem
+from rolekeeper.model import Settings
+
+SHIPPED = Path(__file__).parents[2] / "config" / "config.toml"
+COMMENTED_LINE = re.compile(r"^#(\[.*\]|[a-z_]+ = .*)$")
+SECONDS = st.integers(1_000, 3_600_000).map(lambda ms: f"{ms}ms")
+PRINTABLE = st.text(st.characters(codec="utf-8").filter(str.isprintable), min_size=1, max_size=20)
+
+
+def uncommented() -> str:
+    return "\n".join(COMMENTED_LINE.sub(r"\1", line) for line in SHIPPED.read_text().splitlines())
+
+
+def load(path: Path, text: str) -> Settings:
+    path.write_text(text, encoding="utf-8")
+    return config.load(path)
+
+
+def keys(document: dict[str, Any]) -> dict[str, list[str]]:
+    tables = {name: value[0] if isinstance(value, list) else value for name, value in document.items()}
+    return {name: list(table) for name, table in tables.items()}
+
+
+def test_the_shipped_file_changes_nothing(tmp_path: Path) -> None:
+    assert tomllib.loads(SHIPPED.read_text()) == {}
+    assert config.load(SHIPPED) == config.load(None, tmp_path / "none" / "config.toml")
+
+
+def test_the_shipped_file_uncommented_says_the_defaults_that_stand_in_the_code(tmp_path: Path) -> None:
+    settings = load(tmp_path / "config.toml", uncommented())
+    defaults = config.load(None, tmp_path / "none" / "config.toml")
+    # A mode that is written is meant for existing files as well: the only difference between saying a default and not.
+    (output,) = settings.outputs
+    assert not output.keep_mode
+    assert dataclasses.replace(settings, outputs=(dataclasses.replace(output, keep_mode=True),)) == defaults
+
+
+def test_the_shipped_file_names_every_key_in_the_order_of_the_code() -> None:
+    known = {name: list(model.model_fields) for name, model in config.TABLES.items()}
+    assert keys(tomllib.loads(uncommented())) == known
+    assert list(config.Document.model_fields) == list(known)
+
+
+def test_every_key_in_the_shipped_file_is_explained() -> None:
+    lines = SHIPPED.read_text().splitlines()
+    for above, line in itertools.pairwise(lines):
+        if COMMENTED_LINE.match(line):
+            assert above.startswith("# ") or line.startswith("#group"), line
+
+
+def test_what_is_printed_names_every_key(tmp_path: Path) -> None:
+    settings = load(tmp_path / "config.toml", '[[credentials_file]]\nmode = "0600"\n')
+    assert keys(tomllib.loads(config.describe(settings))) == keys(tomllib.loads(uncommented()))
+    assert tomllib.loads(config.describe(settings)) == config.resolved(settings)
+
+
+def test_the_password_of_a_proxy_is_never_printed(tmp_path: Path) -> None:
+    settings = load(tmp_path / "config.toml", '[service]\nproxy_url = "http://user:s3cret@proxy:3128/x"\n')
+    printed = config.describe(settings)
+    assert "http://***@proxy:3128/x" in printed
+    assert "s3cret" not in printed
+    assert "user" not in printed
+    assert load(tmp_path / "again.toml", printed).service.proxy_url == "http://***@proxy:3128/x"
+
+
+def test_an_output_that_keeps_a_files_mode_still_does_when_it_is_printed_and_read_again(tmp_path: Path) -> None:
+    text = '[[credentials_file]]\npath = "/a"\n[[credentials_file]]\npath = "/b"\nmode = "0640"\nowner = 7\n'
+    settings = load(tmp_path / "config.toml", text)
+    assert load(tmp_path / "again.toml", config.describe(settings)) == settings
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> dict[str, Any]:
+    """Configurations that are right, or nearly: profiles and paths of odd characters."""
+    first = draw(st.integers(1, 604_800_000))
+    output = st.fixed_dictionaries(
+        {"path": PRINTABLE.map(lambda name: f"/srv/{name}"), "profile": PRINTABLE},
+        optional={"mode": st.sampled_from(["0600", "640", "0660"]), "owner": st.integers(0, 9) | st.just("app")},
+    )
+    return {
+        "service": {"connect_timeout": draw(SECONDS), "fips": draw(st.booleans())},
+        "refresh": {"at": draw(st.floats(0.1, 0.9))},
+        "hibernation": {"first_probe": f"{first}ms", "longest_probe": f"{draw(st.integers(first, 604_800_000))}ms"},
+        "key": {"rotate_after": draw(st.just("never") | SECONDS)},
+        "credentials_file": draw(st.lists(output, max_size=3)),
+    }
+
+
+@given(documents())
+def test_what_is_printed_reads_back_as_the_same_settings(tmp_path_factory: Any, document: dict[str, Any]) -> None:
+    path = tmp_path_factory.mktemp("config") / "config.toml"
+    try:
+        settings = load(path, toml(document))
+    except ConfigurationError:
+        return
+    assert load(path, config.describe(settings)) == settings
+    assert durations.parse(config.resolved(settings)["hibernation"]["first_probe"]) == settings.hibernation.first_probe
+
+
+# Any TOML document at all, known names mixed in, so that wrong types get to every key.
+NAMES = st.sampled_from([*config.TABLES, *(key for model in config.TABLES.values() for key in model.model_fields)])
+KEYS = NAMES | PRINTABLE
+SCALARS = (
+    st.booleans()
+    | st.integers(-(2**64), 2**64)
+    | st.floats()
+    | PRINTABLE
+    | st.sampled_from(["", "never", "10s", "0600", "/a", "info", "http://h", "us-east-1", "default"])
+    | st.dates()
+)
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3), max_leaves=8
+)
+TABLE = st.dictionaries(KEYS, VALUES, max_size=6)
+
+
+@given(st.dictionaries(NAMES, TABLE | VALUES | st.lists(TABLE, max_size=3), max_size=8))
+def test_any_document_gives_settings_or_a_configuration_error(tmp_path_factory: Any, document: dict[str, Any]) -> None:
+    path = tmp_path_factory.mktemp("config") / "config.toml"
+    text = toml(document)
+    tomllib.loads(text)
+    path.write_text(text, encoding="utf-8")
+    assert all(problem.where == str(path) and problem.message for problem in problems(path))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_give_settings_or_a_configuration_error(tmp_path_factory: Any, content: bytes) -> None:
+    path = tmp_path_factory.mktemp("config") / "config.toml"
+    path.write_bytes(content)
+    assert all(problem.where == str(path) and problem.message for problem in problems(path))
+
+
+def problems(path: Path) -> tuple[Problem, ...]:
+    """What is wrong with the file, which may be nothing; any error but ConfigurationError gets out."""
+    try:
+        settings = config.load(path)
+    except ConfigurationError as error:
+        return error.problems
+    return () if isinstance(settings, Settings) else (Problem("", "", "no settings"),)
+
+
+def toml(document: dict[str, Any]) -> str:
+    return "".join(f"{quoted(key)} = {written(value)}\n" for key, value in document.items())
+
+
+def written(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{quoted(key)} = {written(member)}" for key, member in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(written(member) for member in value) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return quoted(value) if isinstance(value, str) else str(value)
+
+
+def quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
