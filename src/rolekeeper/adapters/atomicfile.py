@@ -1,0 +1,289 @@
+"""The only place that replaces files: whole or not at all, whatever is killed and whatever disk is full.
+
+The rules (design promises 1 and 4):
+- new content goes to a temporary file beside the target, 0600 from its first instant; it gets group, mode, ACL and
+  owner, is flushed to disk, and takes the target's name; then the directory is flushed. Until then nothing has changed,
+  and on any error the temporary file goes away;
+- its name is fixed, so that the next writer removes one that a crash left behind; writers that share a target therefore
+  hold its lock, a file beside it (a lock on the target itself would vanish with the rename);
+- symlinks are resolved as in `places`: the link stays, its target is replaced;
+- only regular files of a bounded size are read, and reading never waits (no FIFOs, no devices).
+Libraries for atomic writes cover neither owner, ACL, the directory's flush nor open directories; hence our own.
+
+OSErrors leave this module as they are; `describe` gives callers the code and the remedy.
+"""
+
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+
+from rolekeeper.adapters.places import (
+    Attributes,
+    Place,
+    RefusedFileError,
+    apply_attributes,
+    flush_directory,
+    make_directories,
+    place,
+    read_attributes,
+)
+
+__all__ = [
+    "LIMIT_BYTES",
+    "Attributes",
+    "Contents",
+    "Place",
+    "RefusedFileError",
+    "Staged",
+    "describe",
+    "lock",
+    "lock_at",
+    "make_directories",
+    "place",
+    "read",
+    "read_at",
+    "remove",
+    "replace",
+    "staged",
+]
+
+LIMIT_BYTES = 1024 * 1024
+LOCK_POLL = timedelta(milliseconds=50)
+
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOCK = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_REMEDIES = {
+    errno.ENOSPC: ("no-space", "free some space on that file system"),
+    errno.EDQUOT: ("quota-exceeded", "raise the owner's quota, or free some of it"),
+    errno.EFBIG: ("file-size-limit", "raise the limit on file sizes (ulimit -f, LimitFSIZE=)"),
+    errno.EROFS: (
+        "read-only",
+        "mount that file system for writing; under systemd, allow the directory with ReadWritePaths= in a drop-in",
+    ),
+    errno.EACCES: (
+        "permission-denied",
+        "let the user that runs rolekeeper write there; under systemd, the sandbox may hide it (ProtectHome=)",
+    ),
+    errno.EPERM: (
+        "not-permitted",
+        "look for an immutable file (lsattr), and whether rolekeeper may give files to that owner and group",
+    ),
+    errno.EBUSY: (
+        "mounted-file",
+        "the file is a mount of its own (a container's bind mount): mount the directory that holds it instead",
+    ),
+    errno.EIO: ("disk-error", "look at the kernel's log: the disk or its file system is failing"),
+    errno.ENOENT: ("no-such-directory", "create the directory that is to hold the file"),
+    errno.ENOTDIR: ("no-such-directory", "one of the directories in the path is a file: correct the path"),
+    errno.EISDIR: ("not-a-file", "name a file, not a directory"),
+    errno.ELOOP: ("symlink-loop", "the symlinks in the path lead in a circle: mend them"),
+    errno.ENAMETOOLONG: ("name-too-long", "choose a name of at most 200 bytes: our temporary file's is longer"),
+}
+_UNKNOWN = ("file-error", "look at the kernel's log, and try again")
+
+
+def describe(error: OSError) -> tuple[str, str]:
+    """A kebab-case code for the error, and what to do about it."""
+    if isinstance(error, RefusedFileError):
+        return error.code, error.remedy
+    return _REMEDIES.get(error.errno or 0, _UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """A file at one moment: its bytes and its attributes."""
+
+    data: bytes
+    attributes: Attributes
+
+
+def read(path: str, limit_bytes: int = LIMIT_BYTES) -> bytes | None:
+    """The file's bytes; None when it, or the directory it would be in, does not exist."""
+    try:
+        with place(path) as target:
+            contents = read_at(target, limit_bytes)
+    except FileNotFoundError:
+        return None
+    return contents.data if contents else None
+
+
+def read_at(target: Place, limit_bytes: int = LIMIT_BYTES) -> Contents | None:
+    """The file's bytes and attributes; None when it does not exist."""
+    if not _exists(target):
+        return None
+    try:
+        descriptor = os.open(target.name, _READ, dir_fd=target.directory)
+    except FileNotFoundError:  # removed just now
+        return None
+    with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
+        _refuse_special(os.fstat(descriptor))
+        data = file.read(limit_bytes + 1)
+        if len(data) > limit_bytes:
+            remedy = "it is not what it should be: move it away, or correct the path"
+            raise RefusedFileError("file-too-large", f"it holds more than {limit_bytes} bytes", remedy)
+        return Contents(data, read_attributes(descriptor))
+
+
+def _exists(target: Place) -> bool:
+    try:
+        status = os.stat(target.name, dir_fd=target.directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    _refuse_special(status)
+    return True
+
+
+def _refuse_special(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise RefusedFileError("not-a-file", "it is not a regular file", "correct the path, or move it away")
+
+
+def replace(path: str, data: bytes, attributes: Attributes, *, durable: bool = True) -> None:
+    """Make the file hold `data`; when not `durable`, a power failure (but no crash of ours) may undo it."""
+    with place(path) as target, staged(target, data, attributes, durable=durable) as new:
+        new.commit()
+
+
+def remove(path: str) -> None:
+    """Remove the file, durably; neither it nor its directory need exist."""
+    with suppress(FileNotFoundError), place(path) as target:
+        os.unlink(target.name, dir_fd=target.directory)
+        flush_directory(target.directory)
+
+
+@dataclass(slots=True)
+class Staged:
+    """Content that waits beside its target, complete and flushed, to take its name."""
+
+    target: Place
+    durable: bool
+    committed: bool = False
+
+    def commit(self) -> None:
+        """Take the target's name."""
+        at = self.target.directory
+        os.rename(_temporary(self.target), self.target.name, src_dir_fd=at, dst_dir_fd=at)
+        self.committed = True
+        if self.durable:
+            flush_directory(at)
+
+
+@contextmanager
+def staged(
+    target: Place,
+    data: bytes,
+    attributes: Attributes,
+    *,
+    check: Callable[[str], None] | None = None,
+    durable: bool = True,
+) -> Iterator[Staged]:
+    """Write `data` to the temporary file; it goes away again unless it is committed.
+
+    `check` is called with a path that leads to the written file while it still belongs to us.
+    """
+    if _exists(target):
+        _refuse_mounted(target)
+    new = Staged(target, durable)
+    with suppress(FileNotFoundError):
+        os.unlink(_temporary(target), dir_fd=target.directory)
+    descriptor = os.open(_temporary(target), _CREATE, 0o600, dir_fd=target.directory)
+    try:
+        _write(descriptor, data)
+        if check:
+            check(f"/proc/self/fd/{descriptor}")
+        apply_attributes(descriptor, attributes)
+        if durable:
+            os.fsync(descriptor)
+        yield new
+    finally:
+        os.close(descriptor)
+        if not new.committed:
+            os.unlink(_temporary(target), dir_fd=target.directory)
+
+
+def _temporary(target: Place) -> str:
+    return f".{target.name}.rolekeeper-new"
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _refuse_mounted(target: Place) -> None:
+    """A file that is a mount of its own cannot be renamed over; say so before anything is asked of anybody."""
+    descriptor = os.open(target.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=target.directory)
+    try:
+        if _mount(descriptor) != _mount(target.directory):
+            raise OSError(errno.EBUSY, "it is a mount of its own")
+    finally:
+        os.close(descriptor)
+
+
+def _mount(descriptor: int) -> str:
+    with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as info:  # noqa: PTH123 - lines, not a file's whole
+        return next(line for line in info if line.startswith("mnt_id:"))
+
+
+@contextmanager
+def lock(path: str, wait: timedelta, sleep: Callable[[timedelta], None]) -> Iterator[None]:
+    """Keep other writers of ours from the file (or directory) `path`; see `lock_at`."""
+    with place(path) as target, lock_at(target, wait, sleep):
+        yield
+
+
+@contextmanager
+def lock_at(target: Place, wait: timedelta, sleep: Callable[[timedelta], None]) -> Iterator[None]:
+    """Hold the lock file beside the target; RefusedFileError `locked` when another holds it longer than `wait`.
+
+    The lock ends with the process; its file stays, because removing it would let two hold it at once.
+    """
+    name = f".{target.name}.rolekeeper-lock"
+    polls = wait // LOCK_POLL
+    while (descriptor := _try_lock(target.directory, name)) is None:
+        if polls <= 0:
+            reason = f"{_holder(target.directory, name)} has locked it"
+            raise RefusedFileError("locked", reason, "wait until it is done, or end it")
+        polls -= 1
+        sleep(LOCK_POLL)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(directory: int, name: str) -> int | None:
+    descriptor = os.open(name, _LOCK, 0o600, dir_fd=directory)
+    try:
+        _refuse_foreign_lock(os.fstat(descriptor), name)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(descriptor, 0)
+        with suppress(OSError):  # the pid is for messages; a full disk must not keep us from the lock
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _refuse_foreign_lock(status: os.stat_result, name: str) -> None:
+    """We write into it: never into another file that somebody linked to this name."""
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        raise RefusedFileError("lock-unusable", f"{name} is not a lock file", f"remove {name}")
+
+
+def _holder(directory: int, name: str) -> str:
+    with open(os.open(name, _READ, dir_fd=directory), encoding="ascii") as file:  # noqa: PTH123 - a descriptor
+        pid = file.read(20).strip()
+    return f"process {pid}" if pid else "another process"

@@ -1,0 +1,202 @@
+"""Where a file really is: an open directory and a name in it, found so that nobody else can redirect what we write.
+
+The rules:
+- a path is walked one open directory at a time, never handed to the kernel whole;
+- a symlink, on the way or at the end, is followed only if root or we own it: a user who may write in a directory must
+  not point root's write elsewhere. The link is read through its own descriptor, so it cannot be swapped in between;
+- a missing directory is created 0700 and gets group, mode and owner before we go on.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+_ACL = "system.posix_acl_access"
+_NO_ACL = (errno.ENODATA, errno.ENOTSUP)
+_MOST_LINKS = 40  # as in the kernel
+_WALK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_ENTER = _WALK | os.O_DIRECTORY  # a directory asked for as such is mounted when it is to be (autofs)
+_LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC  # only such a descriptor can be flushed
+
+
+class RefusedFileError(OSError):
+    """We leave this file alone, although the kernel would let us."""
+
+    def __init__(self, code: str, reason: str, remedy: str) -> None:
+        super().__init__(errno.EPERM, reason)
+        self.code = code
+        self.remedy = remedy
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """Mode, owner and group (None: as the kernel gives them to us) and POSIX ACL (None: none)."""
+
+    mode: int
+    uid: int | None = None
+    gid: int | None = None
+    acl: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A file's place: an open directory and a name in it, symlinks resolved. The file need not exist."""
+
+    directory: int
+    name: str
+
+
+@contextmanager
+def place(path: str, missing: Attributes | None = None) -> Iterator[Place]:
+    """Open the place of a file; with `missing`, create directories on the way that are not there."""
+    walked, rest = _walk(path, 1, missing)
+    try:
+        if not rest or rest[0] == "..":
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        directory = os.open(".", _LIST, dir_fd=walked)
+    finally:
+        os.close(walked)
+    try:
+        yield Place(directory, rest[0])
+    finally:
+        os.close(directory)
+
+
+def make_directories(path: str, attributes: Attributes) -> None:
+    """Create the directory and its missing parents, each with these attributes; what exists stays as it is."""
+    walked, _ = _walk(path, 0, attributes)
+    os.close(walked)
+
+
+def _walk(path: str, keep: int, missing: Attributes | None) -> tuple[int, list[str]]:
+    """Walk all but the last `keep` names, and these too where they are symlinks; the directory and what is left."""
+    at = os.open("/" if path.startswith("/") else ".", _ENTER)
+    todo, links = _names(path), 0
+    try:
+        while todo:
+            target = _link_target(at, todo[0])
+            if target is not None:
+                links = _counted(links, path)
+                todo[:1] = _names(target)
+                at = _moved(at, os.open("/" if target.startswith("/") else ".", _ENTER, dir_fd=at))
+            elif len(todo) == keep:
+                break
+            else:
+                at = _moved(at, _enter(at, todo.pop(0), missing))
+    except BaseException:
+        os.close(at)
+        raise
+    return at, todo
+
+
+def _names(path: str) -> list[str]:
+    return [name for name in path.split("/") if name not in ("", ".")]
+
+
+def _counted(links: int, path: str) -> int:
+    if links == _MOST_LINKS:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+    return links + 1
+
+
+def _moved(at: int, to: int) -> int:
+    os.close(at)
+    return to
+
+
+def _link_target(at: int, name: str) -> str | None:
+    """Where the symlink points to; None when the name is no symlink, or not there."""
+    try:
+        descriptor = os.open(name, _WALK, dir_fd=at)
+    except FileNotFoundError:
+        return None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISLNK(status.st_mode):
+            return None
+        if status.st_uid not in (0, os.geteuid()):
+            raise RefusedFileError(
+                "untrusted-symlink",
+                f"its path holds a symlink, {name}, that belongs to user {status.st_uid}",
+                "name the real path, or make the link belong to root",
+            )
+        return os.readlink("", dir_fd=descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _enter(at: int, name: str, missing: Attributes | None) -> int:
+    try:
+        return os.open(name, _ENTER, dir_fd=at)
+    except FileNotFoundError:
+        if missing is None:
+            raise
+    try:
+        os.mkdir(name, 0o700, dir_fd=at)
+    except FileExistsError:  # somebody was faster, and chose its attributes
+        return os.open(name, _ENTER, dir_fd=at)
+    return _dress(at, name, missing)
+
+
+def _dress(at: int, name: str, attributes: Attributes) -> int:
+    """Give a directory that was just created its attributes; it goes away when that fails."""
+    directory = os.open(name, _LIST, dir_fd=at)
+    try:
+        apply_attributes(directory, attributes)
+        flush_directory(at)
+    except BaseException:
+        os.close(directory)
+        os.rmdir(name, dir_fd=at)
+        raise
+    return directory
+
+
+def flush_directory(at: int) -> None:
+    """Flush a directory's names to disk; `at` may be any descriptor of it."""
+    directory = os.open(".", _LIST, dir_fd=at)
+    try:
+        os.fsync(directory)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system (9p, some FUSE) that cannot flush directories
+            raise
+    finally:
+        os.close(directory)
+
+
+def apply_attributes(descriptor: int, attributes: Attributes) -> None:
+    """Group, mode and ACL first, the owner last: once it is another's, they would take CAP_FOWNER.
+
+    Without an ACL in `attributes`, one that a new file inherited from its directory's default goes: mode is the word.
+    """
+    status = os.fstat(descriptor)
+    if attributes.gid not in (None, status.st_gid):
+        os.fchown(descriptor, -1, attributes.gid)
+    _remove_acl(descriptor)
+    os.fchmod(descriptor, attributes.mode)
+    if attributes.acl is not None:
+        os.setxattr(descriptor, _ACL, attributes.acl)
+    if attributes.uid not in (None, status.st_uid):
+        os.fchown(descriptor, attributes.uid, -1)
+
+
+def _remove_acl(descriptor: int) -> None:
+    try:
+        os.removexattr(descriptor, _ACL)
+    except OSError as error:
+        if error.errno not in _NO_ACL:
+            raise
+
+
+def read_attributes(descriptor: int) -> Attributes:
+    """The attributes of an open file."""
+    status = os.fstat(descriptor)
+    try:
+        acl = os.getxattr(descriptor, _ACL)
+    except OSError as error:
+        if error.errno not in _NO_ACL:
+            raise
+        acl = None
+    return Attributes(stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, acl)
