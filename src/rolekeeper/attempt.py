@@ -114,7 +114,7 @@ class _Attempt:
             message=error.message if error else "",
             hint=error.hint if error else "",
             request_id=self.request_id or getattr(error, "request_id", None),
-            expires_at=self.token_at_hand and self.token_at_hand.expires_at,
+            expires_at=self.token_at_hand.expires_at if self.token_at_hand else None,
             published=tuple(self.published),
             fingerprint=self.summary,
             node_id=node.node_id if node else None,
@@ -188,7 +188,10 @@ class _Attempt:
         return same_boot and schedule.freshness(issue.life, self.world.clock.now()) is Freshness.FRESH
 
     def _holds(self, output: Output, issue: IssueRecord) -> bool:
-        return self.world.sink.holds(output, issue.access_key_id, issue.life.expires_at)
+        try:
+            return self.world.sink.holds(output, issue.access_key_id, issue.life.expires_at)
+        except OutputError:  # told by `prepare`, or about to be
+            return False
 
     def _held(self, node: Registration) -> HeldToken | None:
         held = self.contents.held_token

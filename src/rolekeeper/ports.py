@@ -3,13 +3,25 @@
 Only values of `model` cross a port, and only errors of `errors` come back: nothing of botocore, psutil or cryptography.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum
 from typing import Protocol
 
-from rolekeeper.model import Hardware, Instant, NodeKey, Output, Registration, RoleToken, TokenAnswer, VaultContents
+from rolekeeper.model import (
+    AttemptReport,
+    Hardware,
+    Instant,
+    NodeKey,
+    Output,
+    Registration,
+    RoleToken,
+    Settings,
+    TokenAnswer,
+    VaultContents,
+)
 
 
 class Clock(Protocol):
@@ -107,3 +119,98 @@ class World:
     keys: KeyMaker
     new_fingerprint: Callable[[], str]  # a random version-4 UUID in lower case
     activation_code: Callable[[], str | None]  # for a registration without a person; None when there is none
+
+
+class Wakeup(Enum):
+    """Why the daemon's wait ended early."""
+
+    STOP = "stop"
+    RELOAD = "reload"
+    REFRESH = "refresh"
+    ATTEMPT = "attempt"  # it wrote something, or ended
+
+
+class Signals(Protocol):
+    """The signals of this process, taken one at a time."""
+
+    def wait(self, longest: timedelta) -> Wakeup | None:
+        """Sleep until a signal comes, `longest` at most; None when none came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The attempt has read the configuration; it goes on when it is told to."""
+
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The attempt has read a configuration that is wrong, and goes by the one that it was given."""
+
+    problems: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The attempt has ended without a report: `status` is its exit status, negative for a signal."""
+
+    status: int
+
+
+class Attempts(Protocol):
+    """Attempts as processes of their own, one at a time; no method waits."""
+
+    def start(self, *, settings: Settings | None, reload: bool, reuse: bool) -> None:
+        """Start one. Without settings, or to reload, it reads the configuration first."""
+
+    def messages(self) -> Iterable[Accepted | Rejected | AttemptReport | Ended]:
+        """What the attempt has said since the last call."""
+
+    def proceed(self) -> None:
+        """Tell the attempt that its configuration was taken over."""
+
+    def end(self) -> None:
+        """End the attempt at once, and whatever it has started."""
+
+    def reap(self) -> None:
+        """Let go of attempts that have ended."""
+
+
+class RuntimeDirectory(Protocol):
+    """Where one running daemon shows itself: a lock with its pid, and status.json."""
+
+    def claim(self, directory: str) -> None:
+        """Take the lock; UnavailableError `daemon-running` when another daemon holds it, InputOutputError."""
+
+    def write_status(self, document: Mapping[str, object]) -> None:
+        """Replace status.json; InputOutputError."""
+
+
+class VaultWatch(Protocol):
+    """Whether somebody wrote to the vault: one stat, nothing else."""
+
+    def look(self, directory: str) -> object:
+        """A value that differs after the vault was written to."""
+
+
+class Log(Protocol):
+    """Where the daemon's entries go."""
+
+    def log(self, event: str, level: str, message: str, **fields: str) -> None:
+        """Write one entry; never raises and never waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonWorld:
+    """Everything that the daemon needs from outside."""
+
+    clock: Clock
+    signals: Signals
+    attempts: Attempts
+    runtime: RuntimeDirectory
+    watch: VaultWatch
+    manager: ServiceManager
+    open_log: Callable[[str], Log]  # with a level of `[daemon] log_level`
+    pid: int
+    version: str

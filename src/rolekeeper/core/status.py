@@ -12,6 +12,25 @@ from rolekeeper.core.states import Phase, State
 from rolekeeper.core.wire import encode, rfc3339
 from rolekeeper.model import Freshness, Instant, Lifetime
 
+FIELDS = (
+    "state",
+    "node_id",
+    "region",
+    "freshness",
+    "expires_at",
+    "issued_at",
+    "clock_difference",
+    "refresh_at",
+    "next_attempt_at",
+    "last_success_at",
+    "last_outcome",
+    "attempts",
+    "outputs",
+    "fingerprint",
+    "pid",
+    "version",
+)
+
 
 def line(state: State, now: Instant) -> str:
     """One line for a person: state, node id, expiry, and the next step."""

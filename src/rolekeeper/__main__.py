@@ -1,0 +1,7 @@
+"""`python -m rolekeeper` is `rolekeeper`."""
+
+import sys
+
+from rolekeeper.cli import main
+
+sys.exit(main())

@@ -1,0 +1,211 @@
+"""How the supervisor and an attempt talk: JSON lines, over the attempt's standard input and output.
+
+1. The supervisor sends an order: `{"settings": {...} or null, "reload": bool, "reuse": bool}`.
+2. The attempt reads the configuration when it has no settings or is to reload, and says `{"settings": {...}}`, or
+   `{"rejected": "..."}` and goes by the settings that it was given. Without any it ends with exit status 78.
+3. An attempt that was given no settings then waits for a line, `go`: until then another daemon may hold the lock.
+4. The attempt says `{"report": {...}}` and ends.
+
+The pipe is read without waiting, and only until the report: what the attempt has started may hold it open for longer.
+Neither direction carries a secret.
+"""
+
+import fcntl
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from rolekeeper.adapters.signals import wake_self
+from rolekeeper.core.wire import decode, encode
+from rolekeeper.model import AttemptReport, Settings
+from rolekeeper.ports import Accepted, Ended, Rejected
+
+LONGEST_BYTES = 1 << 20  # of everything that an attempt says; a report has some thousand
+CANNOT_START = 71  # EX_OSERR
+BROKEN_WORD = 76  # EX_PROTOCOL
+PIPE_BYTES = 1 << 16
+GO = b"go\n"
+Message = Accepted | Rejected | AttemptReport | Ended
+
+
+class AttemptProcesses:
+    """The supervisor's end: attempts as child processes, in sessions of their own, one at a time."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._command = tuple(command)
+        self._environment = dict(environment)
+        self._running: _Running | None = None
+        self._leaving: set[int] = set()  # pids of attempts that are done with, until they are gone
+        self._cannot_start = False
+
+    def start(self, *, settings: Settings | None, reload: bool, reuse: bool) -> None:
+        """Start an attempt; one that cannot be started shows as Ended."""
+        order = json.dumps({"settings": encode(settings), "reload": reload, "reuse": reuse}).encode() + b"\n"
+        try:
+            self._running = _spawn(self._command, self._environment, order)
+        except OSError:
+            self._cannot_start = True
+            wake_self()
+
+    def messages(self) -> Iterator[Message]:
+        """What the attempt has said since the last call; Ended only when it said no report."""
+        if self._cannot_start:
+            self._cannot_start = False
+            yield Ended(CANNOT_START)
+        running = self._running
+        if running is None:
+            return
+        exited, status = os.waitpid(running.pid, os.WNOHANG)
+        for message in running.hear():
+            if isinstance(message, (AttemptReport, Ended)):
+                self._let_go(running, gone=bool(exited))
+                if isinstance(message, Ended) and not exited:
+                    _kill(running.pid)
+                yield message
+                return
+            yield message
+        if exited:
+            self._let_go(running, gone=True)
+            yield Ended(os.waitstatus_to_exitcode(status))
+
+    def proceed(self) -> None:
+        """Tell the attempt that its configuration was taken over."""
+        if self._running is not None:
+            with suppress(BrokenPipeError):
+                os.write(self._running.orders, GO)
+
+    def end(self) -> None:
+        """Kill the attempt and whatever it has started."""
+        if self._running is not None:
+            _kill(self._running.pid)
+            self._let_go(self._running, gone=False)
+
+    def reap(self) -> None:
+        """Let go of attempts that have ended by now; one that hangs on a disk may take its time."""
+        self._leaving = {pid for pid in self._leaving if os.waitpid(pid, os.WNOHANG)[0] == 0}
+
+    def _let_go(self, running: "_Running", *, gone: bool) -> None:
+        running.close()
+        self._running = None
+        if not gone:
+            self._leaving.add(running.pid)
+        self.reap()
+
+
+@dataclass(slots=True)
+class _Running:
+    """One attempt: its pid, and our ends of its pipes."""
+
+    pid: int
+    orders: int
+    answers: int
+    heard: bytearray
+
+    def hear(self) -> Iterator[Message]:
+        """Every whole line that has come."""
+        with suppress(BlockingIOError):
+            while chunk := os.read(self.answers, PIPE_BYTES):
+                self.heard += chunk
+                if len(self.heard) > LONGEST_BYTES:
+                    yield Ended(BROKEN_WORD)
+                    return
+        while b"\n" in self.heard:
+            line, _, rest = self.heard.partition(b"\n")
+            self.heard[:] = rest
+            yield _message(bytes(line))
+
+    def close(self) -> None:
+        os.close(self.orders)
+        os.close(self.answers)
+
+
+def _message(line: bytes) -> Message:
+    try:
+        said = json.loads(line)
+        if "settings" in said:
+            return Accepted(decode(Settings, said["settings"]))
+        if "rejected" in said:
+            return Rejected(str(said["rejected"]))
+        return decode(AttemptReport, said["report"])
+    except (ValueError, TypeError, KeyError):
+        return Ended(BROKEN_WORD)
+
+
+def _spawn(command: tuple[str, ...], environment: Mapping[str, str], order: bytes) -> _Running:
+    """Start `command` with an empty signal mask, default signals and a session of its own."""
+    their_orders, orders = os.pipe2(os.O_CLOEXEC)
+    answers, their_answers = os.pipe2(os.O_CLOEXEC)
+    try:
+        if len(order) > PIPE_BYTES:
+            fcntl.fcntl(orders, fcntl.F_SETPIPE_SZ, len(order))  # so that nobody has to wait for a reader
+        os.write(orders, order)
+        fcntl.fcntl(answers, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(answers, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+        pid = os.posix_spawn(
+            command[0],
+            command,
+            environment,
+            file_actions=[(os.POSIX_SPAWN_DUP2, their_orders, 0), (os.POSIX_SPAWN_DUP2, their_answers, 1)],
+            setsid=True,
+            setsigmask=(),
+            setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+        )
+    except OSError:
+        os.close(orders)
+        os.close(answers)
+        raise
+    finally:
+        os.close(their_orders)
+        os.close(their_answers)
+    return _Running(pid, orders, answers, bytearray())
+
+
+def _kill(pid: int) -> None:
+    """Kill the attempt's session; the pid is ours until `reap`, so this cannot hit a stranger."""
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the supervisor wants of an attempt."""
+
+    settings: Settings | None
+    reload: bool
+    reuse: bool
+
+
+class SupervisorPipe:
+    """The attempt's end."""
+
+    def order(self) -> Order:
+        """What to do; SystemExit when there is no supervisor that says so."""
+        said = json.loads(sys.stdin.readline() or "null")
+        if said is None:
+            raise SystemExit(BROKEN_WORD)
+        settings = decode(Settings, said["settings"]) if said["settings"] is not None else None
+        return Order(settings, bool(said["reload"]), bool(said["reuse"]))
+
+    def accepted(self, settings: Settings, *, wait: bool) -> None:
+        """Hand the settings over, and with `wait` go on only when told to."""
+        self._say({"settings": encode(settings)})
+        if wait and not sys.stdin.readline():
+            raise SystemExit(BROKEN_WORD)
+
+    def rejected(self, problems: str) -> None:
+        """Say what is wrong with the new configuration."""
+        self._say({"rejected": problems})
+
+    def report(self, report: AttemptReport) -> None:
+        """Say how the attempt ended."""
+        self._say({"report": encode(report)})
+
+    @staticmethod
+    def _say(word: dict[str, Any]) -> None:
+        sys.stdout.write(json.dumps(word) + "\n")
+        sys.stdout.flush()

@@ -1,0 +1,22 @@
+"""What an attempt does to its own process before it touches a secret."""
+
+import ctypes
+import math
+import resource
+import signal
+from datetime import timedelta
+
+PR_SET_DUMPABLE = 4  # linux/prctl.h
+
+
+def keep_secrets_in_memory() -> None:
+    """No core dump, no ptrace, no reading of /proc/PID/mem by others of the same user."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def die_after(longest: timedelta) -> None:
+    """Be killed by SIGALRM after `longest` (rounded up to seconds), whoever is still there to wait for us."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(max(1, math.ceil(longest.total_seconds())))

@@ -1,0 +1,127 @@
+"""The runtime directory: `lock`, held by the running daemon and naming its pid, and status.json for all to read."""
+
+import fcntl
+import json
+import os
+import signal
+from collections.abc import Mapping
+from typing import Any
+
+from rolekeeper.adapters import atomicfile
+from rolekeeper.adapters.places import Attributes, make_directories
+from rolekeeper.errors import InputOutputError, UnavailableError
+
+LOCK = "lock"
+STATUS = "status.json"
+
+
+class FileRuntimeDirectory:
+    """The daemon's side; the directory is known once the configuration was read."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._directory = ""
+        self._lock = -1  # held until the process ends
+
+    def claim(self, directory: str) -> None:
+        """Create the directory (0755) when it is missing, and take the lock in it (0600)."""
+        self._directory = directory
+        path = f"{directory}/{LOCK}"
+        try:
+            make_directories(directory, Attributes(0o755))
+            self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise _cannot("use the runtime directory", directory, error) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UnavailableError(
+                "daemon-running",
+                f"Cannot start: a daemon with pid {holder(directory)} holds {path}",
+                "stop it first, or give this one another `[daemon] runtime_directory`",
+            ) from error
+        os.truncate(self._lock, 0)
+        os.pwrite(self._lock, f"{self._pid}\n".encode(), 0)
+
+    def write_status(self, document: Mapping[str, object]) -> None:
+        """Replace status.json (0644), whole."""
+        path = f"{self._directory}/{STATUS}"
+        data = json.dumps(document, indent=2).encode() + b"\n"
+        try:
+            atomicfile.replace(path, data, Attributes(0o644), durable=False)
+        except OSError as error:
+            raise _cannot("write", path, error) from error
+
+
+class StatWatch:
+    """The vault's change, seen by one stat of the directory in which its files are replaced."""
+
+    def look(self, directory: str) -> object:
+        """Inode and time of change; None when there is no vault."""
+        try:
+            found = os.stat(f"{directory}/Store")
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns
+
+
+def holder(directory: str) -> int | None:
+    """The pid of the running daemon; None when no daemon holds the lock.
+
+    Raises InputOutputError when that cannot be found out, for instance by somebody who may not read the lock.
+    """
+    path = f"{directory}/{LOCK}"
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _cannot("read", path, error) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return int(os.pread(descriptor, 32, 0).strip() or b"0") or None
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def send(directory: str, number: signal.Signals) -> bool:
+    """Send a signal to the running daemon; False when there is none.
+
+    The lock is looked at again once the pid is pinned by a descriptor: a pid that was left behind hits no stranger.
+    """
+    pid = holder(directory)
+    if pid is None:
+        return False
+    try:
+        pinned = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return False
+    try:
+        if holder(directory) != pid:
+            return False
+        signal.pidfd_send_signal(pinned, number)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(pinned)
+    return True
+
+
+def read_status(directory: str) -> dict[str, Any] | None:
+    """What status.json says; None when there is none."""
+    path = f"{directory}/{STATUS}"
+    try:
+        data = atomicfile.read(path)
+        document = json.loads(data) if data is not None else None
+    except (OSError, ValueError) as error:
+        raise _cannot("read", path, error) from error
+    return document if isinstance(document, dict) else None
+
+
+def _cannot(what: str, path: str, error: Exception) -> InputOutputError:
+    if not isinstance(error, OSError):
+        return InputOutputError("status-unreadable", f"Cannot {what} {path}: {error}", "restart the daemon")
+    code, remedy = atomicfile.describe(error)
+    return InputOutputError(code, f"Cannot {what} {path}: {error.strerror}", remedy)

@@ -1,0 +1,55 @@
+"""Taking over a registration from another agent's vault: the same node id, key and fingerprint, no new activation.
+
+The service is asked for one token, which is thrown away: only it can tell whether it still accepts the fingerprint.
+What was in our vault is replaced in one step, after that. The caller holds the vault's lock.
+"""
+
+from dataclasses import dataclass
+
+from rolekeeper.core import similarity
+from rolekeeper.core.similarity import Report
+from rolekeeper.errors import FingerprintRefusedError, RefusedError
+from rolekeeper.model import Registration, VaultContents
+from rolekeeper.ports import World
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """What was taken over, and how this machine's hardware compares with it."""
+
+    registration: Registration
+    report: Report
+
+
+def adopt(world: World, found: VaultContents, *, prove: bool, replace_old: bool) -> Adoption:
+    """Put `found` into our vault.
+
+    Raises RefusedError `already-registered` when ours holds another registration and `replace_old` is false,
+    ServiceRefusedError when the service does not accept what was found, ServiceError when it cannot be asked.
+    """
+    registration, accepted = found.registration, found.fingerprint
+    assert registration is not None  # noqa: S101 - a vault without a registration is not found
+    assert accepted is not None  # noqa: S101 - nor one without a fingerprint
+    ours = world.vault.load()
+    if ours.registration is not None and ours.registration.node_id != registration.node_id and not replace_old:
+        raise RefusedError(
+            "already-registered",
+            f"Cannot adopt {registration.node_id}: this machine is {ours.registration.node_id} already",
+            "`rolekeeper adopt --force` replaces that registration",
+        )
+    if prove:
+        _prove(world, registration, accepted.fingerprint)
+    world.vault.save(found)
+    return Adoption(registration, similarity.judge(accepted, None, world.probe.look()))
+
+
+def _prove(world: World, registration: Registration, fingerprint: str) -> None:
+    try:
+        world.service.request_role_token(registration, fingerprint)
+    except FingerprintRefusedError as refused:
+        raise FingerprintRefusedError(
+            refused.code,
+            f"Cannot adopt {registration.node_id}: {refused.message}",
+            "the agent has lost the fingerprint that the service knows; register this machine with a new activation",
+            refused.request_id,
+        ) from refused

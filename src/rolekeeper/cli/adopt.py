@@ -1,0 +1,57 @@
+"""`rolekeeper adopt`: SSM Agent's registration becomes ours; the agent's own files stay as they are."""
+
+import argparse
+
+from rolekeeper import compose
+from rolekeeper.adapters import agentvault
+from rolekeeper.adapters.process import keep_secrets_in_memory
+from rolekeeper.adoption import Adoption, adopt
+from rolekeeper.attempt import LONGEST_WAIT_FOR_VAULT
+from rolekeeper.cli.output import print_json, say
+from rolekeeper.errors import RefusedError
+from rolekeeper.model import Verdict
+
+EXAMPLE = "systemctl disable --now amazon-ssm-agent && rolekeeper adopt"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """From where, and how sure."""
+    directory = agentvault.DEFAULT_DIRECTORY
+    parser.add_argument("--from", dest="source", metavar="DIR", default=directory, help=f"default {directory}")
+    parser.add_argument("--offline", action="store_true", help="do not ask the service whether it accepts it")
+    parser.add_argument(
+        "--force", action="store_true", help="although SSM Agent runs, or another registration is there"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Take over."""
+    keep_secrets_in_memory()
+    if agentvault.agent_running() and not options.force:
+        raise RefusedError(
+            "agent-running",
+            "Cannot adopt: SSM Agent runs on this machine, and either one's key rotation would lock the other out",
+            "`systemctl disable --now amazon-ssm-agent` first; --force for a test",
+        )
+    settings = compose.settings(options.config)
+    found = agentvault.read_agent_vault(options.source)
+    world = compose.world(settings)
+    with world.vault.lock(LONGEST_WAIT_FOR_VAULT):
+        adoption = adopt(world, found, prove=not options.offline, replace_old=options.force)
+    _print(adoption, as_json=options.json)
+    compose.tell_daemon(settings)
+    return 0
+
+
+def _print(adoption: Adoption, *, as_json: bool) -> None:
+    node, summary = adoption.registration, adoption.report.summary()
+    if as_json:
+        print_json({"node_id": node.node_id, "region": node.region, "fingerprint": summary})
+    else:
+        print(f"Adopted {node.node_id} in {node.region}.")
+    if summary.verdict is not Verdict.SIMILAR:
+        say(
+            f"this machine's hardware is not that of the registration: {summary.matched} of {summary.compared} match",
+            "`rolekeeper fingerprint` shows the components; the service will refuse this machine until they match",
+        )

@@ -1,0 +1,56 @@
+"""`rolekeeper attempt`: one cycle by hand, or, for the daemon, as its child."""
+
+import argparse
+from datetime import timedelta
+
+from rolekeeper import attempt, compose
+from rolekeeper.adapters.attemptpipe import SupervisorPipe
+from rolekeeper.adapters.process import die_after, keep_secrets_in_memory
+from rolekeeper.cli.output import EXIT_CODES, print_report
+from rolekeeper.daemon import READING_CONFIGURATION
+from rolekeeper.errors import ConfigurationError
+from rolekeeper.model import Settings
+
+EXAMPLE = "rolekeeper attempt && aws sts get-caller-identity"
+GRACE = timedelta(seconds=2)  # the daemon's own deadline comes first
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The hidden option is the daemon's."""
+    parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Make one attempt."""
+    keep_secrets_in_memory()
+    if options.supervised:
+        return _supervised(options.config)
+    settings = compose.settings(options.config)
+    report = attempt.run(compose.world(settings), settings, reuse=False)
+    print_report(report)
+    return EXIT_CODES[report.outcome]
+
+
+def _supervised(configuration: str | None) -> int:
+    die_after(READING_CONFIGURATION + GRACE)
+    pipe = SupervisorPipe()
+    order = pipe.order()
+    settings = order.settings
+    if settings is None or order.reload:
+        settings = _read(configuration, pipe, settings)
+    die_after(settings.daemon.attempt_timeout + GRACE)
+    pipe.report(attempt.run(compose.world(settings), settings, reuse=order.reuse))
+    return 0
+
+
+def _read(configuration: str | None, pipe: SupervisorPipe, old: Settings | None) -> Settings:
+    """The configuration of this moment; the old one when there is one and the new one is wrong."""
+    try:
+        settings = compose.settings(configuration)
+    except ConfigurationError as error:
+        if old is None:
+            raise
+        pipe.rejected(error.message)
+        return old
+    pipe.accepted(settings, wait=old is None)
+    return settings

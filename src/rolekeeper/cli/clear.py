@@ -1,0 +1,37 @@
+"""`rolekeeper clear`: forget the registration on this machine, for instance before it becomes a golden image."""
+
+import argparse
+import sys
+
+from rolekeeper import compose
+from rolekeeper.attempt import LONGEST_WAIT_FOR_VAULT
+from rolekeeper.errors import UsageError
+from rolekeeper.model import VaultContents
+
+EXAMPLE = "rolekeeper clear --yes"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Scripts say yes beforehand."""
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Empty the vault, after asking. The service still knows the node; credentials stay until they expire."""
+    settings = compose.settings(options.config)
+    if not options.yes and not _confirmed(settings.vault_directory):
+        print("Nothing was changed.")
+        return 0
+    vault = compose.vault(settings)
+    with vault.lock(LONGEST_WAIT_FOR_VAULT):
+        vault.save(VaultContents())
+    compose.tell_daemon(settings)
+    print("Forgot the registration; the managed node still exists in AWS until it is deregistered there.")
+    return 0
+
+
+def _confirmed(directory: str) -> bool:
+    if not sys.stdin.isatty():
+        raise UsageError("not-confirmed", "Cannot ask: standard input is no terminal", "`rolekeeper clear --yes`")
+    answer = input(f"Forget the registration in {directory}? This cannot be undone. [y/N] ")
+    return answer.strip().lower() in {"y", "yes"}

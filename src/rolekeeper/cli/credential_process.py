@@ -1,0 +1,122 @@
+"""`rolekeeper credential-process`: what SDKs want from `credential_process`, out of the published file.
+
+SDKs start this whenever they need credentials, so it must start like a bare interpreter: no TOML, no argparse but for
+--help, no service. Without --file it takes the first output that the running daemon's status.json names.
+"""
+
+import sys
+from json import dumps, loads
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import argparse
+
+EXAMPLE = (
+    "# in ~/.aws/config\n  [profile rack]\n"
+    "  credential_process = rolekeeper credential-process --file /srv/app/credentials"
+)
+STATUS = "/run/rolekeeper/status.json"
+KEYS = {
+    "AccessKeyId": "aws_access_key_id",
+    "SecretAccessKey": "aws_secret_access_key",
+    "SessionToken": "aws_session_token",
+    "Expiration": "x_security_token_expires",
+}
+OPTIONS = ("--file", "--profile")
+
+
+def main(arguments: list[str]) -> int:
+    """Print the JSON; anything but the two options goes to the ordinary parser, which explains."""
+    values = dict(zip(arguments[::2], arguments[1::2], strict=False))
+    if len(arguments) % 2 or not set(values) <= set(OPTIONS):
+        from rolekeeper.cli import parser
+
+        return parser.main(["credential-process", *arguments])
+    return _print(values.get("--file"), values.get("--profile"))
+
+
+def configure(parser: "argparse.ArgumentParser") -> None:
+    """The two options."""
+    parser.add_argument("--file", metavar="PATH", help="a published file, default the first one of the daemon")
+    parser.add_argument("--profile", metavar="NAME", help="in that file, default `default` or what the daemon says")
+
+
+def run(options: "argparse.Namespace") -> int:
+    """Print the JSON."""
+    return _print(options.file, options.profile)
+
+
+def _print(path: str | None, profile: str | None) -> int:
+    try:
+        where, name = (path, profile or "default") if path else _first_output(profile)
+        print(dumps(_credentials(where, name)))
+    except OSError as error:
+        return _fail(74, f"Cannot read {error.filename}: {error.strerror}", "run as a user who may read that file")
+    except _Unusable as error:
+        return _fail(error.exit_code, str(error), error.hint)
+    return 0
+
+
+class _Unusable(Exception):  # noqa: N818 - never leaves this module
+    def __init__(self, exit_code: int, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.hint = hint
+
+
+def _first_output(profile: str | None) -> tuple[str, str]:
+    try:
+        with open(STATUS, encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs a third of the time
+            outputs = loads(file.read())["outputs"]
+        first: dict[str, Any] = next(one for one in outputs if profile in (None, one["profile"]))
+        return str(first["path"]), str(first["profile"])
+    except FileNotFoundError as error:
+        raise _Unusable(69, "No daemon says where credentials are published", "name the file with --file") from error
+    except (ValueError, KeyError, TypeError, StopIteration) as error:
+        raise _Unusable(74, f"Cannot find an output in {STATUS}", "name the file with --file") from error
+
+
+def _credentials(path: str, profile: str) -> dict[str, Any]:
+    with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - as above
+        values = _section(file, profile)
+    missing = [key for key in KEYS.values() if not values.get(key)]
+    if missing:
+        what = f"No credentials of rolekeeper's in {path}, profile {profile}: {missing[0]} is missing"
+        raise _Unusable(74, what, "name file and profile as the configuration has them")
+    if _is_past(values[KEYS["Expiration"]]):
+        what = f"The credentials in {path} expired at {values[KEYS['Expiration']]}"
+        raise _Unusable(69, what, "`rolekeeper status` says why there are no newer ones")
+    return {"Version": 1, **{name: values[key] for name, key in KEYS.items()}}
+
+
+def _section(lines: Any, profile: str) -> dict[str, str]:
+    """The keys of one section, as botocore reads them: a line that is indented deeper than its key continues it."""
+    values: dict[str, str] = {}
+    inside, level = False, None
+    for line in lines:
+        text = line.strip()
+        indentation = len(line) - len(line.lstrip())
+        if not text or text[0] in "#;" or (level is not None and indentation > level):
+            continue
+        if text[0] == "[":
+            inside, level = text == f"[{profile}]", None
+            continue
+        level = indentation
+        key, delimiter, value = text.partition("=")
+        if inside and delimiter:
+            values[key.strip().lower()] = value.strip()
+    return values
+
+
+def _is_past(expiration: str) -> bool:
+    from datetime import UTC, datetime  # late: only a file with credentials needs it
+
+    try:
+        return datetime.fromisoformat(expiration) <= datetime.now(UTC)
+    except (ValueError, TypeError) as error:
+        raise _Unusable(74, f"{expiration!r} is no time", "let the daemon publish the file again") from error
+
+
+def _fail(exit_code: int, message: str, hint: str) -> int:
+    sys.stderr.write(f"rolekeeper: {message}\n  hint: {hint}\n")
+    return exit_code

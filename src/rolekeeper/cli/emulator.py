@@ -1,0 +1,53 @@
+"""`rolekeeper emulator`: AWS on the loopback interface, for trying and testing."""
+
+import argparse
+import signal
+from pathlib import Path
+
+from rolekeeper.cli.wait import duration
+from rolekeeper.errors import UsageError
+
+EXAMPLE = "rolekeeper emulator --port 4599 --state ./emulator.json"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Where it listens, and what it issues."""
+    parser.add_argument("--address", default="127.0.0.1", help="to listen on, default 127.0.0.1")
+    parser.add_argument("--port", type=int, default=4599, help="to listen on, 0 for any free one, default 4599")
+    parser.add_argument("--state", metavar="FILE", help="keep activations, nodes and tokens here, over restarts")
+    parser.add_argument("--token-lifetime", default="1h", metavar="DURATION", help="of role tokens, default 1h")
+    parser.add_argument("--account-id", help="in every ARN, 12 digits")
+    parser.add_argument("--region", help="that requests must be signed for, default us-east-1")
+    parser.add_argument("--tls-certificate", metavar="FILE", help="speak https with this certificate (PEM)")
+    parser.add_argument("--tls-key", metavar="FILE", help="and this private key (PEM)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print what clients need, and serve until SIGTERM or SIGINT."""
+    try:
+        from rolekeeper.emulator.emulator import Emulator
+        from rolekeeper.emulator.server import Tls
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            "emulator-not-installed",
+            f"Cannot run the emulator: the module {error.name} is not installed",
+            "pip install 'rolekeeper[emulator]'",
+        ) from error
+    if (options.tls_certificate is None) != (options.tls_key is None):
+        raise UsageError("argument-missing", "--tls-certificate and --tls-key go together", "give both or neither")
+    stop = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, stop)  # before the server's threads inherit the mask
+    emulator = Emulator(
+        address=options.address,
+        port=options.port,
+        state_file=Path(options.state) if options.state else None,
+        token_lifetime=duration("--token-lifetime", options.token_lifetime),
+        account_id=options.account_id,
+        region=options.region,
+        tls=Tls(Path(options.tls_certificate), Path(options.tls_key)) if options.tls_certificate else None,
+    )
+    with emulator:
+        for name, value in emulator.environment.items():
+            print(f"export {name}={value}", flush=True)
+        signal.sigwait(stop)
+    return 0

@@ -1,0 +1,101 @@
+"""`rolekeeper fingerprint`: the hardware of now against the hardware that the fingerprint is bound to."""
+
+import argparse
+from dataclasses import replace
+from typing import Any
+
+from rolekeeper import compose
+from rolekeeper.attempt import LONGEST_WAIT_FOR_VAULT
+from rolekeeper.cli.output import print_json, say
+from rolekeeper.core import similarity
+from rolekeeper.core.similarity import Report
+from rolekeeper.errors import HardwareError, RefusedError, UnregisteredError, UsageError
+from rolekeeper.model import SMBIOS_COMPONENTS, THRESHOLD_OFF, AcceptedFingerprint, Settings, VaultContents, Verdict
+from rolekeeper.ports import World
+
+EXAMPLE = "rolekeeper fingerprint check || rolekeeper fingerprint show"
+PERCENT = range(1, 101)
+SHOWN = 24  # characters of a value in the table
+CODES = {Verdict.SIMILAR: 0, Verdict.NOT_SIMILAR: RefusedError.exit_code, Verdict.UNREADABLE: HardwareError.exit_code}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """What to do, and the usual option."""
+    actions = ("show", "check", "threshold")
+    what = "show (default) prints every component; check exits 77 when not similar; threshold sets the share"
+    parser.add_argument("action", nargs="?", default="show", choices=actions, help=what)
+    parser.add_argument("value", nargs="?", help="for threshold: 1 to 100 percent, or off")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Show, check, or set the threshold."""
+    if (options.action == "threshold") != (options.value is not None):
+        raise UsageError("argument-missing", "threshold takes a value, show and check take none", EXAMPLE)
+    settings = compose.settings(options.config)
+    world = compose.world(settings)
+    if options.action == "threshold":
+        return _set_threshold(world, settings, _threshold(options.value))
+    contents = world.vault.load()
+    hardware = world.probe.look()
+    report = similarity.judge(_accepted(contents, settings), contents.measured, hardware)
+    _print(report, as_json=options.json)
+    if options.action == "show":
+        return 0
+    if not any(hardware.hash.get(name) for name in SMBIOS_COMPONENTS):
+        say(
+            "the four SMBIOS components are empty: a copy of this disk on other hardware would look similar",
+            "install dmidecode, on a machine that has SMBIOS tables",
+        )
+    return CODES[report.verdict]
+
+
+def _accepted(contents: VaultContents, settings: Settings) -> AcceptedFingerprint:
+    if contents.fingerprint is None:
+        raise UnregisteredError(
+            "unregistered", f"No registration in the vault {settings.vault_directory}", "`rolekeeper register`"
+        )
+    return contents.fingerprint
+
+
+def _threshold(value: str) -> int:
+    if value == "off":
+        return THRESHOLD_OFF
+    if not value.isascii() or not value.isdecimal() or int(value) not in PERCENT:
+        raise UsageError("argument-invalid", f"{value!r} is no threshold", "write 1 to 100, or off")
+    return int(value)
+
+
+def _set_threshold(world: World, settings: Settings, threshold: int) -> int:
+    with world.vault.lock(LONGEST_WAIT_FOR_VAULT):
+        contents = world.vault.load()
+        accepted = _accepted(contents, settings)
+        world.vault.save(replace(contents, fingerprint=replace(accepted, threshold=threshold)))
+    compose.tell_daemon(settings)
+    shown = "off: any hardware is taken for this machine" if threshold == THRESHOLD_OFF else f"{threshold}%"
+    print(f"Similarity threshold: {shown}")
+    return 0
+
+
+def _print(report: Report, *, as_json: bool) -> None:
+    summary = report.summary()
+    if as_json:
+        print_json({**_fields(summary), "components": [_fields(one) for one in report.components]})
+        return
+    for one in report.components:
+        saved, current = (_shown(value) for value in (one.saved, one.current))
+        note = one.reason or (f"{saved} -> {current}" if saved != current else saved)
+        print(f"{one.name:17}{one.state:12}{note}")
+    print(f"{summary.matched} of {summary.compared} match, threshold {summary.threshold}: {summary.verdict}")
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
+
+
+def _shown(value: str | None) -> str:
+    """A value cut to the table's width; what is not there reads so."""
+    if value is None:
+        return "(not saved)"
+    text = value.strip() or "(empty)"
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"

@@ -1,0 +1,57 @@
+"""What several verbs print, and the exit codes that belong to outcomes."""
+
+import json
+import sys
+from typing import Any
+
+from rolekeeper.core.wire import encode
+from rolekeeper.errors import (
+    HardwareError,
+    OutputError,
+    RefusedError,
+    ServiceError,
+    ServiceRefusedError,
+    UnregisteredError,
+    VaultError,
+)
+from rolekeeper.model import AttemptReport, Outcome
+
+EXIT_CODES = {
+    Outcome.ISSUED: 0,
+    Outcome.FAILED: ServiceError.exit_code,
+    Outcome.REFUSED: RefusedError.exit_code,
+    Outcome.FINGERPRINT_REFUSED: ServiceRefusedError.exit_code,
+    Outcome.NODE_UNKNOWN: ServiceRefusedError.exit_code,
+    Outcome.HARDWARE_UNREADABLE: HardwareError.exit_code,
+    Outcome.UNPUBLISHED: OutputError.exit_code,
+    Outcome.VAULT_UNREADABLE: VaultError.exit_code,
+    Outcome.UNREGISTERED: UnregisteredError.exit_code,
+}
+REPORTED = (
+    "outcome",
+    "code",
+    "message",
+    "hint",
+    "request_id",
+    "expires_at",
+    "published",
+    "fingerprint",
+)
+
+
+def print_json(document: Any) -> None:
+    """Print a value as JSON."""
+    print(json.dumps(encode(document), indent=2))
+
+
+def print_report(report: AttemptReport) -> None:
+    """Print an attempt's outcome as JSON."""
+    whole = encode(report)
+    print_json({name: whole[name] for name in REPORTED})
+
+
+def say(message: str, hint: str = "") -> None:
+    """Tell a person something that is not the result."""
+    sys.stderr.write(f"rolekeeper: {message}\n")
+    if hint:
+        sys.stderr.write(f"  hint: {hint}\n")

@@ -1,0 +1,95 @@
+"""The command line as a whole: which verbs there are, and what errors look like.
+
+A verb's module has `EXAMPLE`, `configure(parser)` and `run(options) -> exit code`; only that of the verb at hand is
+imported. Results go to standard output, messages to standard error.
+"""
+
+import argparse
+import importlib
+import sys
+from typing import NoReturn
+
+from rolekeeper.errors import RolekeeperError, UsageError
+
+VERBS = {
+    "run": "run the daemon in the foreground",
+    "register": "register this machine with a hybrid activation",
+    "attempt": "make one attempt by hand and print its outcome as JSON",
+    "refresh": "tell the running daemon to try now, and wait for the outcome",
+    "status": "say how the running daemon and the credentials are",
+    "wait": "wait until fresh credentials are published",
+    "fingerprint": "compare the hardware with the vault; set the similarity threshold",
+    "credential-process": "print the published credentials as SDKs want them from credential_process",
+    "adopt": "take over the registration of SSM Agent",
+    "check": "validate the configuration and print it resolved",
+    "clear": "forget the registration on this machine",
+    "emulator": "run the loopback service that stands in for AWS",
+    "version": "print the version",
+}
+EXIT_CODES = """\
+exit codes:
+  0   done                                  74  a file, the vault or the hardware could
+  64  the command line is wrong                 not be read or written
+  69  the service or the daemon cannot be   77  refused, or not registered
+      reached, or failed                    78  the configuration is wrong
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with the exit code of sysexits.h, and without abbreviations of options."""
+
+    def __init__(self, prog: str, description: str, epilog: str) -> None:
+        formatter = argparse.RawDescriptionHelpFormatter
+        super().__init__(prog, description=description, epilog=epilog, formatter_class=formatter, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the command line, and how to learn what is right."""
+        sys.stderr.write(f"{self.prog}: {message}\n  hint: {self.prog} --help\n")
+        raise SystemExit(UsageError.exit_code)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the verb that `arguments` name; returns the exit code."""
+    try:
+        options = parse(arguments)
+        return int(options.run(options))
+    except RolekeeperError as error:
+        sys.stderr.write(f"rolekeeper: {error.message}\n")
+        if error.hint:
+            sys.stderr.write(f"  hint: {error.hint}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # whoever read our output has seen enough
+        sys.stderr.close()
+        return 0
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The options of the command line, with the verb's function as `run`; ends the process for --help and errors."""
+    options = top_parser().parse_args(arguments)
+    module = importlib.import_module(f"rolekeeper.cli.{options.verb.replace('-', '_')}")
+    verb = verb_parser(options.verb)
+    module.configure(verb)
+    verb.set_defaults(run=module.run, config=options.config)
+    return verb.parse_args(options.rest)
+
+
+def top_parser() -> Parser:
+    """What stands before the verb."""
+    width = max(map(len, VERBS)) + 2
+    verbs = "\n".join(f"  {verb:{width}}{summary}" for verb, summary in VERBS.items())
+    description = "Short-lived IAM role credentials for servers outside AWS, with no access key anywhere."
+    epilog = f"verbs:\n{verbs}\n\n`rolekeeper VERB --help` says more.\n\n{EXIT_CODES}"
+    parser = Parser("rolekeeper", description, epilog)
+    parser.add_argument("--config", metavar="FILE", help="read FILE and the conf.d beside it, nothing under /etc")
+    parser.add_argument("verb", choices=VERBS, metavar="VERB", help="what to do, see below")
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser
+
+
+def verb_parser(verb: str) -> Parser:
+    """What stands behind the verb, but for the verb's own options."""
+    module = importlib.import_module(f"rolekeeper.cli.{verb.replace('-', '_')}")
+    summary = VERBS[verb]
+    return Parser(f"rolekeeper {verb}", f"{summary[0].upper()}{summary[1:]}.", f"example:\n  {module.EXAMPLE}")

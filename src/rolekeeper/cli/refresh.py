@@ -1,0 +1,64 @@
+"""`rolekeeper refresh`: the running daemon tries now, and we wait for the outcome."""
+
+import argparse
+import signal
+from datetime import timedelta
+from typing import Any
+
+from rolekeeper import compose
+from rolekeeper.adapters import runtime
+from rolekeeper.cli.output import EXIT_CODES, print_json, say
+from rolekeeper.cli.wait import duration
+from rolekeeper.errors import UnavailableError
+from rolekeeper.model import Outcome
+
+EXAMPLE = "rolekeeper refresh --timeout 45s"
+POLL = timedelta(milliseconds=50)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """How long to wait, and the usual option."""
+    parser.add_argument("--timeout", default="45s", help="give up (69) after this long, default 45s")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Signal the daemon, and wait until status.json tells of an outcome that came after it."""
+    longest = duration("--timeout", options.timeout)
+    directory = compose.settings(options.config).daemon.runtime_directory
+    before = _last_outcome(directory)
+    if not runtime.send(directory, signal.SIGUSR1):
+        raise UnavailableError("no-daemon", f"No daemon runs on {directory}", "`systemctl start rolekeeper`")
+    outcome = _wait(directory, before, longest)
+    if outcome is None:
+        raise UnavailableError(
+            "timeout", f"No outcome within {options.timeout}", "`rolekeeper status` says what the daemon does"
+        )
+    _print(outcome, as_json=options.json)
+    return EXIT_CODES[Outcome(outcome["outcome"])]
+
+
+def _wait(directory: str, before: dict[str, Any] | None, longest: timedelta) -> dict[str, Any] | None:
+    clock = compose.clock()
+    until = clock.now().boot + longest
+    while clock.now().boot < until:
+        outcome = _last_outcome(directory)
+        if outcome is not None and outcome != before:
+            return outcome
+        clock.sleep(POLL)
+    return None
+
+
+def _last_outcome(directory: str) -> dict[str, Any] | None:
+    document = runtime.read_status(directory)
+    last = document and document.get("last_outcome")
+    return last if isinstance(last, dict) else None
+
+
+def _print(outcome: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(outcome)
+    elif outcome["outcome"] == Outcome.ISSUED:
+        print("Refreshed.")
+    else:
+        say(f"{outcome['outcome']}: {outcome['message']}", "`rolekeeper status` says what comes next")

@@ -1,0 +1,89 @@
+"""`rolekeeper register`: this machine becomes a managed node.
+
+The activation code is a secret: it comes from a file, from the systemd credential `activation-code`, from standard
+input or from a prompt, never from the command line, which every user of the machine can see.
+"""
+
+import argparse
+import getpass
+import os
+import re
+import sys
+
+from rolekeeper import compose
+from rolekeeper.adapters.process import keep_secrets_in_memory
+from rolekeeper.attempt import LONGEST_WAIT_FOR_VAULT
+from rolekeeper.cli.output import print_json, say
+from rolekeeper.errors import UsageError
+from rolekeeper.model import VaultContents
+from rolekeeper.registration import Activation, register
+
+EXAMPLE = (
+    "rolekeeper register --activation-id 12345678-1234-1234-1234-123456789012 --region eu-central-1 "
+    "--activation-code-file /root/code"
+)
+ACTIVATION_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+ACTIVATION_CODE = re.compile(r"[\x21-\x7e]{20,250}")  # docs/protocol.md, section 2.1
+REGION = re.compile(r"[a-z]{2,8}(-[a-z]+)+-[0-9]{1,2}")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """What `aws ssm create-activation` gave."""
+    parser.add_argument("--activation-id", required=True, metavar="ID", help="of the hybrid activation")
+    parser.add_argument("--region", required=True, help="that the activation was created in")
+    parser.add_argument(
+        "--activation-code-file",
+        metavar="FILE",
+        help="a file that holds the activation code; without it the systemd credential `activation-code`, standard "
+        "input, or a prompt",
+    )
+    parser.add_argument("--force", action="store_true", help="replace the registration that there is")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Register; the old registration, if any, stays in force until the new one is on disk."""
+    keep_secrets_in_memory()
+    settings = compose.settings(options.config)
+    activation = Activation(_matching("--activation-id", ACTIVATION_ID, options.activation_id), "", options.region)
+    _matching("--region", REGION, options.region)
+    activation = Activation(activation.activation_id, _code(options.activation_code_file), activation.region)
+    world = compose.world(settings)
+    with world.vault.lock(LONGEST_WAIT_FOR_VAULT):
+        contents = register(world, world.vault.load(), activation, replace_old=options.force)
+    _print(contents, as_json=options.json)
+    if not compose.tell_daemon(settings):
+        say("registered; no daemon runs yet", "`systemctl start rolekeeper` keeps credentials published")
+    return 0
+
+
+def _matching(name: str, pattern: re.Pattern[str], value: str) -> str:
+    if pattern.fullmatch(value) is None:
+        raise UsageError("argument-invalid", f"{name} {value!r} is not one", "copy it from `aws ssm create-activation`")
+    return value
+
+
+def _code(path: str | None) -> str:
+    source = path or compose.credential_file(os.environ)
+    if source is not None:
+        code = compose.read_activation_code(source)
+    elif sys.stdin.isatty():
+        code = getpass.getpass("Activation code: ").strip()
+    else:
+        code = sys.stdin.readline().strip()
+    if ACTIVATION_CODE.fullmatch(code) is None:
+        raise UsageError(
+            "activation-code-invalid",
+            f"The activation code from {source or 'standard input'} is not one: 20 to 250 characters, no blanks",
+            "copy it from `aws ssm create-activation`, where it is shown only once",
+        )
+    return code
+
+
+def _print(contents: VaultContents, *, as_json: bool) -> None:
+    assert contents.registration is not None  # noqa: S101 - that is what register returns
+    node = contents.registration
+    if as_json:
+        print_json({"node_id": node.node_id, "region": node.region})
+    else:
+        print(f"Registered as {node.node_id} in {node.region}.")

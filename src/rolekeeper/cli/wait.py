@@ -1,0 +1,44 @@
+"""`rolekeeper wait`: for units that start after fresh credentials are there."""
+
+import argparse
+from datetime import timedelta
+
+from rolekeeper import compose, durations
+from rolekeeper.cli import standing
+from rolekeeper.errors import UnavailableError, UsageError
+from rolekeeper.model import Freshness
+
+EXAMPLE = "rolekeeper wait --timeout 90s && aws s3 ls"
+POLL = timedelta(milliseconds=200)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """How long to wait."""
+    parser.add_argument("--timeout", default="5min", help="give up (69) after this long, default 5min")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Wait until fresh credentials are published by a running daemon."""
+    longest = duration("--timeout", options.timeout)
+    settings = compose.settings(options.config)
+    clock = compose.clock()
+    until = clock.now().boot + longest
+    while True:
+        now = standing.read(settings, clock.now())
+        if now.pid is not None and now.freshness is Freshness.FRESH:
+            return 0
+        left = until - clock.now().boot
+        if left <= timedelta(0):
+            what = "no daemon runs" if now.pid is None else f"credentials are {now.freshness}"
+            raise UnavailableError(
+                "timeout", f"No fresh credentials within {options.timeout}: {what}", "`rolekeeper status` says why"
+            )
+        clock.sleep(min(POLL, left))
+
+
+def duration(name: str, text: str) -> timedelta:
+    """A duration from the command line; raises UsageError."""
+    try:
+        return durations.parse(text)
+    except ValueError as error:
+        raise UsageError("argument-invalid", f"{name} {text!r} is no duration", "write 45s or 5min") from error

@@ -1,0 +1,139 @@
+"""The only place where adapters meet attempt and daemon, and, with `cli`, the only one that reads the environment.
+
+Everything is imported where it is needed: the daemon never loads what only an attempt uses.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from rolekeeper import __version__
+from rolekeeper.errors import InputOutputError
+from rolekeeper.model import NodeSettings, Settings
+from rolekeeper.ports import Clock, DaemonWorld, Log, NodeService, Vault, World
+
+CREDENTIAL = "activation-code"  # the name of the systemd credential (LoadCredential=)
+
+
+def settings(configuration: str | None) -> Settings:
+    """The accepted configuration, of a file or of /etc/rolekeeper; raises ConfigurationError."""
+    from rolekeeper import config
+
+    return config.load(Path(configuration) if configuration is not None else None)
+
+
+def clock() -> Clock:
+    """The clocks of this machine."""
+    from rolekeeper.adapters.clock import SystemClock
+
+    return SystemClock()
+
+
+def vault(accepted: Settings) -> Vault:
+    """The vault that the configuration names."""
+    from rolekeeper.adapters.vault import FileVault
+
+    return FileVault(accepted.vault_directory, clock())
+
+
+def service(accepted: Settings) -> NodeService:
+    """The service as the configuration says it is reached."""
+    from rolekeeper.adapters.ssm import SsmService
+
+    return SsmService(accepted.service, clock(), __version__)
+
+
+def world(accepted: Settings) -> World:
+    """What an attempt, a registration and an adoption work with."""
+    from uuid import uuid4
+
+    from rolekeeper.adapters.hardware import HardwareProbe
+    from rolekeeper.adapters.nodekey import RsaKeyMaker
+    from rolekeeper.adapters.sink import FileSink
+
+    return World(
+        clock=clock(),
+        vault=vault(accepted),
+        service=service(accepted),
+        probe=HardwareProbe(clock()),
+        sink=FileSink(clock().sleep),
+        keys=RsaKeyMaker(),
+        new_fingerprint=lambda: str(uuid4()),
+        activation_code=_code_reader(accepted.node, os.environ),
+    )
+
+
+def _code_reader(node: NodeSettings, environment: Mapping[str, str]) -> Callable[[], str | None]:
+    def read() -> str | None:
+        path = node.activation_code_file or credential_file(environment)
+        return read_activation_code(path) if path is not None else None
+
+    return read
+
+
+def credential_file(environment: Mapping[str, str]) -> str | None:
+    """Where systemd has put the credential `activation-code`, if it has."""
+    directory = environment.get("CREDENTIALS_DIRECTORY")
+    path = Path(directory, CREDENTIAL) if directory else None
+    return str(path) if path is not None and path.exists() else None
+
+
+def read_activation_code(path: str) -> str:
+    """The activation code in a file, without the line's end; raises InputOutputError."""
+    try:
+        return Path(path).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
+        raise InputOutputError(
+            "activation-code-unreadable",
+            f"Cannot read the activation code from {path}: {why}",
+            "make the file readable for the user that runs rolekeeper, and for nobody else",
+        ) from error
+
+
+def tell_daemon(accepted: Settings) -> bool:
+    """Ask the running daemon for an attempt now; False when none runs, or it is not ours to ask."""
+    from rolekeeper.adapters import runtime
+
+    try:
+        return runtime.send(accepted.daemon.runtime_directory, signal.SIGUSR1)
+    except InputOutputError:
+        return False
+
+
+def daemon_world(configuration: str | None) -> DaemonWorld:
+    """What the daemon works with; its signals are blocked from here on."""
+    from rolekeeper.adapters.attemptpipe import AttemptProcesses
+    from rolekeeper.adapters.runtime import FileRuntimeDirectory, StatWatch
+    from rolekeeper.adapters.signals import BlockedSignals
+    from rolekeeper.adapters.systemd import Systemd
+
+    environment = os.environ
+    return DaemonWorld(
+        clock=clock(),
+        signals=BlockedSignals(),
+        attempts=AttemptProcesses(_attempt_command(configuration), environment),
+        runtime=FileRuntimeDirectory(os.getpid()),
+        watch=StatWatch(),
+        manager=Systemd(
+            environment.get("NOTIFY_SOCKET"), environment.get("WATCHDOG_USEC"), environment.get("WATCHDOG_PID")
+        ),
+        open_log=_open_log,
+        pid=os.getpid(),
+        version=__version__,
+    )
+
+
+def _attempt_command(configuration: str | None) -> tuple[str, ...]:
+    """An attempt as a command of the interpreter that runs us, as isolated as we are, never with a path of its own."""
+    isolation = ("-I",) if sys.flags.isolated else ("-P", "-s")
+    options = ("--config", configuration) if configuration is not None else ()
+    return (sys.executable, *isolation, "-m", "rolekeeper", *options, "attempt", "--supervised")
+
+
+def _open_log(level: str) -> Log:
+    from rolekeeper.adapters import journal
+
+    return journal.configure(level, 2, clock=clock(), journal_stream=os.environ.get("JOURNAL_STREAM"))

@@ -1,0 +1,242 @@
+"""The loop: events in, effects out. `core.supervisor` decides; here is what happens around a decision.
+
+- Asleep nearly always: in slices of at most a minute and half the watchdog interval, so that a step of the wall clock,
+  a change of the vault and a change of freshness are noticed. Nothing here waits for a disk, the network or an attempt.
+- The first attempt reads the configuration. A wrong one ends the daemon (78) when there is no older one to go by.
+- READY=1 at the first outcome, whatever it is, or after 20 s: a boot never hangs on the service.
+"""
+
+from datetime import timedelta
+
+from rolekeeper.core import schedule, status, supervisor
+from rolekeeper.core.schedule import Due
+from rolekeeper.core.states import (
+    Configured,
+    Effect,
+    Elapsed,
+    EndAttempt,
+    Event,
+    Finished,
+    Phase,
+    Policy,
+    Record,
+    RefreshWanted,
+    ReloadWanted,
+    StartAttempt,
+    Step,
+    StopWanted,
+    VaultChanged,
+)
+from rolekeeper.errors import ConfigurationError, InputOutputError
+from rolekeeper.model import AttemptReport, Outcome, Settings
+from rolekeeper.ports import Accepted, DaemonWorld, Ended, Log, Rejected, Wakeup
+
+LONGEST_SLICE = timedelta(seconds=60)
+READY_AFTER = timedelta(seconds=20)
+READING_CONFIGURATION = timedelta(seconds=30)  # the deadline of an attempt that has not said its settings yet
+EVENTS: dict[Wakeup, type[StopWanted | ReloadWanted | RefreshWanted]] = {
+    Wakeup.STOP: StopWanted,
+    Wakeup.RELOAD: ReloadWanted,
+    Wakeup.REFRESH: RefreshWanted,
+}
+
+
+def run(world: DaemonWorld) -> int:
+    """Run until SIGTERM; returns the exit code. Raises RolekeeperError for what only a person can mend."""
+    return _Daemon(world).run()
+
+
+def policy(settings: Settings) -> Policy:
+    """What the loop's rules need of the settings."""
+    return Policy(
+        refresh_at=settings.refresh_at,
+        first_probe=settings.hibernation.first_probe,
+        longest_probe=settings.hibernation.longest_probe,
+        outputs=tuple((output.path, output.profile) for output in settings.outputs),
+    )
+
+
+class _Daemon:
+    """The state of the loop, and of what surrounds it."""
+
+    def __init__(self, world: DaemonWorld) -> None:
+        self.world = world
+        self.settings: Settings | None = None
+        self.opened_log: Log | None = None
+        self.backlog: list[Record] = []
+        self.ready_at: Due | None = schedule.after(world.clock.now(), READY_AFTER)
+        self.deadline: Due | None = None  # of the attempt that runs
+        self.vault_seen: object = None
+        self.last_line = ""
+        self.last_document: dict[str, object] = {}
+        self.exit_code: int | None = None
+
+    def run(self) -> int:
+        self._apply(supervisor.start(self.world.clock.now()))
+        while self.exit_code is None:
+            wakeup = self.world.signals.wait(self._slice())
+            self.world.attempts.reap()
+            for event in self._events(wakeup):
+                self._apply(supervisor.step(self.state, event, self.world.clock.now()))
+            self._tell()
+        return self.exit_code
+
+    def _apply(self, step: Step) -> None:
+        self.state, effects = step
+        for effect in effects:
+            self._perform(effect)
+        if self.state.phase is Phase.STOPPING:
+            self.exit_code = 0
+        elif self.state.phase is not Phase.ATTEMPTING and self.settings is not None:
+            self.vault_seen = self.world.watch.look(self.settings.vault_directory)
+
+    def _perform(self, effect: Effect) -> None:
+        if isinstance(effect, Record):
+            self._log(effect)
+        elif isinstance(effect, EndAttempt):
+            self.world.attempts.end()
+        else:
+            self._start(effect)
+
+    def _start(self, effect: StartAttempt) -> None:
+        reads = effect.ask.reload or self.settings is None
+        longest = READING_CONFIGURATION if reads or self.settings is None else self.settings.daemon.attempt_timeout
+        self.deadline = schedule.after(self.world.clock.now(), longest)
+        self.world.attempts.start(settings=self.settings, reload=effect.ask.reload, reuse=effect.ask.reuse)
+
+    def _events(self, wakeup: Wakeup | None) -> list[Event]:
+        """What has happened: a signal first, then what the attempt said, then what time and vault say."""
+        events: list[Event] = []
+        if wakeup in EVENTS:
+            events.append(EVENTS[wakeup]())
+            if wakeup is Wakeup.RELOAD:
+                self.world.manager.tell("RELOADING=1")
+        if self.state.phase is Phase.ATTEMPTING:
+            return events[:1] if wakeup is Wakeup.STOP else events + self._from_attempt()
+        if events:
+            return events
+        return self._from_time_and_vault()
+
+    def _from_attempt(self) -> list[Event]:
+        events: list[Event] = []
+        for message in self.world.attempts.messages():
+            events += self._heard(message)
+        if not events and self.deadline is not None and self.deadline.reached(self.world.clock.now()):
+            self.world.attempts.end()
+            return [self._finish(_TIMED_OUT)]
+        return events
+
+    def _heard(self, message: Accepted | Rejected | AttemptReport | Ended) -> list[Event]:
+        """What a message of the attempt means to the loop."""
+        if isinstance(message, Accepted):
+            self._accept(message.settings)
+            return [Configured(policy(message.settings))]
+        if isinstance(message, Rejected):
+            self._reject(message.problems)
+            return []
+        if isinstance(message, AttemptReport):
+            return [self._finish(message)]
+        if self.settings is None and message.status == ConfigurationError.exit_code:
+            self.exit_code = message.status  # the attempt has said why
+            return []
+        return [self._finish(_crashed(message))]
+
+    def _finish(self, report: AttemptReport) -> Finished:
+        self.deadline = None
+        self._say_ready()
+        return Finished(report)
+
+    def _from_time_and_vault(self) -> list[Event]:
+        if self.state.due is not None and self.state.due.reached(self.world.clock.now()):
+            return [Elapsed()]
+        if self.settings is not None and self.world.watch.look(self.settings.vault_directory) != self.vault_seen:
+            return [VaultChanged()]
+        return []
+
+    def _accept(self, settings: Settings) -> None:
+        """Go by new settings; the runtime directory stays where it was claimed first."""
+        first = self.settings is None
+        if first:
+            self.world.runtime.claim(settings.daemon.runtime_directory)
+        self.settings = settings
+        self.opened_log = self.world.open_log(settings.daemon.log_level)
+        self.deadline = schedule.after(self.world.clock.now(), settings.daemon.attempt_timeout)
+        self.world.attempts.proceed()
+        if first:
+            self._log(Record("started", "info", f"Started rolekeeper {self.world.version}"))
+        else:
+            self._log(Record("reloaded", "info", "Configuration reloaded"))
+            self._say_ready_again()
+
+    def _reject(self, problems: str) -> None:
+        message = f"Keeping the old configuration, the new one is wrong: {problems}"
+        self._log(Record("configuration_rejected", "error", message))
+        assert self.settings is not None  # noqa: S101 - there is an old configuration
+        self.deadline = schedule.after(self.world.clock.now(), self.settings.daemon.attempt_timeout)
+        self._say_ready_again()
+
+    def _say_ready(self) -> None:
+        if self.ready_at is not None:
+            self.world.manager.tell("READY=1")
+            self.ready_at = None
+
+    def _say_ready_again(self) -> None:
+        if self.ready_at is None:
+            self.world.manager.tell("READY=1")
+
+    def _tell(self) -> None:
+        """Sign of life, status line and status.json, the latter two when they have changed."""
+        now = self.world.clock.now()
+        self.world.manager.tell("WATCHDOG=1")
+        if self.ready_at is not None and self.ready_at.reached(now):
+            self._say_ready()
+        if self.state.phase is Phase.STOPPING:
+            self.world.manager.tell("STOPPING=1")
+        line = status.line(self.state, now)
+        if line != self.last_line:
+            self.world.manager.tell(f"STATUS={line}")
+            self.last_line = line
+        if self.settings is not None:
+            self._write_status(status.document(self.state, now, self.world.pid, self.world.version))
+
+    def _write_status(self, document: dict[str, object]) -> None:
+        if document == self.last_document:
+            return
+        self.last_document = document
+        try:
+            self.world.runtime.write_status(document)
+        except InputOutputError as error:
+            self._log(Record("status_unwritten", "warning", error.message, {"code": error.code, "hint": error.hint}))
+
+    def _slice(self) -> timedelta:
+        """How long to sleep at most."""
+        now = self.world.clock.now()
+        watchdog = self.world.manager.watchdog_interval()
+        moments = (self.state.due, self.deadline, self.ready_at)
+        waits = [LONGEST_SLICE, *(moment.remaining(now) for moment in moments if moment is not None)]
+        change = schedule.next_change(self.state.credentials, now)
+        waits += [wait for wait in (watchdog and watchdog / 2, change) if wait is not None]
+        return max(min(waits), timedelta(0))
+
+    def _log(self, record: Record) -> None:
+        if self.opened_log is None:
+            self.opened_log = self.world.open_log("info")
+        self.opened_log.log(record.event, record.level, record.message, **record.fields)
+
+
+_TIMED_OUT = AttemptReport(
+    Outcome.FAILED,
+    code="attempt-timeout",
+    message="Cannot finish the attempt before its deadline",
+    hint="the service, a resolver or a disk hangs; `[daemon] attempt_timeout` sets the deadline",
+)
+
+
+def _crashed(ended: Ended) -> AttemptReport:
+    how = f"exit status {ended.status}" if ended.status >= 0 else f"signal {-ended.status}"
+    return AttemptReport(
+        Outcome.FAILED,
+        code="attempt-crashed",
+        message=f"Cannot tell the outcome: the attempt ended with {how} and no report",
+        hint="what it wrote to standard error says why",
+    )
