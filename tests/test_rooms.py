@@ -1,0 +1,295 @@
+"""The rooms of the source: which module may import which, and who alone may touch the clock, files and environment.
+
+Imports run one way: errors, model <- core <- ports <- adapters | daemon | attempt <- compose <- cli. An import inside a
+function or under TYPE_CHECKING counts like any other.
+"""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import rolekeeper
+
+SOURCE = Path(rolekeeper.__file__).parent
+
+# A room is named by the modules in it, as patterns of their names below rolekeeper; the first one that fits counts.
+ROOMS = {
+    "leaf": r"(__init__|errors|model|durations)",
+    "core": r"core(\..*)?",
+    "ports": r"ports",
+    "adapters": r"adapters(\..*)?",
+    "daemon": r"daemon",
+    "attempt": r"(attempt|registration|adoption|identity|rotation)",
+    "config": r"config(_\w+)?",
+    "compose": r"compose(_\w+)?",
+    "emulator": r"emulator(\..*)?",
+    "cli": r"(cli(\..*)?|__main__)",
+}
+MAY_IMPORT = {
+    "leaf": {"leaf"},
+    "core": {"leaf", "core"},
+    "ports": {"leaf", "core", "ports"},
+    "adapters": {"leaf", "core", "ports", "adapters"},
+    "daemon": {"leaf", "core", "ports", "daemon"},
+    "attempt": {"leaf", "core", "ports", "attempt"},
+    "config": {"leaf", "config"},
+    "compose": {"leaf", "core", "ports", "adapters", "daemon", "attempt", "config", "compose"},
+    "emulator": {"emulator"},  # and SHARED_WITH_EMULATOR
+    "cli": set(ROOMS),
+}
+SHARED_WITH_EMULATOR = r"(__init__|errors|adapters\.atomicfile)"  # it has to be independent of what it is to test
+
+# Packages that only some modules may import.
+KEPT_TO = {
+    "botocore": r"(adapters\.(ssm|sink)\w*|emulator\..*|cli(\..*)?)",
+    "boto3": r"(adapters\.(ssm|sink)\w*|emulator\..*|cli(\..*)?)",
+    "psutil": r"adapters\.(hardware|agentvault)\w*",
+    "cryptography": r"(adapters\.(nodekey|ssm|vault)\w*|emulator\..*)",
+    "pydantic": r"config(_\w+)?",
+    "pydantic_core": r"config(_\w+)?",
+    "structlog": r"adapters\.journal",
+    "sdnotify": r"adapters\.systemd",
+    "h11": r"emulator\..*",
+    "time": r"(adapters\.clock|emulator\..*)",
+}
+# Names that only some modules may use, as they are written: `module.name`.
+USED_ONLY_IN = {
+    # `credential-process` has to start like a bare interpreter, and the clock's module is larger than that.
+    r"(datetime|date)\.(now|utcnow|today)": r"(adapters\.clock|emulator\..*|cli\.credential_process)",
+    r"io\.(open|open_code|FileIO)": r"(?!core\.).*",  # core may have StringIO, which touches no file
+    r"os\.(replace|rename|renames|link)|shutil\.move|[\w.]*\.rename": r"adapters\.atomicfile",
+    r"os\.(environ|environb|getenv|getenvb)": r"(compose(_\w+)?|cli(\..*)?|emulator\..*)",
+}
+# What a pure module has no use for: the world outside, its clock, its chance.
+IMPURE_MODULES = frozenset(
+    [
+        *("asyncio", "fcntl", "glob", "http", "logging", "multiprocessing", "os", "pathlib", "random", "secrets"),
+        *("select", "shutil", "signal", "socket", "ssl", "subprocess", "sys", "tempfile", "threading", "time", "uuid"),
+    ]
+)
+IMPURE_CALLS = frozenset({"open", "print", "input", "exec", "eval"})
+
+# The modules that every other document speaks of.
+LAYOUT = [
+    *("errors", "model", "ports", "attempt", "daemon", "config", "compose"),
+    *(f"core.{name}" for name in ("supervisor", "schedule", "similarity", "profile", "keyrotation")),
+    *(f"adapters.{name}" for name in ("hardware", "vault", "atomicfile", "sink", "clock", "systemd", "journal")),
+    *("cli.__init__", "emulator.__init__"),
+]
+LARGEST_MODULE = 300  # lines
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A module: its name below rolekeeper, the names it imports in full, and the dotted names and calls in it."""
+
+    name: str
+    imports: frozenset[str]
+    uses: frozenset[str]
+    calls: frozenset[str]
+
+
+def read(root: Path) -> list[Module]:
+    paths = sorted(root.rglob("*.py"))
+    known = {module_name(root, path) for path in paths}
+    return [parse(module_name(root, path), path, known) for path in paths]
+
+
+def module_name(root: Path, path: Path) -> str:
+    parts = path.relative_to(root).with_suffix("").parts
+    return ".".join(parts if parts == ("__init__",) or parts[-1] != "__init__" else parts[:-1])
+
+
+def parse(name: str, path: Path, known: set[str]) -> Module:
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    package = ["rolekeeper", *name.split(".")] if path.name == "__init__.py" else ["rolekeeper", *name.split(".")][:-1]
+    imports = frozenset(found for node in nodes for found in imported(node, package, known))
+    uses = frozenset(ast.unparse(node) for node in nodes if isinstance(node, ast.Attribute))
+    calls = frozenset(node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name))
+    return Module(name, imports, uses | imports, calls)
+
+
+def imported(node: ast.AST, package: list[str], known: set[str]) -> Iterator[str]:
+    """The full names that a statement imports: `from a import b` is a.b where that is a module of ours or not ours."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    if isinstance(node, ast.ImportFrom):
+        start = package[: len(package) - node.level + 1] if node.level else []
+        base = ".".join([*start, *([node.module] if node.module else [])])
+        for alias in node.names:
+            whole = f"{base}.{alias.name}"
+            ours = base == "rolekeeper" or base.startswith("rolekeeper.")
+            yield whole if not ours or whole.removeprefix("rolekeeper.") in known else base
+
+
+def room(name: str) -> str:
+    return next((room for room, pattern in ROOMS.items() if re.fullmatch(pattern, name)), "none")
+
+
+def offences(root: Path) -> list[str]:
+    """Every sentence that is wrong about a tree of modules."""
+    return [offence for module in read(root) for offence in offences_of(module)]
+
+
+def offences_of(module: Module) -> Iterator[str]:
+    if room(module.name) == "none":
+        yield f"{module.name} is in no room: add it to one in this test"
+        return
+    for name in sorted(module.imports):
+        top, _, rest = name.partition(".")
+        if top == "rolekeeper" and not may_import(module.name, rest or "__init__"):
+            yield f"{module.name} imports {rest or top}, which is the wrong way"
+        if not re.fullmatch(KEPT_TO.get(top, ".*"), module.name):
+            yield f"{module.name} imports {top}, which is kept to {KEPT_TO[top]}"
+        if room(module.name) == "core" and top in IMPURE_MODULES:
+            yield f"{module.name} imports {top}, but core is pure"
+    yield from misuses(module)
+
+
+def may_import(importer: str, name: str) -> bool:
+    if room(importer) == "emulator" and re.fullmatch(SHARED_WITH_EMULATOR, name):
+        return True
+    return room(name) in MAY_IMPORT[room(importer)]
+
+
+def misuses(module: Module) -> Iterator[str]:
+    for pattern, allowed in USED_ONLY_IN.items():
+        used = sorted(name for name in module.uses if re.fullmatch(rf"(.*\.)?({pattern})", name))
+        if used and not re.fullmatch(allowed, module.name):
+            yield f"{module.name} uses {used[0]}, which is kept to {allowed}"
+    if room(module.name) == "core" and module.calls & IMPURE_CALLS:
+        yield f"{module.name} calls {', '.join(sorted(module.calls & IMPURE_CALLS))}, but core is pure"
+
+
+def test_the_source_keeps_to_its_rooms() -> None:
+    assert offences(SOURCE) == []
+
+
+@pytest.mark.parametrize("name", LAYOUT)
+def test_the_module_is_where_the_layout_says(name: str) -> None:
+    assert SOURCE.joinpath(*name.split(".")).with_suffix(".py").is_file()
+
+
+def test_the_ssm_adapter_may_be_several_modules_but_is_there() -> None:
+    assert sorted((SOURCE / "adapters").glob("ssm*.py"))
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_no_module_is_longer_than_a_reader_likes(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= LARGEST_MODULE
+
+
+WRONG = {
+    "core reaches outward": ("core/a.py", "from rolekeeper import ports", "core.a imports ports"),
+    "core reaches an adapter in a function": (
+        "core/a.py",
+        "def f():\n    from rolekeeper.adapters import clock",
+        "core.a imports adapters.clock",
+    ),
+    "a relative import counts": ("core/a.py", "from ..adapters import clock", "core.a imports adapters.clock"),
+    "a relative import of the package counts": ("core/__init__.py", "from .. import ports", "core imports ports"),
+    "a leaf imports core": ("model.py", "import rolekeeper.core", "model imports core"),
+    "a type import counts": (
+        "daemon.py",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from rolekeeper.adapters.clock import SystemClock",
+        "daemon imports adapters.clock",
+    ),
+    "an attempt knows an adapter": ("attempt.py", "import rolekeeper.adapters.clock", "attempt imports adapters.clock"),
+    "a daemon knows an attempt": ("daemon.py", "from rolekeeper.attempt import run", "daemon imports attempt"),
+    "an adapter reads the configuration": ("adapters/a.py", "from rolekeeper import config", "imports config"),
+    "the configuration knows a port": ("config.py", "from rolekeeper.ports import Clock", "config imports ports"),
+    "compose knows a command": ("compose.py", "from rolekeeper.cli import main", "compose imports cli"),
+    "the emulator knows the model": (
+        "emulator/a.py",
+        "from rolekeeper.model import Output",
+        "emulator.a imports model",
+    ),
+    "the emulator knows an adapter": ("emulator/a.py", "import rolekeeper.adapters.clock", "imports adapters.clock"),
+    "core reads files": ("core/a.py", "import pathlib", "core.a imports pathlib, but core is pure"),
+    "core opens": ("core/a.py", "x = open('/etc/passwd')", "core.a calls open"),
+    "core opens by another name": ("core/a.py", "from io import FileIO", "core.a uses io.FileIO"),
+    "core asks the time": ("core/a.py", "import datetime\nnow = datetime.datetime.now(None)", "datetime.datetime.now"),
+    "an adapter asks the time": ("adapters/a.py", "from time import monotonic", "adapters.a imports time"),
+    "an adapter replaces a file": ("adapters/a.py", "import os\nos.replace('a', 'b')", "adapters.a uses os.replace"),
+    "an adapter renames a path": ("adapters/a.py", "def f(path):\n    path.rename('b')", "adapters.a uses path.rename"),
+    "a name is taken out of os": ("adapters/a.py", "from os import replace", "adapters.a uses os.replace"),
+    "an adapter reads the environment": (
+        "adapters/a.py",
+        "import os\nos.environ.get('A')",
+        "adapters.a uses os.environ",
+    ),
+    "botocore out of its place": (
+        "adapters/a.py",
+        "from botocore.session import Session",
+        "adapters.a imports botocore",
+    ),
+    "psutil out of its place": ("adapters/a.py", "import psutil", "adapters.a imports psutil"),
+    "cryptography out of its place": (
+        "attempt.py",
+        "from cryptography.hazmat import x",
+        "attempt imports cryptography",
+    ),
+    "pydantic out of its place": ("model.py", "from pydantic import BaseModel", "model imports pydantic"),
+    "a module without a room": ("utils.py", "", "utils is in no room"),
+}
+
+
+@pytest.mark.parametrize(("file", "text", "offence"), WRONG.values(), ids=WRONG)
+def test_an_offence_is_found(tmp_path: Path, file: str, text: str, offence: str) -> None:
+    for name in ("__init__", "model", "ports", "config", "core/__init__", "adapters/__init__", "adapters/clock"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.py").touch()
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text(text)
+    (found,) = offences(tmp_path)
+    assert offence in found
+
+
+RIGHT = {
+    "compose.py": "import os\nfrom rolekeeper.adapters.clock import SystemClock\nos.environ.get('A')",
+    "cli/run.py": "from rolekeeper import compose, config, emulator\nfrom . import options",
+    "cli/options.py": "import argparse",
+    "emulator/a.py": "import time\nfrom rolekeeper import __version__, errors\nfrom . import b",
+    "emulator/b.py": "from rolekeeper.adapters import atomicfile",
+    "adapters/atomicfile.py": "import os\nos.replace('a', 'b')",
+    "adapters/clock.py": "import time\nfrom datetime import datetime\ndatetime.now(None)",
+    "core/a.py": "from datetime import timedelta\nfrom rolekeeper.model import Output\nx = 'a'.replace('a', 'b')",
+    "daemon.py": "def f(clock):\n    return clock.now()",
+}
+
+
+def test_what_the_rules_allow_is_no_offence(tmp_path: Path) -> None:
+    for name, text in {"__init__.py": "", "adapters/__init__.py": "", "config.py": "", **RIGHT}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert offences(tmp_path) == []
+
+
+HEAVY = {
+    "pydantic",
+    "pydantic_core",
+    "botocore",
+    "boto3",
+    "psutil",
+    "cryptography",
+    "asyncio",
+    "ssl",
+    "http",
+    "tomllib",
+}
+RESIDENT = ["daemon", "adapters.clock", "adapters.journal", "adapters.systemd"]
+
+
+@pytest.mark.parametrize("name", RESIDENT)
+def test_what_stays_in_memory_loads_nothing_heavy(name: str) -> None:
+    if not SOURCE.joinpath(*name.split(".")).with_suffix(".py").is_file():
+        pytest.skip(f"{name} is not written yet; the layout test above fails until it is")
+    program = f"import sys, rolekeeper.{name}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-I", "-c", program], check=True, capture_output=True, text=True)
+    assert set(done.stdout.split()) & HEAVY == set()
