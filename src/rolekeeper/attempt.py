@@ -181,6 +181,10 @@ class _Attempt:
             return False
         self.token_at_hand = issue.life
         self.published = [output.path for output in self.settings.outputs]
+        message = (
+            f"Fresh credentials of {node.node_id} are published already, good until {rfc3339(issue.life.expires_at)}"
+        )
+        self.facts.append(Fact("credentials_fresh", "info", message, {"node_id": node.node_id}))
         return True
 
     def _is_fresh(self, issue: IssueRecord) -> bool:

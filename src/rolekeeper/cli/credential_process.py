@@ -4,12 +4,16 @@ SDKs start this whenever they need credentials, so it must start like a bare int
 --help, no service. Without --file it takes the first output that the running daemon's status.json names.
 """
 
+from __future__ import annotations
+
 import sys
 from json import dumps, loads
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # as typing's, whose import alone would cost a tenth of the whole
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterable
+    from typing import Any
 
 EXAMPLE = (
     "# in ~/.aws/config\n  [profile rack]\n"
@@ -35,13 +39,13 @@ def main(arguments: list[str]) -> int:
     return _print(values.get("--file"), values.get("--profile"))
 
 
-def configure(parser: "argparse.ArgumentParser") -> None:
+def configure(parser: argparse.ArgumentParser) -> None:
     """The two options."""
     parser.add_argument("--file", metavar="PATH", help="a published file, default the first one of the daemon")
     parser.add_argument("--profile", metavar="NAME", help="in that file, default `default` or what the daemon says")
 
 
-def run(options: "argparse.Namespace") -> int:
+def run(options: argparse.Namespace) -> int:
     """Print the JSON."""
     return _print(options.file, options.profile)
 
@@ -89,7 +93,7 @@ def _credentials(path: str, profile: str) -> dict[str, Any]:
     return {"Version": 1, **{name: values[key] for name, key in KEYS.items()}}
 
 
-def _section(lines: Any, profile: str) -> dict[str, str]:
+def _section(lines: Iterable[str], profile: str) -> dict[str, str]:
     """The keys of one section, as botocore reads them: a line that is indented deeper than its key continues it."""
     values: dict[str, str] = {}
     inside, level = False, None

@@ -197,7 +197,9 @@ def _hibernate(state: State, report: AttemptReport, now: Instant) -> Step:
 
 def _refusal(report: AttemptReport) -> str:
     """The refusal in SSM Agent's words (docs/protocol.md, section 5, end)."""
-    return f"error occurred in RequestManagedInstanceRoleToken: {report.code}: {report.message}"
+    _, code, said = report.message.partition(report.code)
+    reason = code + said if code else f"{report.code}: {report.message}"
+    return f"error occurred in RequestManagedInstanceRoleToken: {reason}"
 
 
 def _unregistered(state: State, report: AttemptReport, _now: Instant) -> Step:
