@@ -122,7 +122,7 @@ def read_at(target: Place, limit_bytes: int = LIMIT_BYTES) -> Contents | None:
         descriptor = os.open(target.name, _READ, dir_fd=target.directory)
     except FileNotFoundError:  # removed just now
         return None
-    with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
+    with open(descriptor, "rb") as file:
         _refuse_special(os.fstat(descriptor))
         data = file.read(limit_bytes + 1)
         if len(data) > limit_bytes:
@@ -229,7 +229,7 @@ def _refuse_mounted(target: Place) -> None:
 
 
 def _mount(descriptor: int) -> str:
-    with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as info:  # noqa: PTH123 - lines, not a file's whole
+    with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as info:
         return next(line for line in info if line.startswith("mnt_id:"))
 
 
@@ -284,6 +284,6 @@ def _refuse_foreign_lock(status: os.stat_result, name: str) -> None:
 
 
 def _holder(directory: int, name: str) -> str:
-    with open(os.open(name, _READ, dir_fd=directory), encoding="ascii") as file:  # noqa: PTH123 - a descriptor
+    with open(os.open(name, _READ, dir_fd=directory), encoding="ascii") as file:
         pid = file.read(20).strip()
     return f"process {pid}" if pid else "another process"

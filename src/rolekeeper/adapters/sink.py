@@ -1,0 +1,186 @@
+"""Role credentials into credentials files: the CredentialSink port (design promises 1, 2 and 4).
+
+The rules of a publication, in order:
+- the directory is found, and created when missing, with the output's owner and group; a sibling lock keeps other
+  writers of ours out;
+- the file is read, and core.profile edits its text;
+- an existing file keeps its mode, ACL and (unless one is configured) group, but only when it has the output's owner:
+  anybody else could have made it readable for himself in advance;
+- the new file is written beside it and read back by botocore's own parser: what an SDK would read must be the token;
+- the old one is read again: when somebody else changed it meanwhile, all starts over, so that no change is lost;
+- only then it takes the name.
+`prepare` does all of this with a token of its own making, up to the last two steps.
+"""
+
+import grp
+import pwd
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from os import getegid, geteuid
+
+from rolekeeper.adapters import atomicfile
+from rolekeeper.adapters.atomicfile import Attributes, Contents, Place
+from rolekeeper.core import profile
+from rolekeeper.errors import OutputError
+from rolekeeper.model import Output, RoleToken
+
+LOCK_WAIT = timedelta(seconds=10)
+_MOST_TRIES = 5
+_BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
+_PREPARED = profile.token_values(
+    RoleToken("ASIA" + "0" * 16, "0" * 40, "0" * 4096, datetime(2000, 1, 1, tzinfo=UTC))  # as large as they come
+)
+
+
+class FileSink:
+    """Publishes into credentials files; `sleep` is the clock's."""
+
+    def __init__(self, sleep: Callable[[timedelta], None], lock_wait: timedelta = LOCK_WAIT) -> None:
+        self._sleep = sleep
+        self._lock_wait = lock_wait
+
+    def prepare(self, output: Output) -> None:
+        """Find out whether `publish` would succeed; a missing directory is created, the file is left as it is."""
+        with self._opened(output) as target:
+            old = atomicfile.read_at(target)
+            with _staged(target, output, _PREPARED, old, durable=False):
+                """Everything was tried that can be."""
+
+    def publish(self, output: Output, token: RoleToken) -> None:
+        """Put the token's credentials into the output's profile, whole or not at all."""
+        values = profile.token_values(token)
+        with self._opened(output) as target:
+            for _ in range(_MOST_TRIES):
+                if _try_publish(target, output, values):
+                    return
+        hint = "find the program that keeps writing it, or publish to a file of its own"
+        raise OutputError("file-keeps-changing", f"Cannot publish to {output.path}: others keep changing it", hint)
+
+    def holds(self, output: Output, access_key_id: str, expires_at: datetime) -> bool:
+        """Whether the output's profile holds just these credentials already."""
+        with _translated(output):
+            data = atomicfile.read(output.path)
+        if data is None:
+            return False
+        found = profile.read_profile(_decode(output, data), output.profile, where=output.path) or {}
+        wanted = {profile.ACCESS_KEY_ID: access_key_id, profile.EXPIRES: profile.format_expiry(expires_at)}
+        complete = all(found.get(key) for key in profile.OUR_KEYS) and profile.STALE_TOKEN not in found
+        return complete and wanted.items() <= found.items()
+
+    @contextmanager
+    def _opened(self, output: Output) -> Iterator[Place]:
+        """The file's place, with its lock held."""
+        uid, gid = _owner(output), _group(output)
+        missing = Attributes(_directory_mode(output.mode), uid, getegid() if gid is None else gid)
+        with (
+            _translated(output),
+            atomicfile.place(output.path, missing) as target,
+            atomicfile.lock_at(target, self._lock_wait, self._sleep),
+        ):
+            yield target
+
+
+@contextmanager
+def _translated(output: Output) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        code, remedy = atomicfile.describe(error)
+        raise OutputError(code, f"Cannot publish to {output.path}: {error.strerror}", remedy) from error
+
+
+def _try_publish(target: Place, output: Output, values: Mapping[str, str]) -> bool:
+    """Publish once; False when somebody else changed the file meanwhile."""
+    old = atomicfile.read_at(target)
+    with _staged(target, output, values, old, durable=True) as new:
+        if atomicfile.read_at(target) != old:
+            return False
+        new.commit()
+    return True
+
+
+@contextmanager
+def _staged(
+    target: Place, output: Output, values: Mapping[str, str], old: Contents | None, *, durable: bool
+) -> Iterator[atomicfile.Staged]:
+    text = _decode(output, old.data if old else b"")
+    edited = profile.replace_profile(
+        text, output.profile, values, replace_long_lived_keys=output.replace_long_lived_keys, where=output.path
+    )
+    attributes = _attributes(output, old)
+
+    def check(written: str) -> None:
+        _check_as_an_sdk(written, output, values)
+
+    with atomicfile.staged(target, edited.encode(), attributes, check=check, durable=durable) as new:
+        yield new
+
+
+def _decode(output: Output, data: bytes) -> str:
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        reason = "it is not UTF-8"
+    else:
+        if not text.startswith(_BOM):
+            return text
+        reason = "it begins with a byte order mark, which SDKs take for a part of the first line"
+    hint = "save it as UTF-8 without a byte order mark"
+    raise OutputError("file-not-utf8", f"Cannot publish to {output.path}: {reason}", hint)
+
+
+def _attributes(output: Output, old: Contents | None) -> Attributes:
+    uid, gid = _owner(output), _group(output)
+    own = getegid() if gid is None else gid
+    if old is None or not output.keep_mode or old.attributes.uid != uid:
+        return Attributes(output.mode, uid, own)
+    kept = old.attributes
+    return Attributes(kept.mode, uid, kept.gid if gid is None else own, kept.acl)
+
+
+def _directory_mode(mode: int) -> int:
+    """0700, and search for each class that the file's mode lets read."""
+    return 0o700 | (0o010 if mode & 0o040 else 0) | (0o001 if mode & 0o004 else 0)
+
+
+def _owner(output: Output) -> int:
+    if output.owner is None:
+        return geteuid()
+    return _number(output, output.owner, "user", lambda name: pwd.getpwnam(name).pw_uid)
+
+
+def _group(output: Output) -> int | None:
+    if output.group is None:
+        return None
+    return _number(output, output.group, "group", lambda name: grp.getgrnam(name).gr_gid)
+
+
+def _number(output: Output, name: str | int, kind: str, look_up: Callable[[str], int]) -> int:
+    """A name's number, looked up at each publication: users come and go while we run."""
+    if isinstance(name, int):
+        return name
+    try:
+        return look_up(name)
+    except KeyError:
+        if name.isdecimal():
+            return int(name)
+    hint = f"create the {kind}, or correct the configuration"
+    raise OutputError(f"unknown-{kind}", f"Cannot publish to {output.path}: there is no {kind} {name!r}", hint)
+
+
+def _check_as_an_sdk(written: str, output: Output, values: Mapping[str, str]) -> None:
+    """Read the file as botocore will, and hold what it sees against the token."""
+    # Imported here: it costs more than the rest of this module, and an attempt has loaded it long before.
+    from botocore.configloader import raw_config_parse  # noqa: PLC0415
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415
+
+    hint = "mend the file by hand: until then SDKs cannot read it either"
+    reason = "botocore's parser does not accept it"
+    try:
+        seen = raw_config_parse(written).get(output.profile, {})
+    except BotoCoreError:  # its text, and its cause, quote the file's lines, secrets among them
+        raise OutputError("unparsable-file", f"Cannot publish to {output.path}: {reason}", hint) from None
+    if profile.STALE_TOKEN in seen or any(seen.get(key) != value for key, value in values.items()):
+        reason = "botocore's parser reads other credentials out of it than we wrote"
+        raise OutputError("unparsable-file", f"Cannot publish to {output.path}: {reason}", hint)

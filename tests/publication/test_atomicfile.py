@@ -1,0 +1,312 @@
+import errno
+import os
+import socket
+import stat
+import struct
+import subprocess
+import sys
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from rolekeeper.adapters import atomicfile
+from rolekeeper.adapters.atomicfile import Attributes, Contents, RefusedFileError
+
+STRANGER = 12345
+PRIVATE = Attributes(0o600)
+NO_WAIT = timedelta(0)
+ACL_NAME = "system.posix_acl_access"
+
+
+def acl(named_user: int, permissions: int, mask: int) -> bytes:
+    """A POSIX ACL as the kernel stores it: rw- for the owner, `permissions` for one named user, nothing for others."""
+    entries = [(1, 6, 2**32 - 1), (2, permissions, named_user), (4, 0, 2**32 - 1), (16, mask, 2**32 - 1)]
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in [*entries, (32, 0, 2**32 - 1)])
+
+
+def set_acl(path: Path, name: str, value: bytes) -> None:
+    try:
+        os.setxattr(path, name, value)
+    except OSError as error:
+        pytest.skip(f"no ACLs here: {error}")
+
+
+def names(directory: Path) -> set[str]:
+    return {path.name for path in directory.iterdir()}
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_new_file_holds_the_bytes_and_has_the_mode_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        atomicfile.replace(str(tmp_path / "file"), b"new\0\xff", Attributes(0o644))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").read_bytes() == b"new\0\xff"
+    assert mode(tmp_path / "file") == 0o644
+    assert names(tmp_path) == {"file"}
+
+
+def test_an_open_reader_keeps_the_old_file_and_a_new_one_sees_the_new(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"old")
+    with file.open("rb") as reader:
+        atomicfile.replace(str(file), b"new", PRIVATE)
+        assert reader.read() == b"old"
+    assert file.read_bytes() == b"new"
+
+
+def test_what_a_crash_left_behind_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / ".file.rolekeeper-new").write_bytes(b"half")
+    (tmp_path / ".file.rolekeeper-new").chmod(0o666)
+    atomicfile.replace(str(tmp_path / "file"), b"new", PRIVATE)
+    assert names(tmp_path) == {"file"}
+    assert mode(tmp_path / "file") == 0o600
+
+
+def test_the_file_is_private_while_it_is_written_and_checked(tmp_path: Path) -> None:
+    seen = []
+
+    def check(path: str) -> None:
+        seen.append((Path(path).read_bytes(), stat.S_IMODE(Path(path).stat().st_mode)))
+
+    with (
+        atomicfile.place(str(tmp_path / "file")) as target,
+        atomicfile.staged(target, b"new", Attributes(0o644), check=check) as new,
+    ):
+        assert names(tmp_path) == {".file.rolekeeper-new"}
+        new.commit()
+    assert seen == [(b"new", 0o600)]
+    assert mode(tmp_path / "file") == 0o644
+
+
+def test_what_is_not_committed_leaves_no_trace(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    with atomicfile.place(str(tmp_path / "file")) as target, atomicfile.staged(target, b"new", PRIVATE):
+        assert names(tmp_path) == {"file", ".file.rolekeeper-new"}
+    assert names(tmp_path) == {"file"}
+    assert (tmp_path / "file").read_bytes() == b"old"
+
+
+def test_a_check_that_fails_leaves_the_old_file_alone(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+
+    def check(_: str) -> None:
+        raise ValueError("not what it should be")
+
+    with (
+        pytest.raises(ValueError, match="not what"),
+        atomicfile.place(str(tmp_path / "file")) as target,
+        atomicfile.staged(target, b"new", PRIVATE, check=check) as new,
+    ):
+        new.commit()
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert names(tmp_path) == {"file"}
+
+
+def test_a_link_stays_and_its_target_is_replaced_where_it_is(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "file").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("real/file")
+    atomicfile.replace(str(tmp_path / "link"), b"new", PRIVATE)
+    assert (tmp_path / "link").readlink() == Path("real/file")
+    assert (tmp_path / "real" / "file").read_bytes() == b"new"
+    assert not (tmp_path / "real" / "file").is_symlink()
+
+
+def test_another_name_of_the_old_file_keeps_the_old_bytes(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    (tmp_path / "other").hardlink_to(tmp_path / "file")
+    atomicfile.replace(str(tmp_path / "file"), b"new", PRIVATE)
+    assert (tmp_path / "other").read_bytes() == b"old"
+
+
+@pytest.mark.usefixtures("as_root")
+def test_owner_and_group_are_given(tmp_path: Path) -> None:
+    atomicfile.replace(str(tmp_path / "file"), b"new", Attributes(0o640, STRANGER, STRANGER + 1))
+    status = (tmp_path / "file").stat()
+    assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (STRANGER, STRANGER + 1, 0o640)
+
+
+def test_an_acl_is_given_with_the_mode_that_belongs_to_it(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"old")
+    file.chmod(0o600)
+    set_acl(file, ACL_NAME, acl(STRANGER, 4, 4))
+    with atomicfile.place(str(file)) as target:
+        old = atomicfile.read_at(target)
+    assert old is not None
+    atomicfile.replace(str(file), b"new", old.attributes)
+    assert os.getxattr(file, ACL_NAME) == acl(STRANGER, 4, 4)
+    assert file.read_bytes() == b"new"
+    assert mode(file) == 0o640  # the mask stands where the group's bits do
+
+
+def test_a_default_acl_of_the_directory_opens_the_file_to_nobody(tmp_path: Path) -> None:
+    set_acl(tmp_path, "system.posix_acl_default", acl(STRANGER, 6, 6))
+    atomicfile.replace(str(tmp_path / "file"), b"new", Attributes(0o640))
+    assert ACL_NAME not in os.listxattr(tmp_path / "file")
+    assert mode(tmp_path / "file") == 0o640
+
+
+@pytest.mark.parametrize("special", ["fifo", "directory", "socket"])
+def test_only_regular_files_are_read_or_replaced_and_nothing_waits(tmp_path: Path, special: str) -> None:
+    path = tmp_path / "special"
+    with socket.socket(socket.AF_UNIX) as listener:
+        {"fifo": os.mkfifo, "directory": os.mkdir, "socket": lambda path: listener.bind(str(path))}[special](path)
+        for act in (atomicfile.read, lambda path: atomicfile.replace(path, b"new", PRIVATE)):
+            with pytest.raises(RefusedFileError) as caught:
+                act(str(path))
+            assert caught.value.code == "not-a-file"
+    assert names(tmp_path) == {"special"}
+
+
+def test_a_device_is_refused() -> None:
+    with pytest.raises(RefusedFileError):
+        atomicfile.read("/dev/null")
+
+
+def test_reading_tells_bytes_and_attributes(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x" * 100)
+    (tmp_path / "file").chmod(0o604)
+    with atomicfile.place(str(tmp_path / "file")) as target:
+        contents = atomicfile.read_at(target)
+    assert contents == Contents(b"x" * 100, Attributes(0o604, os.geteuid(), (tmp_path / "file").stat().st_gid))
+    assert atomicfile.read(str(tmp_path / "file")) == b"x" * 100
+
+
+def test_what_is_not_there_reads_as_none(tmp_path: Path) -> None:
+    assert atomicfile.read(str(tmp_path / "file")) is None
+    assert atomicfile.read(str(tmp_path / "missing" / "file")) is None
+
+
+def test_a_file_is_read_up_to_the_limit_and_refused_above_it(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x" * 10)
+    assert atomicfile.read(str(tmp_path / "file"), 10) == b"x" * 10
+    with pytest.raises(RefusedFileError, match="more than 9 bytes") as caught:
+        atomicfile.read(str(tmp_path / "file"), 9)
+    assert caught.value.code == "file-too-large"
+
+
+def test_removing_may_find_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    atomicfile.remove(str(tmp_path / "file"))
+    atomicfile.remove(str(tmp_path / "file"))
+    atomicfile.remove(str(tmp_path / "missing" / "file"))
+    assert names(tmp_path) == set()
+
+
+def limited_write(tmp_path: Path, on_limit: str) -> subprocess.CompletedProcess[str]:
+    """Replace `file` by 100 kB in a process whose files may have 4 kB: the write stops in the middle."""
+    script = f"""
+import resource, signal, sys
+from rolekeeper.adapters import atomicfile
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+signal.signal(signal.SIGXFSZ, signal.{on_limit})
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    atomicfile.replace(sys.argv[1], b"n" * 100_000, atomicfile.Attributes(0o600))
+except OSError as error:
+    print(*atomicfile.describe(error), sep="; ")
+"""
+    command = [sys.executable, "-B", "-c", script, str(tmp_path / "file")]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_write_that_fails_half_way_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    assert limited_write(tmp_path, "SIG_IGN").stdout.startswith("file-size-limit; raise the limit")
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert names(tmp_path) == {"file"}
+
+
+def test_a_writer_killed_half_way_leaves_the_old_file_and_the_next_writer_cleans_up(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    assert limited_write(tmp_path, "SIG_DFL").returncode < 0
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert (tmp_path / ".file.rolekeeper-new").stat().st_size == 4096
+    assert mode(tmp_path / ".file.rolekeeper-new") == 0o600
+    atomicfile.replace(str(tmp_path / "file"), b"new", PRIVATE)
+    assert names(tmp_path) == {"file"}
+
+
+def test_a_lock_is_private_names_its_holder_and_keeps_others_out(tmp_path: Path) -> None:
+    naps: list[timedelta] = []
+    path = str(tmp_path / "file")
+    with atomicfile.lock(path, NO_WAIT, naps.append):
+        assert mode(tmp_path / ".file.rolekeeper-lock") == 0o600
+        with (
+            pytest.raises(RefusedFileError, match=f"process {os.getpid()} has locked it") as caught,
+            atomicfile.lock(path, timedelta(seconds=1), naps.append),
+        ):
+            pytest.fail("two held it")
+    assert caught.value.code == "locked"
+    assert sum(naps, timedelta()) == timedelta(seconds=1)
+    with atomicfile.lock(path, NO_WAIT, naps.append):
+        """Free again."""
+
+
+def test_a_lock_that_is_given_back_in_time_is_taken(tmp_path: Path) -> None:
+    path = str(tmp_path / "file")
+    with ExitStack() as held:
+        held.enter_context(atomicfile.lock(path, NO_WAIT, lambda _: None))
+        with atomicfile.lock(path, timedelta(seconds=1), lambda _: held.close()):
+            """The first nap gave it back."""
+
+
+def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
+    path = str(tmp_path / "file")
+    script = """
+import os, sys
+from datetime import timedelta
+from rolekeeper.adapters import atomicfile
+with atomicfile.lock(sys.argv[1], timedelta(0), lambda _: None):
+    os.kill(os.getpid(), 9)
+"""
+    assert subprocess.run([sys.executable, "-c", script, path], check=False).returncode == -9
+    with atomicfile.lock(path, NO_WAIT, lambda _: None):
+        """The holder is gone."""
+
+
+def test_a_file_that_somebody_linked_to_the_locks_name_is_not_written(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_bytes(b"keep me")
+    (tmp_path / ".file.rolekeeper-lock").hardlink_to(tmp_path / "precious")
+    with pytest.raises(RefusedFileError), atomicfile.lock(str(tmp_path / "file"), NO_WAIT, lambda _: None):
+        pytest.fail("that is no lock")
+    assert (tmp_path / "precious").read_bytes() == b"keep me"
+    (tmp_path / ".file.rolekeeper-lock").unlink()
+    (tmp_path / ".file.rolekeeper-lock").symlink_to("precious")
+    with pytest.raises(OSError, match="symbolic"), atomicfile.lock(str(tmp_path / "file"), NO_WAIT, lambda _: None):
+        pytest.fail("that is no lock")
+    assert (tmp_path / "precious").read_bytes() == b"keep me"
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [
+        (errno.ENOSPC, "no-space", "free"),
+        (errno.EDQUOT, "quota-exceeded", "quota"),
+        (errno.EROFS, "read-only", "ReadWritePaths="),
+        (errno.EACCES, "permission-denied", "sandbox"),
+        (errno.EPERM, "not-permitted", "immutable"),
+        (errno.EBUSY, "mounted-file", "mount the directory"),
+        (errno.EIO, "disk-error", "kernel's log"),
+        (errno.EBADMSG, "file-error", "kernel's log"),
+    ],
+)
+def test_every_error_has_a_code_and_a_remedy(number: int, code: str, word: str) -> None:
+    described, remedy = atomicfile.describe(OSError(number, os.strerror(number)))
+    assert described == code
+    assert word in remedy
+
+
+def test_a_name_too_long_for_our_temporary_file_says_so(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="too long") as caught:
+        atomicfile.replace(str(tmp_path / ("n" * 250)), b"new", PRIVATE)
+    assert atomicfile.describe(caught.value)[0] == "name-too-long"
+    assert names(tmp_path) == set()

@@ -1,0 +1,190 @@
+"""Publication as other processes see it: readers in a tight loop, killed writers, full and unwritable file systems."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from botocore.configloader import raw_config_parse
+
+from rolekeeper.adapters.sink import FileSink
+from rolekeeper.model import Output, RoleToken
+
+REWRITES = 200
+OTHER = "# top\n[other]\naws_access_key_id = AKIAOTHER\naws_secret_access_key = a#b\n"
+
+READER = """
+import json, select, sys
+from botocore.configloader import raw_config_parse
+
+path, reads, seen, faults = sys.argv[1], 0, set(), []
+print("ready", flush=True)
+while not select.select([sys.stdin], [], [], 0)[0]:
+    reads += 1
+    try:
+        raw = open(path, "rb").read()
+        parsed = raw_config_parse(path)
+        ours = parsed["default"]
+        numbers = {int(ours[key][-6:].lstrip("/=secrtokn")) for key in (
+            "aws_access_key_id", "aws_secret_access_key", "aws_session_token")}
+        seen |= numbers
+        if len(numbers) != 1 or parsed["other"]["aws_secret_access_key"] != "a#b":
+            faults.append(repr(parsed))
+        if not raw.startswith(b"# top\\n[other]\\n") or not raw.endswith(b"Z\\n"):
+            faults.append(repr(raw))
+    except Exception as error:
+        faults.append(repr(error))
+print(json.dumps({"reads": reads, "seen": len(seen), "faults": faults[:3]}))
+"""
+
+WRITER = """
+import sys
+from datetime import UTC, datetime
+from rolekeeper.adapters.sink import FileSink
+from rolekeeper.model import Output, RoleToken
+
+output = Output(sys.argv[1], "default", 0o600, True, None, None, False)
+number = 0
+while True:
+    number += 1
+    parts = (f"ASIA{number:016}", f"secret/{number}", f"token=={number}")
+    FileSink(lambda _: None).publish(output, RoleToken(*parts, datetime(2026, 11, 23, tzinfo=UTC)))
+    print(number, flush=True)
+"""
+
+# Runs in a mount namespace of its own, so that nothing stays mounted: set-up by the shell, then this.
+TRIAL = """
+import json, sys
+from datetime import UTC, datetime
+from rolekeeper.adapters.sink import FileSink
+from rolekeeper.errors import OutputError
+from rolekeeper.model import Output, RoleToken
+
+sink, output = FileSink(lambda _: None), Output(sys.argv[1], "default", 0o600, True, None, None, False)
+token = RoleToken("ASIANEW", "new", "new" * 1000, datetime(2026, 11, 23, tzinfo=UTC))
+answers = []
+for act in (lambda: sink.prepare(output), lambda: sink.publish(output, token)):
+    try:
+        act()
+        answers.append(["done", "", ""])
+    except OutputError as error:
+        answers.append([error.code, error.message, error.hint])
+print(json.dumps(answers))
+"""
+
+NewOutput = Callable[..., Output]
+NewToken = Callable[[int], RoleToken]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    (tmp_path / "credentials").write_text(OTHER)
+    return tmp_path / "credentials"
+
+
+def test_a_reader_in_a_tight_loop_never_sees_a_torn_empty_or_missing_file(
+    sink: FileSink, new_output: NewOutput, new_token: NewToken, file: Path
+) -> None:
+    sink.publish(new_output(), new_token(0))
+    command = [sys.executable, "-c", READER, str(file)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
+        assert reader.stdout
+        assert reader.stdout.readline() == "ready\n"
+        for number in range(1, REWRITES + 1):
+            sink.publish(new_output(), new_token(number))
+        found = json.loads(reader.communicate()[0])
+    assert found["faults"] == []
+    assert found["seen"] > 1
+    assert found["reads"] >= found["seen"]
+
+
+def test_a_writer_killed_at_any_moment_leaves_a_whole_file(
+    sink: FileSink, new_output: NewOutput, new_token: NewToken, file: Path
+) -> None:
+    for rounds in range(1, 9):
+        with subprocess.Popen([sys.executable, "-c", WRITER, str(file)], stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout
+            for _ in range(rounds):
+                told = int(writer.stdout.readline())
+            writer.kill()
+        parsed = raw_config_parse(str(file))
+        held = int(parsed["default"]["aws_access_key_id"].removeprefix("ASIA"))
+        assert held >= told
+        assert parsed["default"]["aws_session_token"] == f"token=={held}"
+        assert file.read_text().startswith(OTHER)
+    sink.publish(new_output(), new_token(1))
+    assert {path.name for path in file.parent.iterdir()} == {"credentials", ".credentials.rolekeeper-lock"}
+
+
+def trial(setup: str, file: Path, user: str = "") -> tuple[list[list[str]], str]:
+    """What `prepare` and `publish` say after `setup`, and what is in the file then."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount, and become somebody else")
+    script = f'{setup}\n{user} "$0" -B -c "$1" "$FILE"\ncat "$FILE"'
+    command = ["unshare", "-m", "sh", "-ec", script, sys.executable, TRIAL]
+    environment = os.environ | {"DIRECTORY": str(file.parent), "FILE": str(file)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if "mount: " in done.stderr or "unshare: " in done.stderr:
+        pytest.skip(f"cannot mount here: {done.stderr}")
+    assert done.stderr == ""
+    answers, _, content = done.stdout.partition("\n")
+    return json.loads(answers), content
+
+
+def refused(answers: list[list[str]]) -> tuple[str, str]:
+    """Code and hint, when both refused with the same words."""
+    foreseen, said = answers
+    assert foreseen == said
+    code, message, hint = said
+    assert message.startswith("Cannot publish to /")
+    return code, hint
+
+
+def test_a_full_disk_is_foreseen_and_leaves_the_old_file(file: Path) -> None:
+    setup = """
+        mount -t tmpfs -o size=64k none "$DIRECTORY"
+        printf '[other]\\nx = 1\\n' > "$FILE"
+        dd if=/dev/zero of="$DIRECTORY/filler" bs=4k 2>/dev/null || true
+    """
+    answers, content = trial(setup, file)
+    assert refused(answers) == ("no-space", "free some space on that file system")
+    assert content == "[other]\nx = 1\n"
+
+
+def test_a_read_only_file_system_is_foreseen_and_the_hint_names_the_sandbox(file: Path) -> None:
+    setup = 'mount --bind "$DIRECTORY" "$DIRECTORY"; mount -o remount,ro,bind "$DIRECTORY"'
+    answers, content = trial(setup, file)
+    code, hint = refused(answers)
+    assert code == "read-only"
+    assert "ReadWritePaths=" in hint
+    assert content == OTHER
+
+
+def test_a_file_that_is_mounted_by_itself_is_foreseen_and_the_hint_names_the_directory(file: Path) -> None:
+    answers, content = trial('cp "$FILE" "$FILE.2"; mount --bind "$FILE.2" "$FILE"', file)
+    code, hint = refused(answers)
+    assert code == "mounted-file"
+    assert "mount the directory" in hint
+    assert content == OTHER
+
+
+def test_an_immutable_file_is_left_and_the_hint_says_where_to_look(file: Path) -> None:
+    setup = 'chattr +i "$FILE" 2>/dev/null || echo "mount: no chattr" >&2'
+    try:
+        answers, content = trial(setup, file)
+    finally:
+        subprocess.run(["chattr", "-i", str(file)], check=False, capture_output=True)
+    assert answers[1][0] == "not-permitted"
+    assert "lsattr" in answers[1][2]
+    assert content == OTHER
+
+
+def test_a_directory_that_we_may_not_write_is_foreseen(file: Path) -> None:
+    answers, content = trial("", file, user="setpriv --reuid=12345 --regid=12345 --clear-groups")
+    code, hint = refused(answers)
+    assert code == "permission-denied"
+    assert "let the user that runs rolekeeper" in hint
+    assert content == OTHER
