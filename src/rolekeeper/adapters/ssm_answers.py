@@ -8,12 +8,11 @@ The rules (docs/protocol.md, section 2):
 3. Every field is required and has its form. UpdateKeyPair alone may be missing, and then, or when it is no boolean, is
    false: the token is good, and the service asks again with the next one.
 4. A token expires more than a second and at most 36 hours from now on the service's clock (AWS has no longer session).
-5. What the service says is shown as one line of at most 300 characters, without anything that we sent or that it
-   should have kept to itself.
+5. What the service says is shown as one line of at most 300 characters, without the activation code, and without
+   anything that is or looks like a key, a token or a signature.
 """
 
 import json
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ _SHORTEST_SECRET = 8  # characters; what is shorter is no secret, and would blan
 _SUCCESS = range(200, 300)
 _TELLING = frozenset({429, *range(500, 600)})  # statuses that say who failed, even without a code
 
+_CODE_PARAMETER = "ActivationCode"  # the only secret that we send in a body
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9.]{0,99}")
 _NODE_ID = re.compile(r"mi-[0-9a-f]{17}")
 _FIELDS = {
@@ -111,7 +111,7 @@ def presentable(text: str, secrets: Iterable[str]) -> str:
 def _expiry(call: Call, answer: Answer, value: Any, now: datetime) -> datetime:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     earliest, latest = (now + _SHORTEST_LIFE).timestamp(), (now + timedelta(hours=_LONGEST_SESSION_HOURS)).timestamp()
-    if number and not math.isnan(value) and earliest < value <= latest:
+    if number and earliest < value <= latest:  # which NaN is not
         return datetime.fromtimestamp(value, UTC)
     raise ServiceError(
         "unusable-expiry",
@@ -145,7 +145,7 @@ def _message(body: Mapping[str, Any]) -> str:
 
 def _secrets(call: Call, body: Mapping[str, Any]) -> list[str]:
     received = [body[name] for name in _FIELDS if isinstance(body.get(name), str)]
-    return [*call.parameters.values(), *received]
+    return [call.parameters.get(_CODE_PARAMETER, ""), *received]
 
 
 def _kind(answer: Answer) -> str:

@@ -33,6 +33,7 @@ from rolekeeper.adapters.nodekey import sign
 from rolekeeper.model import NodeKey, ServiceSettings
 
 AUTH_TYPE = "rolekeeper-node-key"
+_SIGNED_HEADERS = frozenset({"content-type", "host", "x-amz-date", "x-amz-target"})
 _API_VERSION = "2014-11-06"
 _OUR_DATA = os.path.join(os.path.dirname(__file__), "models")
 _BOTOCORE_DATA = os.path.join(botocore.BOTOCORE_ROOT, "data")
@@ -67,6 +68,13 @@ class NodeKeyAuth(SigV4Auth):  # type: ignore[misc] # botocore ships no types
         self._modify_request_before_signing(request)
         text = self.string_to_sign(request, self.canonical_request(request))
         self._inject_signature_to_request(request, self.signature(text, request))
+
+    def headers_to_sign(self, request: Any) -> Any:
+        """Those that SSM Agent signs, and no other that botocore may come to send."""
+        headers = super().headers_to_sign(request)
+        for name in set(headers.keys()) - _SIGNED_HEADERS:
+            del headers[name]
+        return headers
 
     def signature(self, string_to_sign: str, request: Any) -> str:  # noqa: ARG002 - botocore's signature
         """Base64 of the RSA signature over the string to sign."""

@@ -47,6 +47,9 @@ class Meaning:
 _THROTTLED = Meaning(ServiceError, _WAIT, "throttled")
 _FAILED = Meaning(ServiceError, _WAIT, "service-failed")
 _WRONG_KEY = Meaning(SignatureRefusedError, _KEY)
+_CHANGED = Meaning(
+    SignatureRefusedError, "take whatever changes the headers of requests (an inspecting proxy) out of the way"
+)
 _WRONG_TIME = Meaning(SignatureRefusedError, _CLOCK)
 _UNKNOWN = Meaning(ServiceRefusedError, "see what the service says; `rolekeeper attempt` shows it anew")
 
@@ -56,8 +59,8 @@ MEANINGS: Mapping[str, Meaning] = {
     "RequestThrottled": _THROTTLED,
     "RequestLimitExceeded": _THROTTLED,
     "TooManyRequests": _THROTTLED,
-    "TooManyUpdates": _THROTTLED,
     "SlowDown": _THROTTLED,
+    "TooManyUpdates": _THROTTLED,
     "InternalServerError": _FAILED,
     "InternalServer": _FAILED,
     "InternalFailure": _FAILED,
@@ -65,10 +68,10 @@ MEANINGS: Mapping[str, Meaning] = {
     "RequestTimeout": _FAILED,
     "InvalidSignature": _WRONG_KEY,
     "SignatureDoesNotMatch": _WRONG_KEY,
-    "IncompleteSignature": _WRONG_KEY,
+    "IncompleteSignature": _CHANGED,
     "UnrecognizedClient": _WRONG_KEY,
     "InvalidClientTokenId": _WRONG_KEY,
-    "MissingAuthenticationToken": _WRONG_KEY,
+    "MissingAuthenticationToken": _CHANGED,
     "RequestExpired": _WRONG_TIME,
     "RequestTimeTooSkewed": _WRONG_TIME,
     "RequestInTheFuture": _WRONG_TIME,

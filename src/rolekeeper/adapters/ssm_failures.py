@@ -1,7 +1,7 @@
 """What kept an answer from coming: botocore's and urllib3's exceptions, made into errors of ours, as a table.
 
 No exception's text is taken as it is: the innermost cause is quoted, in one bounded line, without a proxy's user and
-password and without anything that was sent.
+password and without anything that was sent: it may quote the request.
 """
 
 import re
@@ -39,7 +39,7 @@ _FAILURES = (
         ServiceRefusedError,
     ),
     _Failure(
-        (botocore_errors.ProxyConnectionError, botocore_errors.InvalidProxiesConfigError),
+        (botocore_errors.ProxyConnectionError, botocore_errors.InvalidProxiesConfigError, urllib3_errors.ProxyError),
         "proxy-failed",
         "the proxy does not let it through",
         "check the proxy's address, port, user and password: service.proxy_url, or HTTPS_PROXY and NO_PROXY",
@@ -59,7 +59,7 @@ _FAILURES = (
         "service.read_timeout say how long to wait",
     ),
     _Failure(
-        (botocore_errors.ConnectionClosedError, urllib3_errors.ProtocolError),
+        (botocore_errors.ConnectionClosedError, urllib3_errors.ProtocolError, ConnectionResetError),
         "connection-lost",
         "the connection ended before the answer was complete",
         f"try again; if it stays so, check {_ACCESS}",
@@ -93,7 +93,9 @@ EXCEPTIONS = tuple(kind for failure in _FAILURES for kind in failure.exceptions)
 def failure_error(action: str, error: Exception, secrets: Iterable[str]) -> ServiceError | ServiceRefusedError:
     """What one of EXCEPTIONS means for `action` (`Cannot request ...`); none of `secrets` shows in the result."""
     failure = next(failure for failure in _FAILURES if isinstance(error, failure.exceptions))
-    detail = presentable(_USER_INFO.sub("//***@", _cause(error)), secrets)
+    where = getattr(error, "kwargs", {}).get("endpoint_url")  # botocore's way to say it
+    told = f"{_cause(error)}, {where}" if where else _cause(error)
+    detail = presentable(_USER_INFO.sub("//***@", told), secrets)
     return failure.error(failure.code, f"{action}: {failure.says} ({detail})", failure.hint)
 
 

@@ -13,13 +13,16 @@ The rules:
 import os
 import ssl
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
+from http import HTTPStatus
 from io import BytesIO
 from typing import Any
 
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies
+from urllib3.exceptions import ProxyError
 
 from rolekeeper.errors import ServiceError
 from rolekeeper.model import Instant, ServiceSettings
@@ -70,8 +73,12 @@ class Wire:
             sent = self._clock.now()
             response = session.send(request)
             received = self._clock.now()
+            if response.status_code == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:  # plain HTTP: no tunnel that fails
+                refused = ConnectionRefusedError("407 Proxy Authentication Required")
+                raise ProxyError(str(refused), refused) from refused
             headers = {name.lower(): value for name, value in response.headers.items()}
-            return Answer(response.status_code, headers, _bounded_body(response.raw), sent, received)
+            with closing(response.raw) as raw:
+                return Answer(response.status_code, headers, _whole_body(raw, headers), sent, received)
         finally:
             session.close()
 
@@ -125,7 +132,7 @@ def _bad_bundle(ca_bundle: str, reason: str) -> ServiceError:
     )
 
 
-def _bounded_body(raw: Any) -> bytes:
+def _whole_body(raw: Any, headers: Mapping[str, str]) -> bytes:
     body: bytes = raw.read(LONGEST_ANSWER + 1, decode_content=False)
     if len(body) > LONGEST_ANSWER:
         raise ServiceError(
@@ -133,4 +140,7 @@ def _bounded_body(raw: Any) -> bytes:
             f"Cannot use the service's answer: it is longer than {LONGEST_ANSWER} bytes",
             "see what answers in the service's place: service.endpoint_url, service.proxy_url and HTTPS_PROXY",
         )
+    declared = headers.get("content-length", "")
+    if declared.isdecimal() and len(body) < int(declared):  # botocore's session does not look
+        raise ConnectionResetError(f"{len(body)} of {declared} bytes came")
     return body

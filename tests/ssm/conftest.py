@@ -1,0 +1,216 @@
+"""A service that says what the test tells it to, a clock that runs by itself, and what both need."""
+
+import base64
+import contextlib
+import http.server
+import json
+import ssl
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rolekeeper.adapters.ssm import SsmService
+from rolekeeper.model import Instant, NodeKey, Registration, ServiceSettings
+
+VECTORS = Path(__file__).parents[1] / "vectors"
+NOON = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
+TICK = timedelta(milliseconds=10)
+
+
+@dataclass
+class RunningClock:
+    """A wall clock that is wrong by what the test says, and moves on at every look."""
+
+    wall: datetime = NOON
+    looks: int = 0
+
+    def now(self) -> Instant:
+        self.looks += 1
+        return Instant(self.wall + self.looks * TICK, self.looks * TICK)
+
+    def sleep(self, duration: timedelta) -> None:
+        self.wall += duration
+
+    def boot_id(self) -> str:
+        return "b00t"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer; `drop` closes the connection instead, `hang` never answers, `short` leaves out so many bytes."""
+
+    status: int = 200
+    body: bytes = b"{}"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    drop: bool = False
+    hang: bool = False
+    short: int = 0
+
+
+@dataclass(frozen=True)
+class Received:
+    """One request as it came in; header names in lower case."""
+
+    target: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def parameters(self) -> Any:
+        return json.loads(self.body)
+
+
+class ScriptedService:
+    """Gives the replies in turn, the last one for ever, and remembers every request."""
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.replies: list[Reply] = [Reply()]
+        self.requests: list[Received] = []
+        self.stopped = threading.Event()
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self.stopped.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def says(self, *replies: Reply) -> None:
+        self.replies = list(replies)
+
+    def _next(self) -> Reply:
+        return self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+
+    def _handler(self) -> type[http.server.BaseHTTPRequestHandler]:
+        service = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                service.requests.append(Received(self.path, headers, body))
+                self._answer(service._next())
+
+            def do_CONNECT(self) -> None:
+                service.requests.append(Received(self.path, dict(self.headers.items()), b""))
+                self._answer(service._next())
+
+            def _answer(self, reply: Reply) -> None:
+                self.close_connection = True
+                if reply.hang:
+                    service.stopped.wait()
+                if reply.hang or reply.drop:
+                    return
+                self.send_response_only(reply.status)
+                for name, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                with contextlib.suppress(OSError):  # the client may have had enough
+                    self.wfile.write(reply.body[: len(reply.body) - reply.short])
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        return Handler
+
+
+def vectors() -> list[dict[str, Any]]:
+    recorded: list[dict[str, Any]] = json.loads((VECTORS / "signed-requests.json").read_text())
+    return recorded
+
+
+def recorded_registration() -> Registration:
+    first = vectors()[0]
+    return Registration(first["instance_id"], "us-east-1", NodeKey(first["private_key_pkcs1_b64"], NOON))
+
+
+def service_headers(clock_difference: timedelta = timedelta(0), **more: str) -> dict[str, str]:
+    """What the service itself sends; its clock stands at noon and the difference."""
+    return {
+        "Content-Type": "application/x-amz-json-1.1",
+        "x-amzn-RequestId": "5f3f0c53-5a7f-4c0c-9d21-3b8f0e6e2f10",
+        "Date": format_datetime(NOON + clock_difference, usegmt=True),
+        **{name.replace("_", "-"): value for name, value in more.items()},
+    }
+
+
+def token_fields(**changes: Any) -> dict[str, Any]:
+    fields = {
+        "AccessKeyId": "ASIA3D3ZFM53CNDSWS5E",
+        "SecretAccessKey": "2CpANXZ7aGU31uh5bGqoSGXRrVkLCpdkysDiQ2O3",
+        "SessionToken": base64.b64encode(b"a session token" * 20).decode(),
+        "TokenExpirationDate": (NOON + timedelta(hours=1)).timestamp(),
+        "UpdateKeyPair": False,
+    }
+    return {name: value for name, value in {**fields, **changes}.items() if value is not ...}
+
+
+def token_reply(clock_difference: timedelta = timedelta(0), **changes: Any) -> Reply:
+    return Reply(200, json.dumps(token_fields(**changes)).encode(), service_headers(clock_difference))
+
+
+def error_reply(code: str, message: str = "", status: int = 400, difference: timedelta = timedelta(0)) -> Reply:
+    body = json.dumps({"__type": code, "message": message}).encode()
+    return Reply(status, body, service_headers(difference))
+
+
+@dataclass(frozen=True)
+class Kit:
+    """What a test needs of this file, which it cannot import."""
+
+    noon: datetime = NOON
+    clock: type[RunningClock] = RunningClock
+    reply: type[Reply] = Reply
+    service: type[ScriptedService] = ScriptedService
+    vectors: Callable[[], list[dict[str, Any]]] = vectors
+    token_fields: Callable[..., dict[str, Any]] = token_fields
+    token_reply: Callable[..., Reply] = token_reply
+    error_reply: Callable[..., Reply] = error_reply
+    headers: Callable[..., dict[str, str]] = service_headers
+
+    def settings(self, endpoint_url: str | None, **changes: Any) -> ServiceSettings:
+        plain = ServiceSettings(
+            endpoint_url=endpoint_url,
+            proxy_url=None,
+            ca_bundle=None,
+            fips=False,
+            dual_stack=False,
+            connect_timeout=timedelta(seconds=5),
+            read_timeout=timedelta(seconds=5),
+        )
+        return replace(plain, **changes)
+
+    def client(self, endpoint_url: str | None, clock: Any = None, **changes: Any) -> SsmService:
+        return SsmService(self.settings(endpoint_url, **changes), clock or RunningClock(), "1.2.3")
+
+
+@pytest.fixture(scope="session")
+def kit() -> Kit:
+    return Kit()
+
+
+@pytest.fixture
+def service() -> Iterator[ScriptedService]:
+    scripted = ScriptedService()
+    yield scripted
+    scripted.stop()
+
+
+@pytest.fixture(scope="session")
+def node() -> Registration:
+    """A registration with a recorded key."""
+    return recorded_registration()

@@ -1,0 +1,179 @@
+"""Nothing of root's AWS configuration reaches the daemon's own client, and nothing of it reaches a log."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rolekeeper.model import Registration
+
+PROGRAM = Path(__file__).with_name("ask_once.py")
+HOSTILE_MODEL = {
+    "version": "2.0",
+    "metadata": {"apiVersion": "2099-01-01", "endpointPrefix": "evil", "protocol": "query", "serviceId": "Evil"},
+    "operations": {},
+    "shapes": {},
+}
+CONFIG = """\
+[default]
+region = eu-west-9
+endpoint_url = http://127.0.0.1:9/
+ca_bundle = /nonexistent
+max_attempts = 9
+retry_mode = adaptive
+use_fips_endpoint = true
+defaults_mode = nonsense
+parameter_validation = false
+sdk_ua_app_id = evil
+credential_process = /bin/false
+[profile evil]
+region = evil
+services = evil
+[services evil]
+ssm =
+  endpoint_url = http://127.0.0.1:9/
+"""
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> dict[str, str]:
+    """A home and an environment in which everything that botocore reads is wrong."""
+    aws = tmp_path / ".aws"
+    for models in (aws / "models", tmp_path / "data"):
+        for version in ("2014-11-06", "2099-01-01"):
+            (models / "ssm" / version).mkdir(parents=True)
+            for kind in ("service-2", "service-2.sdk-extras", "endpoint-rule-set-1"):
+                (models / "ssm" / version / f"{kind}.json").write_text(json.dumps(HOSTILE_MODEL))
+        for name in ("endpoints", "partitions", "_retry", "sdk-default-configuration"):
+            (models / f"{name}.json").write_text("{")
+    (aws / "config").write_text(CONFIG)
+    (aws / "credentials").write_text("[default]\naws_access_key_id = EVIL\naws_secret_access_key = EVIL\n")
+    (tmp_path / "evil_plugin.py").write_text("raise SystemExit('the plugin was loaded')\n")
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "PYTHONPATH": str(tmp_path),
+        "AWS_DATA_PATH": str(tmp_path / "data"),
+        "AWS_CONFIG_FILE": str(aws / "config"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(aws / "credentials"),
+        "AWS_PROFILE": "evil",
+        "AWS_DEFAULT_PROFILE": "no-such-profile",
+        "AWS_REGION": "evil",
+        "AWS_DEFAULT_REGION": "evil",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9/",
+        "AWS_ENDPOINT_URL_SSM": "http://127.0.0.1:9/",
+        "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false",
+        "AWS_ACCESS_KEY_ID": "EVILEVILEVILEVILEVIL",
+        "AWS_SECRET_ACCESS_KEY": "evil",
+        "AWS_SESSION_TOKEN": "evil-session-token",
+        "AWS_BEARER_TOKEN_SSM": "evil",
+        "AWS_CA_BUNDLE": "/nonexistent",
+        "REQUESTS_CA_BUNDLE": "/nonexistent",
+        "AWS_MAX_ATTEMPTS": "7",
+        "AWS_RETRY_MODE": "nonsense",
+        "AWS_DEFAULTS_MODE": "nonsense",
+        "AWS_USE_FIPS_ENDPOINT": "true",
+        "AWS_USE_DUALSTACK_ENDPOINT": "true",
+        "AWS_STS_REGIONAL_ENDPOINTS": "nonsense",
+        "AWS_AUTH_SCHEME_PREFERENCE": "nonsense",
+        "AWS_SIGV4A_SIGNING_REGION_SET": "evil",
+        "AWS_REQUEST_CHECKSUM_CALCULATION": "nonsense",
+        "AWS_RESPONSE_CHECKSUM_VALIDATION": "nonsense",
+        "AWS_ACCOUNT_ID_ENDPOINT_MODE": "required",
+        "AWS_REQUEST_MIN_COMPRESSION_SIZE_BYTES": "1",
+        "AWS_EXECUTION_ENV": "evil",
+        "AWS_SDK_UA_APP_ID": "evil",
+        "AWS_LAMBDA_FUNCTION_NAME": "evil",
+        "_X_AMZN_TRACE_ID": "evil",
+        "AWS_CSM_ENABLED": "true",
+        "AWS_CSM_HOST": "evil",
+        "AWS_ENDPOINT_DISCOVERY_ENABLED": "true",
+        "BOTOCORE_EXPERIMENTAL__PLUGINS": "evil=evil_plugin",
+        "BOTOCORE_TCP_KEEPALIVE": "nonsense",
+    }
+
+
+def run(environment: dict[str, str], node: Registration, **ask: Any) -> tuple[Any, str]:
+    """What the program printed, and what went to its standard error."""
+    told = json.dumps({"node_id": node.node_id, "private_key": node.key.private_key, "endpoint_url": None, **ask})
+    program = [sys.executable, str(PROGRAM)]
+    done = subprocess.run(program, input=told, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), done.stderr
+
+
+def current_token(kit: Any) -> Any:
+    fresh = kit.token_fields(TokenExpirationDate=time.time() + 3600)
+    return kit.reply(200, json.dumps(fresh).encode(), {"x-amzn-RequestId": "1"})
+
+
+def test_a_hostile_home_and_environment_change_nothing(
+    hostile: dict[str, str], service: Any, kit: Any, node: Registration
+) -> None:
+    service.says(current_token(kit))
+    for environment in ({"PATH": os.environ["PATH"]}, hostile):
+        printed, _ = run(environment, node, endpoint_url=service.url)
+        assert printed == {"access_key_id": "ASIA3D3ZFM53CNDSWS5E"}
+    plain, attacked = service.requests
+    assert attacked.headers.keys() == plain.headers.keys()
+    assert attacked.body == plain.body
+    assert attacked.headers["user-agent"] == "rolekeeper/1.2.3"
+    assert f"Credential={node.node_id}/" in attacked.headers["authorization"]
+    assert "/us-east-1/ssm/aws4_request, " in attacked.headers["authorization"]
+
+
+def test_a_hostile_max_attempts_makes_no_second_request(
+    hostile: dict[str, str], service: Any, kit: Any, node: Registration
+) -> None:
+    service.says(kit.error_reply("InternalServerError", status=500))
+    printed, _ = run(hostile, node, endpoint_url=service.url)
+    assert printed["code"] == "service-failed"
+    assert len(service.requests) == 1
+
+
+def test_the_endpoint_of_the_region_stands_against_the_environment(
+    hostile: dict[str, str], service: Any, kit: Any, node: Registration
+) -> None:
+    """Without an endpoint_url; the proxy shows where the client wanted to go, and lets it go nowhere."""
+    service.says(kit.reply(403, b""))
+    run(hostile, node, proxy_url=service.url)
+    assert [request.target for request in service.requests] == ["ssm.us-east-1.amazonaws.com:443"]
+
+
+def test_nothing_of_an_exchange_is_logged_at_debug_level(service: Any, kit: Any, node: Registration) -> None:
+    for reply in (current_token(kit), kit.error_reply("AccessDeniedException"), kit.reply(drop=True)):
+        service.says(reply)
+        _, logged = run({"PATH": os.environ["PATH"]}, node, endpoint_url=service.url)
+        assert logged == ""
+
+
+def test_https_proxy_and_no_proxy_are_honoured(service: Any, kit: Any, node: Registration) -> None:
+    proxy = kit.service()
+    proxy.says(kit.reply(403, b""))
+    service.says(current_token(kit))
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HTTPS_PROXY": proxy.url,
+        "HTTP_PROXY": proxy.url,
+        "NO_PROXY": "127.0.0.1",
+    }
+    printed, _ = run(environment, node)
+    assert printed["code"] == "proxy-failed"
+    assert [request.target for request in proxy.requests] == ["ssm.us-east-1.amazonaws.com:443"]
+    printed, _ = run(environment, node, endpoint_url=service.url)
+    assert printed == {"access_key_id": "ASIA3D3ZFM53CNDSWS5E"}
+    proxy.stop()
+    assert len(proxy.requests) == 1
+
+
+def test_a_configured_proxy_stands_against_the_environment(service: Any, kit: Any, node: Registration) -> None:
+    service.says(current_token(kit))
+    environment = {"PATH": os.environ["PATH"], "http_proxy": "http://127.0.0.1:9", "NO_PROXY": "*"}
+    printed, _ = run(environment, node, endpoint_url="http://ssm.example", proxy_url=service.url)
+    assert printed == {"access_key_id": "ASIA3D3ZFM53CNDSWS5E"}
+    assert [request.target for request in service.requests] == ["http://ssm.example/"]
