@@ -4,6 +4,7 @@ A handler is a pure function but for the random identifiers that it makes: state
 raises AnswerError to refuse.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -115,9 +116,9 @@ def tags_in(document: Sequence[Mapping[str, str]] | None) -> Tags:
 
 def page(items: Sequence[Item], call: Call, largest: int) -> tuple[Sequence[Item], Mapping[str, str]]:
     """One page of a list, and the NextToken that leads to the next one (empty at the end)."""
-    try:
-        start = int(call.input.get("NextToken") or 0)
-    except ValueError:
-        raise AnswerError("InvalidNextToken", "The specified token isn't valid.") from None
+    token = call.input.get("NextToken") or "0"
+    if not re.fullmatch("[0-9]{1,9}", token):
+        raise AnswerError("InvalidNextToken", "The specified token isn't valid.")
+    start = int(token)
     end = start + (call.input.get("MaxResults") or largest)
     return items[start:end], {"NextToken": str(end)} if end < len(items) else {}

@@ -14,12 +14,13 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from rolekeeper.emulator.faults import fault_from_json, seconds
+from rolekeeper.emulator.faultjson import fault_from_json, seconds
 from rolekeeper.emulator.hybrid import new_fingerprint
-from rolekeeper.emulator.service import RecordedRequest, Service
+from rolekeeper.emulator.records import RecordedRequest
+from rolekeeper.emulator.service import Service
 from rolekeeper.emulator.state import Node
 from rolekeeper.emulator.wire import AnswerError, Reply, Request, Response
-from rolekeeper.errors import UsageError
+from rolekeeper.errors import RolekeeperError, UsageError
 
 PREFIX = "/_emulator"
 FARTHEST = timedelta(days=36500)  # clocks and lifetimes beyond a century help nobody and overflow dates
@@ -66,9 +67,10 @@ class Control:
             return _answer(404, {"error": f"There is no {match['name']}."})
         except AnswerError as error:
             return _answer(error.status, {"error": error.message, "code": error.code})
-        except UsageError as error:
-            return _answer(400, {"error": error.message, "code": error.code, "hint": error.hint})
-        except ValueError as error:
+        except RolekeeperError as error:
+            status = 400 if isinstance(error, UsageError) else 500
+            return _answer(status, {"error": error.message, "code": error.code, "hint": error.hint})
+        except (ValueError, RecursionError) as error:
             return _answer(400, {"error": f"Cannot read the JSON: {error}"})
 
 
@@ -85,7 +87,14 @@ def _answer(status: int, document: Any) -> Reply:
 
 
 def _plain(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime) else value.decode("utf-8", "replace")
+    """What JSON has no word for: times in RFC 3339, durations in seconds, bytes as far as they are text."""
+    match value:
+        case datetime():
+            return value.isoformat()
+        case timedelta():
+            return value.total_seconds()
+        case _:
+            return bytes(value).decode("utf-8", "replace")
 
 
 def _overview(call: _Call) -> Any:
@@ -138,7 +147,7 @@ def _known(document: Any, known: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _faults(call: _Call) -> Any:
-    return call.service.faults()
+    return call.service.waiting_faults()
 
 
 def _add_faults(call: _Call) -> Any:
@@ -154,7 +163,7 @@ def _clear_faults(call: _Call) -> Any:
 
 
 def _requests(call: _Call) -> Any:
-    return [_recorded(record) for record in call.service.requests]
+    return [_recorded(record) for record in call.service.records.all()]
 
 
 def _recorded(record: RecordedRequest) -> Mapping[str, Any]:
@@ -162,7 +171,7 @@ def _recorded(record: RecordedRequest) -> Mapping[str, Any]:
 
 
 def _forget_requests(call: _Call) -> Any:
-    call.service.forget_requests()
+    call.service.records.clear()
     return []
 
 

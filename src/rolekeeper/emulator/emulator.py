@@ -18,8 +18,9 @@ from typing import Self, Unpack
 from rolekeeper.emulator.control import Control
 from rolekeeper.emulator.faults import Fault, FaultOptions
 from rolekeeper.emulator.hybrid import new_fingerprint
+from rolekeeper.emulator.records import RecordedRequest
 from rolekeeper.emulator.server import Server, Tls
-from rolekeeper.emulator.service import TOKEN_LIFETIME, Clock, RecordedRequest, Service, system_clock
+from rolekeeper.emulator.service import TOKEN_LIFETIME, Clock, Service, system_clock
 from rolekeeper.emulator.state import Activation, Administrator, Node, Token
 
 LOOPBACK = "127.0.0.1"
@@ -121,17 +122,17 @@ class Emulator:
     @property
     def requests(self) -> tuple[RecordedRequest, ...]:
         """The last 10,000 requests to the service, oldest first."""
-        return self._service.requests
+        return self._service.records.all()
 
     def forget_requests(self) -> None:
         """Begin a new list of requests."""
-        self._service.forget_requests()
+        self._service.records.clear()
 
     def wait_for(
         self, operation: str, count: int = 1, timeout: timedelta = timedelta(seconds=30)
     ) -> tuple[RecordedRequest, ...]:
         """All requests for an operation, as soon as there are `count`; TimeoutError when they do not come."""
-        return self._service.wait_for(operation, count, timeout)
+        return self._service.records.wait_for(operation, count, timeout)
 
     @property
     def offset(self) -> timedelta:

@@ -8,11 +8,9 @@
 - A fault is a set of independent changes: an error with a wrong Date after a delay is one fault.
 """
 
-import base64
-import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any, TypedDict
 
@@ -30,6 +28,7 @@ from rolekeeper.errors import UsageError
 
 ANY = "*"
 
+_LONGEST_DELAY = timedelta(days=1)
 _LOWEST_STATUS, _HIGHEST_STATUS = 200, 999  # lower ones are no answers yet
 _FRAMING = frozenset({"content-length", "transfer-encoding"})
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:([\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?)?")
@@ -103,6 +102,8 @@ class Fault:
             raise UsageError("fault-operation-unknown", f"Cannot fail {self.operation!r}", f"one of {known}, or {ANY}")
         if self.times is not None and self.times < 1:
             raise UsageError("fault-invalid", f"Cannot fail {self.times} times", "1 or more, or none for ever")
+        if not timedelta() <= self.delay <= _LONGEST_DELAY:
+            raise UsageError("fault-invalid", f"Cannot delay an answer by {self.delay}", "up to a day")
         if self.status is not None and not _LOWEST_STATUS <= self.status <= _HIGHEST_STATUS:
             raise UsageError("fault-invalid", f"Cannot answer with status {self.status}", "200 to 999")
         for name, value in self.headers.items():
@@ -115,14 +116,19 @@ class Fault:
         """Whether the request's effect is kept."""
         if self.apply is not None:
             return self.apply
-        return not (self.error or self.body is not None or self.hang or self.drop)
+        return not (self.is_foreign or self.hang or self.drop)
 
     def edited(self, answer: Mapping[str, Any]) -> Mapping[str, Any]:
         """The service's own answer, with members replaced and left out."""
         return {name: value for name, value in {**answer, **self.fields}.items() if name not in self.remove}
 
-    def replaced(self, response: Response, request: Request, dialect: Dialect, request_id: str) -> Response:
-        """The answer that takes the place of `response`, when there is one."""
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the answer is not the service's own."""
+        return bool(self.error) or self.body is not None
+
+    def foreign(self, request: Request, dialect: Dialect, request_id: str) -> Response | None:
+        """The answer that takes the place of the service's own, when there is one."""
         if self.error:
             status = self.status or STATUSES.get(self.error, 400)
             error = AnswerError(self.error, self._message(request), status)
@@ -130,7 +136,7 @@ class Fault:
         if self.body is not None:
             body = self.body.encode() if isinstance(self.body, str) else self.body
             return Response(self.status or 200, (("Content-Type", self.content_type),), body)
-        return response
+        return None
 
     def _message(self, request: Request) -> str:
         if self.message is not None:
@@ -185,89 +191,12 @@ class Faults:
         elif left is not None:
             self._waiting[place] = (fault, left - 1)
 
-    def described(self) -> list[dict[str, Any]]:
-        """What is still to come, for a person."""
-        return [{"operation": fault.operation, "left": left, "fault": str(fault)} for fault, left in self._waiting]
+    def waiting(self) -> list[dict[str, Any]]:
+        """What is still to come, for a person: `left` (None: for ever) and whatever was asked for."""
+        return [{"left": left, **_asked(fault)} for fault, left in self._waiting]
 
 
-def fault_from_json(document: Any) -> Fault:
-    """A fault from its JSON form; UsageError for anything that it does not know."""
-    if not isinstance(document, dict) or "operation" not in document:
-        raise UsageError("fault-invalid", "Cannot read the fault", 'an object with at least "operation"')
-    unknown = sorted(set(document) - set(_JSON))
-    if unknown:
-        raise UsageError("fault-invalid", f"Cannot use {', '.join(unknown)}", f"known are {', '.join(sorted(_JSON))}")
-    options = {_JSON[key].name: _JSON[key].read(key, value) for key, value in document.items()}
-    return Fault(**options)
-
-
-def seconds(key: str, value: Any) -> timedelta:
-    """A duration that JSON gave as a number of seconds."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise _mistyped(key, "a number of seconds")
-    try:
-        return timedelta(seconds=value)
-    except OverflowError:
-        raise _mistyped(key, "a number of seconds that fits into a duration") from None
-
-
-def _mistyped(key: str, wanted: str) -> UsageError:
-    return UsageError("fault-invalid", f"Cannot use this {key}", f"{key} is {wanted}")
-
-
-def _of(*kinds: type) -> Callable[[str, Any], Any]:
-    names = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
-
-    def read(key: str, value: Any) -> Any:
-        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            raise _mistyped(key, names)
-        return value
-
-    return read
-
-
-def _names(key: str, value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        raise _mistyped(key, "a list of names")
-    return tuple(value)
-
-
-def _bytes(key: str, value: Any) -> bytes:
-    try:
-        return base64.b64decode(value, validate=True)
-    except (ValueError, TypeError):
-        raise _mistyped(key, "base64") from None
-
-
-@dataclass(frozen=True, slots=True)
-class _Key:
-    name: str
-    read: Callable[[str, Any], Any]
-
-
-_none = type(None)
-_PLAIN: Mapping[str, Callable[[str, Any], Any]] = {
-    "operation": _of(str),
-    "times": _of(int, _none),
-    "apply": _of(bool, _none),
-    "error": _of(str),
-    "message": _of(str),
-    "status": _of(int),
-    "error_in_header": _of(bool),
-    "body": _of(str),
-    "content_type": _of(str),
-    "fields": _of(dict),
-    "remove": _names,
-    "headers": _of(dict),
-    "hang": _of(bool),
-    "drop": _of(bool),
-    "cut_body": _of(int),
-    "cut_connection": _of(int),
-}
-# JSON has no durations and no bytes: those keys say their unit and their encoding.
-_JSON: Mapping[str, _Key] = {
-    **{name: _Key(name, read) for name, read in _PLAIN.items()},
-    "body_base64": _Key("body", _bytes),
-    "delay_seconds": _Key("delay", seconds),
-    "token_lifetime_seconds": _Key("token_lifetime", seconds),
-}
+def _asked(fault: Fault) -> dict[str, Any]:
+    plain = Fault(fault.operation)
+    values = {one.name: getattr(fault, one.name) for one in fields(fault)}
+    return {name: value for name, value in values.items() if name == "operation" or value != getattr(plain, name)}

@@ -7,9 +7,8 @@ is what the service thought of the request, whatever it answered.
 
 import threading
 import uuid
-from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -17,16 +16,17 @@ from typing import Any
 
 from rolekeeper.emulator import statefile
 from rolekeeper.emulator.authentication import authenticate, authorize
-from rolekeeper.emulator.calls import Call, Caller, Handler
+from rolekeeper.emulator.calls import Call, Caller, Outcome
 from rolekeeper.emulator.constraints import check
 from rolekeeper.emulator.faults import Fault, Faults, fingerprint_of
 from rolekeeper.emulator.operations import OPERATIONS
+from rolekeeper.emulator.records import RecordedRequest, Records
 from rolekeeper.emulator.signature import key_id_of
 from rolekeeper.emulator.state import ACCOUNT_ID, REGION, Node, State, new_state
 from rolekeeper.emulator.wire import SSM, AnswerError, Reply, Request, Response, dialect_of, operation_of
+from rolekeeper.errors import InputOutputError
 
 TOKEN_LIFETIME = timedelta(hours=1)
-REMEMBERED_REQUESTS = 10_000
 
 Clock = Callable[[], datetime]
 
@@ -37,38 +37,35 @@ def system_clock() -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class RecordedRequest:
-    """One request and what became of it.
+class _Exchange:
+    """A request with what was fixed when it came: its id, the time, and the fault that awaits it."""
 
-    `node_id` is the signing node, or the one that the token or the input names. `code` is the error code that was
-    answered, empty for success. `verdict` is the code with which the service itself would have refused, empty when it
-    found nothing wrong; the two differ under a fault. `status` is None when nothing was answered.
-    """
-
+    request: Request
     operation: str
-    node_id: str
-    fingerprint: str
-    received_at: datetime
-    status: int | None
-    code: str
-    verdict: str
-    applied: bool
     request_id: str
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
+    received_at: datetime
+    fault: Fault | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    """What the service itself makes of a request."""
+    """What the service itself makes of a request: a new state with an answer, or an error."""
 
     state: State
-    response: Response
-    verdict: str
+    answer: Mapping[str, Any] = field(default_factory=dict)
+    error: AnswerError | None = None
+
+    @property
+    def verdict(self) -> str:
+        """The code of the error; empty when there is none."""
+        return self.error.code if self.error else ""
 
 
 class Service:
-    """State, clock, faults and records, behind one lock."""
+    """State, clock, faults and records.
+
+    `offset` is how far the service's clock is ahead of `clock`; `token_lifetime` is that of tokens issued from now on.
+    """
 
     def __init__(
         self,
@@ -84,9 +81,9 @@ class Service:
         self._state = replace(state, account_id=account_id or state.account_id, region=region or state.region)
         self._state_file = state_file
         self._clock = clock
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._faults = Faults()
-        self._requests: deque[RecordedRequest] = deque(maxlen=REMEMBERED_REQUESTS)
+        self.records = Records()
         self.offset = timedelta()
         self.token_lifetime = token_lifetime
         self._save(self._state)
@@ -106,55 +103,46 @@ class Service:
 
     def handle(self, request: Request) -> Reply:
         """Work out a request, keep its effect unless a fault forbids it, record it, and say how to reply."""
-        operation, request_id = operation_of(request), str(uuid.uuid4())
-        with self._changed:
+        operation = operation_of(request)
+        with self._lock:
             fault = self._faults.take(operation)
-            now = self.now()
-            result = self._result(request, operation, request_id, fault)
-            applied = not result.verdict and (fault is None or fault.applies)
-            if applied:
-                self._keep(result.state)
-            response, reply = _spoiled(result.response, request, request_id, fault)
-            code = (fault.error or "") if fault and (fault.error or fault.body is not None) else result.verdict
-            self._record(
-                RecordedRequest(
-                    operation=operation,
-                    node_id=_node_id(request, result.state),
-                    fingerprint=fingerprint_of(request),
-                    received_at=now,
-                    status=response.status if reply.response else None,
-                    code=code if reply.response else "",
-                    verdict=result.verdict,
-                    applied=applied,
-                    request_id=request_id,
-                    headers=request.headers,
-                    body=request.body,
-                )
-            )
+            exchange = _Exchange(request, operation, str(uuid.uuid4()), self.now(), fault)
+            result = self._result(exchange)
+            applies = result.error is None and (fault is None or fault.applies)
+            if applies:
+                result = self._kept(result)
+            response = _response(exchange, result)
+            reply = Reply(response) if fault is None else fault.reply(response)
+            self.records.add(_record(exchange, result, reply, applied=applies and result.error is None))
         return reply
 
-    def _result(self, request: Request, operation: str, request_id: str, fault: Fault | None) -> _Result:
-        dialect = dialect_of(request)
-        lifetime = self.token_lifetime if fault is None or fault.token_lifetime is None else fault.token_lifetime
+    def _result(self, exchange: _Exchange) -> _Result:
         try:
-            handler, call = self._admit(request, operation, lifetime)
-            outcome = handler(self._state, call)
+            outcome = self._outcome(exchange)
         except AnswerError as error:
-            return _Result(self._state, dialect.failure(error, request_id), error.code)
-        answer = fault.edited(outcome.answer) if fault else outcome.answer
-        return _Result(outcome.state, dialect.success(operation, answer, request_id), "")
+            return _Result(self._state, error=error)
+        return _Result(outcome.state, outcome.answer)
 
-    def _admit(self, request: Request, operation: str, lifetime: timedelta) -> tuple[Handler, Call]:
-        """The handler and its verified call; AWS's order: input, operation, signature, permission, constraints."""
-        dialect, now = dialect_of(request), self.now()
+    def _outcome(self, exchange: _Exchange) -> Outcome:
+        """Do what is asked for. AWS's order: input, operation, signature, permission, constraints, the thing itself."""
+        request, now, fault = exchange.request, exchange.received_at, exchange.fault
+        dialect = dialect_of(request)
         document = dialect.parse(request.body)
-        row = OPERATIONS[dialect.service].get(operation)
+        row = OPERATIONS[dialect.service].get(exchange.operation)
         if row is None or request.method != "POST":
             raise AnswerError("UnknownOperationException")
         caller = authenticate(request, self._state, dialect.service, row.access, now)
-        authorize(caller, self._state, dialect.service, operation, row.access)
+        authorize(caller, self._state, dialect.service, exchange.operation, row.access)
         check(row.members, document)
-        return row.handler, Call(document, caller, now, lifetime)
+        lifetime = self.token_lifetime if fault is None or fault.token_lifetime is None else fault.token_lifetime
+        return row.handler(self._state, Call(document, caller, now, lifetime))
+
+    def _kept(self, result: _Result) -> _Result:
+        try:
+            self._keep(result.state)
+        except InputOutputError as error:
+            return replace(result, error=AnswerError("InternalServerError", error.message, 500))
+        return result
 
     def _keep(self, state: State) -> None:
         if state is not self._state:
@@ -165,53 +153,28 @@ class Service:
         if self._state_file is not None:
             statefile.save(self._state_file, state)
 
-    def _record(self, record: RecordedRequest) -> None:
-        self._requests.append(record)
-        self._changed.notify_all()
-
     # What a test, or a person at the control interface, may do behind the protocol's back.
-
-    @property
-    def requests(self) -> tuple[RecordedRequest, ...]:
-        """The last requests, oldest first."""
-        with self._changed:
-            return tuple(self._requests)
-
-    def forget_requests(self) -> None:
-        """Begin a new list of requests."""
-        with self._changed:
-            self._requests.clear()
-
-    def wait_for(self, operation: str, count: int, timeout: timedelta) -> tuple[RecordedRequest, ...]:
-        """The requests for an operation, as soon as there are `count`; TimeoutError when there are not in time."""
-        with self._changed:
-            if not self._changed.wait_for(lambda: len(self._of(operation)) >= count, timeout.total_seconds()):
-                raise TimeoutError(f"{len(self._of(operation))} of {count} {operation} requests came")
-            return self._of(operation)
-
-    def _of(self, operation: str) -> tuple[RecordedRequest, ...]:
-        return tuple(record for record in self._requests if record.operation == operation)
 
     def add_fault(self, fault: Fault) -> None:
         """Spoil answers to come."""
-        with self._changed:
+        with self._lock:
             self._faults.add(fault)
 
     def clear_faults(self) -> None:
         """Behave from now on."""
-        with self._changed:
+        with self._lock:
             self._faults.clear()
 
-    def faults(self) -> list[dict[str, Any]]:
+    def waiting_faults(self) -> list[dict[str, Any]]:
         """The faults that are still to come."""
-        with self._changed:
-            return self._faults.described()
+        with self._lock:
+            return self._faults.waiting()
 
     def perform(self, operation: str, document: Mapping[str, Any]) -> Mapping[str, Any]:
         """Do what the administrator may, without a request; AnswerError as the service would refuse."""
         row = OPERATIONS[SSM.service][operation]
         check(row.members, document)
-        with self._changed:
+        with self._lock:
             caller = Caller(self._state.administrator.access_key_id)
             outcome = row.handler(self._state, Call(document, caller, self.now(), self.token_lifetime))
             self._keep(outcome.state)
@@ -219,21 +182,47 @@ class Service:
 
     def change_node(self, node_id: str, change: Callable[[Node], Node]) -> Node:
         """Put a changed node in the place of what is remembered; KeyError when there is no such node."""
-        with self._changed:
+        with self._lock:
             node = change(self._state.nodes[node_id])
             self._keep(self._state.with_node(node))
         return node
 
 
-def _spoiled(response: Response, request: Request, request_id: str, fault: Fault | None) -> tuple[Response, Reply]:
-    dialect = dialect_of(request)
-    if fault is not None:
-        response = fault.replaced(response, request, dialect, request_id)
-    response = response.with_header("x-amzn-RequestId", request_id)
-    return response, Reply(response) if fault is None else fault.reply(response)
+def _response(exchange: _Exchange, result: _Result) -> Response:
+    """The answer: a fault's in the place of the service's own, or the service's own, edited or not."""
+    dialect, fault = dialect_of(exchange.request), exchange.fault
+    foreign = fault.foreign(exchange.request, dialect, exchange.request_id) if fault else None
+    if foreign is not None:
+        response = foreign
+    elif result.error is not None:
+        response = dialect.failure(result.error, exchange.request_id)
+    else:
+        answer = fault.edited(result.answer) if fault else result.answer
+        response = dialect.success(exchange.operation, answer, exchange.request_id)
+    return response.with_header("x-amzn-RequestId", exchange.request_id)
 
 
-def _node_id(request: Request, state: State) -> str:
+def _record(exchange: _Exchange, result: _Result, reply: Reply, *, applied: bool) -> RecordedRequest:
+    fault, status = exchange.fault, reply.response.status if reply.response else None
+    answered = fault.error or "" if fault and fault.is_foreign else result.verdict
+    return RecordedRequest(
+        operation=exchange.operation,
+        node_id=_node_id(exchange.request, result),
+        fingerprint=fingerprint_of(exchange.request),
+        received_at=exchange.received_at,
+        status=status,
+        code="" if status is None else answered,
+        verdict=result.verdict,
+        applied=applied,
+        request_id=exchange.request_id,
+        headers=exchange.request.headers,
+        body=exchange.request.body,
+    )
+
+
+def _node_id(request: Request, result: _Result) -> str:
     key_id = key_id_of(request)
-    token = state.tokens.get(key_id)
-    return key_id if key_id.startswith("mi-") else token.node_id if token else ""
+    if key_id.startswith("mi-"):
+        return key_id
+    token = result.state.tokens.get(key_id)
+    return token.node_id if token else str(result.answer.get("InstanceId", ""))

@@ -15,6 +15,7 @@ import binascii
 import hashlib
 import hmac
 import posixpath
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -37,6 +38,7 @@ DATE_FORMAT = "%Y%m%dT%H%M%SZ"
 
 _PARAMETERS = ("Credential", "Signature", "SignedHeaders")
 _CREDENTIAL_PARTS = 5
+_SPACES = re.compile(r"[ \t]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +171,7 @@ def canonical_request(request: Request, signed_headers: Iterable[str]) -> str:
 
 def _collapsed(request: Request, name: str) -> str:
     values = [value for header, value in request.headers if header == name]
-    return ",".join(" ".join(value.split()) for value in values)
+    return ",".join(_SPACES.sub(" ", value.strip(" \t")) for value in values)
 
 
 def _canonical_path(path: str) -> str:

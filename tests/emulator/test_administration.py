@@ -1,0 +1,302 @@
+"""Activations and managed nodes as an administrator sees them through boto3."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from tests.emulator.conftest import Answer, Machine, unsigned
+
+from rolekeeper.emulator import Emulator
+from rolekeeper.emulator.calls import Call, Caller
+from rolekeeper.emulator.nodes import describe
+from rolekeeper.emulator.state import Node, new_state
+
+UNKNOWN_NODE = "mi-0123456789abcdef0"
+UNKNOWN_ACTIVATION = "00000000-0000-4000-8000-000000000000"
+
+
+@pytest.fixture
+def ssm(emulator: Emulator, client: Callable[..., Any]) -> Any:
+    return client("ssm", emulator)
+
+
+def code_of(act: Callable[[], object]) -> str:
+    with pytest.raises(ClientError) as caught:
+        act()
+    return str(caught.value.response["Error"]["Code"])
+
+
+def auth_of(machine: Machine, token: Any = None) -> SigV4Auth:
+    """botocore's ordinary signer: with a token, or with the administrator's key."""
+    admin = machine.emulator.admin
+    keys = (
+        Credentials(token["AccessKeyId"], token["SecretAccessKey"], token["SessionToken"])
+        if token
+        else Credentials(admin.access_key_id, admin.secret_access_key)
+    )
+    return SigV4Auth(keys, "ssm", machine.emulator.region)
+
+
+def report(machine: Machine, **facts: str) -> None:
+    """Send what SSM Agent sends; boto3 does not know the operation."""
+    document = {"InstanceId": machine.node_id, **facts}
+    answer = machine.call("UpdateInstanceInformation", document, auth_of(machine, machine.request_token().json))
+    assert (answer.status, answer.json) == (200, {})
+
+
+def administer(machine: Machine, operation: str, document: dict[str, Any]) -> Answer:
+    """What boto3 would not send, signed with the administrator's key."""
+    return machine.call(operation, document, auth_of(machine))
+
+
+def listed(ssm: Any, **options: Any) -> list[str]:
+    return [node["InstanceId"] for node in ssm.describe_instance_information(**options)["InstanceInformationList"]]
+
+
+def test_an_activation_needs_a_role_and_nothing_else(emulator: Emulator, ssm: Any) -> None:
+    made = ssm.create_activation(IamRole="service-role/Web")
+    (listed,) = ssm.describe_activations()["ActivationList"]
+    assert len(made["ActivationCode"]) == 20
+    assert listed["ActivationId"] == made["ActivationId"]
+    assert (listed["IamRole"], listed["RegistrationLimit"], listed["RegistrationsCount"]) == ("service-role/Web", 1, 0)
+    assert listed["ExpirationDate"] - listed["CreatedDate"] == timedelta(hours=24)
+    assert listed["Expired"] is False
+    assert "ActivationCode" not in listed
+    assert emulator.activations[made["ActivationId"]].code == made["ActivationCode"]
+
+
+def test_everything_that_an_activation_was_given_is_listed(ssm: Any) -> None:
+    expires_at = datetime.now(UTC).replace(microsecond=0) + timedelta(days=29)
+    tags = [{"Key": "team", "Value": "web"}]
+    given = {"DefaultInstanceName": "web", "Description": "Web servers", "RegistrationLimit": 1000, "Tags": tags}
+    ssm.create_activation(IamRole="Web", ExpirationDate=expires_at, **given)
+    (listed,) = ssm.describe_activations()["ActivationList"]
+    assert {name: listed[name] for name in given} == given
+    assert listed["ExpirationDate"] == expires_at
+
+
+def test_an_activation_counts_its_nodes_and_expires(emulator: Emulator, ssm: Any, machine: Machine) -> None:
+    machine.register(emulator.create_activation(lifetime=timedelta(minutes=4)))
+    emulator.offset = timedelta(minutes=4, seconds=1)
+    (listed,) = ssm.describe_activations()["ActivationList"]
+    assert (listed["RegistrationsCount"], listed["Expired"]) == (1, True)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(days=31), timedelta(seconds=-5)])
+def test_an_activation_expires_within_thirty_days(ssm: Any, ahead: timedelta) -> None:
+    assert code_of(lambda: ssm.create_activation(IamRole="Web", ExpirationDate=datetime.now(UTC) + ahead)) == (
+        "InvalidParameters"
+    )
+
+
+@pytest.mark.parametrize(
+    ("document", "constraint"),
+    [
+        ({}, "Value null at 'iamRole'"),
+        ({"IamRole": "x" * 65}, "Member must have length less than or equal to 64"),
+        ({"IamRole": "arn:aws:iam::123456789012:role/Web"}, "Member must satisfy regular expression pattern"),
+        ({"IamRole": "Web\n"}, "Member must satisfy regular expression pattern"),
+        ({"IamRole": "Web", "RegistrationLimit": 0}, "Member must have value greater than or equal to 1"),
+        ({"IamRole": "Web", "RegistrationLimit": 1001}, "Member must have value less than or equal to 1000"),
+        ({"IamRole": "Web", "Tags": [{"Key": "", "Value": "x"}]}, "Value '' at 'tags.1.member.key'"),
+        ({"IamRole": "Web", "Tags": [{"Key": "x"}]}, "Value null at 'tags.1.member.value'"),
+        ({"IamRole": "Web", "Tags": [{"Key": "a", "Value": "b"}] * 1001}, "length less than or equal to 1000"),
+        ({"IamRole": "Web", "Description": "x" * 257}, "length less than or equal to 256"),
+        ({"IamRole": "Web", "DefaultInstanceName": "a;b"}, r"pattern: ^([\p{L}\p{Z}\p{N}_.:/=+\-@]*)$"),
+    ],
+)
+def test_a_constraint_that_is_not_met_is_named(machine: Machine, document: dict[str, Any], constraint: str) -> None:
+    answer = administer(machine, "CreateActivation", document)
+    assert (answer.status, answer.code) == (400, "ValidationException")
+    assert constraint in answer.message
+
+
+def test_all_constraints_that_are_not_met_are_named_at_once(machine: Machine) -> None:
+    answer = administer(machine, "CreateActivation", {"IamRole": "", "RegistrationLimit": 0})
+    assert answer.message.startswith("3 validation errors detected: Value '' at 'iamRole'")
+
+
+@pytest.mark.parametrize("value", ["tomorrow", True, 1e300, float("nan"), [1]])
+def test_an_expiration_that_is_no_time_is_a_serialization_error(machine: Machine, value: object) -> None:
+    answer = administer(machine, "CreateActivation", {"IamRole": "Web", "ExpirationDate": value})
+    assert answer.code == "SerializationException"
+
+
+def test_members_that_it_does_not_know_are_let_through(machine: Machine) -> None:
+    document = {"IamRole": "Web", "RegistrationMetadata": [{"Key": "a", "Value": "b"}]}
+    assert administer(machine, "CreateActivation", document).status == 200
+
+
+def test_letters_of_any_language_are_letters(ssm: Any) -> None:
+    ssm.create_activation(IamRole="Web", DefaultInstanceName="Bücherei 図書館")
+    assert ssm.describe_activations()["ActivationList"][0]["DefaultInstanceName"] == "Bücherei 図書館"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("ActivationIds", None), ("DefaultInstanceName", "one"), ("IamRole", "One")]
+)
+def test_activations_are_filtered(ssm: Any, key: str, value: str | None) -> None:
+    wanted = ssm.create_activation(IamRole="One", DefaultInstanceName="one")["ActivationId"]
+    ssm.create_activation(IamRole="Two", DefaultInstanceName="two")
+    filters = [{"FilterKey": key, "FilterValues": [value or wanted]}]
+    found = ssm.describe_activations(Filters=filters)["ActivationList"]
+    assert [activation["ActivationId"] for activation in found] == [wanted]
+
+
+def test_a_filter_that_it_does_not_know_is_refused(ssm: Any) -> None:
+    filters = [{"FilterKey": "Colour", "FilterValues": ["red"]}]
+    assert code_of(lambda: ssm.describe_activations(Filters=filters)) == "InvalidFilter"
+
+
+def test_activations_are_listed_in_pages(emulator: Emulator, ssm: Any) -> None:
+    made = [emulator.create_activation().activation_id for _ in range(5)]
+    pages = ssm.get_paginator("describe_activations").paginate(PaginationConfig={"PageSize": 2})
+    found = [[activation["ActivationId"] for activation in page["ActivationList"]] for page in pages]
+    assert found == [made[:2], made[2:4], made[4:]]
+
+
+@pytest.mark.parametrize("token", ["x", "-1", "9" * 5000])
+def test_a_page_that_there_is_not_is_refused(ssm: Any, token: str) -> None:
+    assert code_of(lambda: ssm.describe_activations(NextToken=token)) == "InvalidNextToken"
+
+
+def test_a_deleted_activation_registers_nobody_and_its_nodes_stay(
+    emulator: Emulator, ssm: Any, machine: Machine
+) -> None:
+    activation = emulator.create_activation(limit=2)
+    machine.register(activation)
+    ssm.delete_activation(ActivationId=activation.activation_id)
+    answer = unsigned(emulator, "RegisterManagedInstance", machine.registration(activation))
+    assert answer.code == "InvalidActivation"
+    assert machine.request_token().status == 200
+    assert ssm.describe_activations()["ActivationList"] == []
+
+
+def test_an_activation_that_there_is_not_cannot_be_deleted(ssm: Any) -> None:
+    assert code_of(lambda: ssm.delete_activation(ActivationId=UNKNOWN_ACTIVATION)) == "InvalidActivationId"
+
+
+def test_a_node_that_never_reported_has_lost_its_connection(ssm: Any, node: Machine) -> None:
+    (facts,) = ssm.describe_instance_information()["InstanceInformationList"]
+    assert (facts["InstanceId"], facts["PingStatus"]) == (node.node_id, "ConnectionLost")
+    assert (facts["IamRole"], facts["ResourceType"]) == ("Web", "ManagedInstance")
+    assert facts["ActivationId"] == node.emulator.nodes[node.node_id].activation_id
+    assert "LastPingDateTime" not in facts
+
+
+def test_a_node_that_reports_is_online_with_what_it_said(ssm: Any, node: Machine) -> None:
+    told = {"AgentVersion": "3.3.0.0", "ComputerName": "web-1", "IPAddress": "192.0.2.1", "PlatformType": "Linux"}
+    report(node, AvailabilityZone="", AgentName="amazon-ssm-agent", AgentStatus="Active", **told)
+    (facts,) = ssm.describe_instance_information()["InstanceInformationList"]
+    assert facts["PingStatus"] == "Online"
+    assert {name: facts[name] for name in told} == told
+    assert facts["LastPingDateTime"] >= facts["RegistrationDate"]
+
+
+@pytest.mark.parametrize(
+    ("silence", "status"),
+    [(timedelta(minutes=9), "Online"), (timedelta(minutes=10), "ConnectionLost"), (None, "ConnectionLost")],
+)
+def test_a_node_is_online_for_ten_minutes_after_a_report(silence: timedelta | None, status: str) -> None:
+    now = datetime(2026, 11, 23, tzinfo=UTC)
+    node = Node(UNKNOWN_NODE, UNKNOWN_ACTIVATION, "Web", "", "", now, last_seen_at=silence and now - silence)
+    state = new_state("123456789012", "us-east-1").with_node(node)
+    (facts,) = describe(state, Call({}, Caller("AKIA"), now, timedelta(hours=1))).answer["InstanceInformationList"]
+    assert facts["PingStatus"] == status
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("InstanceIds", None),
+        ("IamRole", ["Web"]),
+        ("AgentVersion", ["3.3.0.0"]),
+        ("PlatformTypes", ["Linux", "Windows"]),
+        ("PingStatus", ["Online"]),
+        ("tag:team", ["web"]),
+    ],
+)
+def test_nodes_are_filtered(
+    emulator: Emulator,
+    ssm: Any,
+    machine: Machine,
+    keys: tuple[RSAPrivateKey, ...],
+    key: str,
+    values: list[str] | None,
+) -> None:
+    activation = ssm.create_activation(IamRole="Web", Tags=[{"Key": "team", "Value": "web"}])
+    machine.register(emulator.activations[activation["ActivationId"]])
+    report(machine, AgentVersion="3.3.0.0", PlatformType="Linux")
+    Machine(emulator, keys[1]).register(emulator.create_activation(role="Other"))
+    assert listed(ssm, Filters=[{"Key": key, "Values": values or [machine.node_id]}]) == [machine.node_id]
+
+
+def test_the_older_filters_work_too(emulator: Emulator, ssm: Any, node: Machine) -> None:
+    activation_id = emulator.nodes[node.node_id].activation_id
+    for wanted, found in ((activation_id, [node.node_id]), (UNKNOWN_ACTIVATION, [])):
+        filters = [{"key": "ActivationIds", "valueSet": [wanted]}]
+        assert listed(ssm, InstanceInformationFilterList=filters) == found
+
+
+def test_both_kinds_of_filters_at_once_are_refused(ssm: Any, node: Machine) -> None:
+    old = [{"key": "IamRole", "valueSet": ["Web"]}]
+    new = [{"Key": "InstanceIds", "Values": [node.node_id]}]
+    assert code_of(lambda: listed(ssm, InstanceInformationFilterList=old, Filters=new)) == "ValidationException"
+
+
+def test_a_filter_key_that_it_does_not_know_is_refused(ssm: Any, node: Machine) -> None:
+    assert code_of(lambda: listed(ssm, Filters=[{"Key": "Colour", "Values": [node.node_id]}])) == "InvalidFilterKey"
+
+
+def test_a_filter_without_values_is_refused(machine: Machine) -> None:
+    answer = administer(machine, "DescribeInstanceInformation", {"Filters": [{"Key": "IamRole", "Values": []}]})
+    assert "'filters.1.member.values' failed to satisfy constraint: Member must have length greater" in answer.message
+
+
+def test_nodes_are_listed_in_pages(emulator: Emulator, ssm: Any, machine: Machine) -> None:
+    activation = emulator.create_activation(limit=6)
+    made = [machine.register(activation).node_id for _ in range(6)]
+    pages = ssm.get_paginator("describe_instance_information").paginate(PaginationConfig={"PageSize": 5})
+    found = [[node["InstanceId"] for node in page["InstanceInformationList"]] for page in pages]
+    assert found == [made[:5], made[5:]]
+
+
+def test_a_deregistered_node_is_gone_but_its_token_works_until_it_expires(
+    emulator: Emulator, ssm: Any, node: Machine, client: Callable[..., Any]
+) -> None:
+    token = node.request_token().json
+    ssm.deregister_managed_instance(InstanceId=node.node_id)
+    assert listed(ssm) == []
+    assert node.request_token().code == "InvalidInstanceId"
+    assert node.node_id in client("sts", emulator, token).get_caller_identity()["Arn"]
+
+
+def test_another_role_is_in_the_next_token(
+    emulator: Emulator, ssm: Any, node: Machine, client: Callable[..., Any]
+) -> None:
+    old = node.request_token().json
+    ssm.update_managed_instance_role(InstanceId=node.node_id, IamRole="service-role/Database")
+    new = node.request_token().json
+    roles = [client("sts", emulator, token).get_caller_identity()["Arn"].split("/")[1] for token in (old, new)]
+    assert roles == ["Web", "Database"]
+
+
+def test_a_node_that_there_is_not_can_be_neither_deregistered_nor_changed(ssm: Any) -> None:
+    assert code_of(lambda: ssm.deregister_managed_instance(InstanceId=UNKNOWN_NODE)) == "InvalidInstanceId"
+    change = {"InstanceId": UNKNOWN_NODE, "IamRole": "Web"}
+    assert code_of(lambda: ssm.update_managed_instance_role(**change)) == "InvalidInstanceId"
+
+
+def test_a_node_reports_for_itself_only(emulator: Emulator, node: Machine, keys: tuple[RSAPrivateKey, ...]) -> None:
+    other = Machine(emulator, keys[1]).register()
+    auth = auth_of(node, node.request_token().json)
+    answer = node.call("UpdateInstanceInformation", {"InstanceId": other.node_id}, auth)
+    assert (answer.status, answer.code) == (400, "AccessDeniedException")
+    emulator.deregister(node.node_id)
+    answer = node.call("UpdateInstanceInformation", {"InstanceId": node.node_id}, auth)
+    assert answer.code == "InvalidInstanceId"

@@ -1,0 +1,258 @@
+"""Every way in which a signature can be wrong, with AWS's code for each."""
+
+import json
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.credentials import Credentials
+from tests.emulator.conftest import Answer, Machine, NodeKeyAuth, exchange, unsigned
+
+from rolekeeper.emulator import Emulator
+
+TOKEN = "RequestManagedInstanceRoleToken"
+
+
+def spoiled(node: Machine, change: Callable[[dict[str, str]], None]) -> Answer:
+    """The answer to a well-signed request of which a header was changed afterwards."""
+    headers, body = node.signed(TOKEN, {"Fingerprint": node.fingerprint})
+    change(headers)
+    return exchange(node.emulator.url, headers, body)
+
+
+def edit(pattern: str, replacement: str) -> Callable[[dict[str, str]], None]:
+    def change(headers: dict[str, str]) -> None:
+        edited = re.sub(pattern, replacement, headers["Authorization"])
+        assert edited != headers["Authorization"]
+        headers["Authorization"] = edited
+
+    return change
+
+
+def test_a_request_without_a_signature_is_refused(emulator: Emulator, machine: Machine) -> None:
+    answer = unsigned(emulator, TOKEN, {"Fingerprint": machine.fingerprint})
+    assert (answer.status, answer.code) == (400, "MissingAuthenticationTokenException")
+
+
+def test_another_kind_of_authorization_counts_as_none(node: Machine) -> None:
+    answer = spoiled(node, lambda headers: headers.update(Authorization="Basic cm9sZTprZWVwZXI="))
+    assert answer.code == "MissingAuthenticationTokenException"
+
+
+@pytest.mark.parametrize("parameter", ["Credential", "SignedHeaders", "Signature"])
+def test_a_missing_part_of_the_header_is_named(node: Machine, parameter: str) -> None:
+    answer = spoiled(node, edit(rf"{parameter}=[^,]+,?", ""))
+    assert (answer.status, answer.code) == (400, "IncompleteSignatureException")
+    assert f"Authorization header requires '{parameter}' parameter. " in answer.message
+
+
+def test_a_missing_date_is_named(node: Machine) -> None:
+    answer = spoiled(node, lambda headers: headers.__delitem__("X-Amz-Date"))
+    assert answer.code == "IncompleteSignatureException"
+    assert "'X-Amz-Date'" in answer.message
+
+
+def test_a_date_in_another_format_is_refused(node: Machine) -> None:
+    answer = spoiled(node, lambda headers: headers.update({"X-Amz-Date": "2026-11-23T16:16:16Z"}))
+    assert answer.code == "IncompleteSignatureException"
+    assert "Date must be in ISO-8601 'basic format'. Got '2026-11-23T16:16:16Z'" in answer.message
+
+
+def test_another_algorithm_is_refused(node: Machine) -> None:
+    answer = spoiled(node, edit("AWS4-HMAC-SHA256", "AWS4-RSA-SHA256"))
+    assert answer.code == "IncompleteSignatureException"
+    assert "Unsupported AWS 'algorithm': 'AWS4-RSA-SHA256'" in answer.message
+
+
+def test_a_credential_of_four_parts_is_refused(node: Machine) -> None:
+    answer = spoiled(node, edit("/aws4_request", ""))
+    assert answer.code == "IncompleteSignatureException"
+    assert "Credential must have exactly 5 slash-delimited elements" in answer.message
+
+
+@pytest.mark.parametrize(("header", "spelling"), [("host", "'Host'"), ("x-amz-date", "'X-Amz-Date'")])
+def test_host_and_date_must_be_signed(node: Machine, header: str, spelling: str) -> None:
+    answer = spoiled(node, edit(f"([=;]){header}(;?)", r"\1"))
+    assert answer.code == "InvalidSignatureException"
+    assert spelling in answer.message
+    assert "must be a 'SignedHeader'" in answer.message
+
+
+@pytest.mark.parametrize(
+    ("pattern", "replacement", "message"),
+    [
+        ("us-east-1", "eu-west-1", "Credential should be scoped to a valid region, not 'eu-west-1'. "),
+        ("/ssm/", "/ec2/", "Credential should be scoped to correct service: 'ssm'. "),
+        ("aws4_request", "aws5_request", "with a valid terminator: 'aws4_request', not 'aws5_request'. "),
+        (r"/20\d{6}/", "/20200101/", "Date in Credential scope does not match YYYYMMDD from ISO-8601 version"),
+    ],
+)
+def test_every_part_of_the_scope_counts(node: Machine, pattern: str, replacement: str, message: str) -> None:
+    answer = spoiled(node, edit(pattern, replacement))
+    assert (answer.status, answer.code) == (400, "InvalidSignatureException")
+    assert message in answer.message
+
+
+def test_every_mismatch_of_the_scope_is_named_at_once(node: Machine) -> None:
+    answer = spoiled(node, edit("us-east-1/ssm/aws4_request", "a/b/c"))
+    assert all(word in answer.message for word in ("not 'a'", "service: 'ssm'", "not 'c'"))
+
+
+def test_a_changed_header_breaks_the_signature_and_the_answer_shows_what_was_expected(node: Machine) -> None:
+    answer = spoiled(node, lambda headers: headers.update({"Content-Type": "application/json"}))
+    assert answer.code == "InvalidSignatureException"
+    assert answer.message.startswith("The request signature we calculated does not match the signature you provided.")
+    assert "The Canonical String for this request should have been\n'POST\n/\n\ncontent-type:application/json\n" in (
+        answer.message
+    )
+    assert "The String-to-Sign should have been\n'AWS4-HMAC-SHA256\n" in answer.message
+
+
+def test_a_changed_body_breaks_the_signature(node: Machine) -> None:
+    headers, body = node.signed(TOKEN, {"Fingerprint": node.fingerprint})
+    assert exchange(node.emulator.url, headers, body + b" ").code == "InvalidSignatureException"
+
+
+def test_a_changed_path_breaks_the_signature(node: Machine) -> None:
+    headers, body = node.signed(TOKEN, {"Fingerprint": node.fingerprint})
+    assert exchange(node.emulator.url, headers, body, path="/x").code == "InvalidSignatureException"
+
+
+def test_an_unsigned_hash_of_another_body_is_refused(node: Machine) -> None:
+    answer = spoiled(node, lambda headers: headers.update({"X-Amz-Content-Sha256": "0" * 64}))
+    assert answer.code == "InvalidSignatureException"
+
+
+def test_spaces_in_signed_headers_are_trimmed_and_collapsed(node: Machine) -> None:
+    document = {"Fingerprint": node.fingerprint}
+    headers, body = node.signed(TOKEN, document, **{"X-Amz-Note": "one two"})
+    headers["X-Amz-Note"] = "  one \t  two "
+    assert exchange(node.emulator.url, headers, body).status == 200
+
+
+def test_a_header_that_is_signed_but_not_sent_counts_as_empty_and_breaks_the_signature(node: Machine) -> None:
+    answer = spoiled(node, edit("SignedHeaders=", "SignedHeaders=accept;"))
+    assert answer.code == "InvalidSignatureException"
+
+
+@pytest.mark.parametrize("padding", ["", "=", "\t==", "AAAA=="])
+def test_a_signature_in_another_spelling_of_base64_is_refused(node: Machine, padding: str) -> None:
+    answer = spoiled(node, edit("==$", padding))
+    assert answer.code in {"InvalidSignatureException", "IncompleteSignatureException"}
+
+
+@pytest.mark.parametrize("minutes", [-6, 6])
+def test_a_clock_more_than_five_minutes_off_is_refused(emulator: Emulator, node: Machine, minutes: int) -> None:
+    emulator.offset = timedelta(minutes=minutes)
+    answer = node.request_token()
+    assert (answer.status, answer.code) == (400, "InvalidSignatureException")
+    shape = (
+        r"Signature expired: \d{8}T\d{6}Z is now earlier than \d{8}T\d{6}Z \(\d{8}T\d{6}Z - 5 min\.\)"
+        if minutes > 0
+        else r"Signature not yet current: \d{8}T\d{6}Z is still later than \d{8}T\d{6}Z \(\d{8}T\d{6}Z \+ 5 min\.\)"
+    )
+    assert re.fullmatch(shape, answer.message)
+
+
+@pytest.mark.parametrize("minutes", [-4, 4])
+def test_a_clock_less_than_five_minutes_off_is_accepted(emulator: Emulator, node: Machine, minutes: int) -> None:
+    emulator.offset = timedelta(minutes=minutes)
+    assert node.request_token().status == 200
+
+
+def test_an_unknown_access_key_is_refused(node: Machine) -> None:
+    auth = SigV4Auth(Credentials("AKIAAAAAAAAAAAAAAAAA", "x"), "ssm", "us-east-1")
+    answer = node.call("DescribeActivations", {}, auth)
+    assert (answer.status, answer.code) == (400, "UnrecognizedClientException")
+    assert answer.message == "The security token included in the request is invalid."
+
+
+def test_ordinary_credentials_do_not_speak_for_a_node(emulator: Emulator, node: Machine) -> None:
+    auth = SigV4Auth(Credentials(emulator.admin.access_key_id, emulator.admin.secret_access_key), "ssm", "us-east-1")
+    assert node.request_token(auth).code == "UnrecognizedClientException"
+
+
+def test_a_node_key_does_not_speak_for_the_administrator(node: Machine) -> None:
+    assert node.call("DescribeActivations", {}).code == "UnrecognizedClientException"
+
+
+def test_a_node_key_cannot_sign_for_another_service(node: Machine) -> None:
+    auth = NodeKeyAuth(node.key, node.node_id, "us-east-1", service="sts")
+    assert "Credential should be scoped to correct service: 'ssm'" in node.request_token(auth).message
+
+
+def test_a_wrong_secret_is_refused(emulator: Emulator, node: Machine) -> None:
+    auth = SigV4Auth(Credentials(emulator.admin.access_key_id, "wrong"), "ssm", "us-east-1")
+    assert node.call("DescribeActivations", {}, auth).code == "InvalidSignatureException"
+
+
+def test_a_session_token_must_belong_to_its_access_key(node: Machine) -> None:
+    one, other = node.request_token().json, node.request_token().json
+    for session in (other["SessionToken"], None, "x"):
+        credentials = Credentials(one["AccessKeyId"], one["SecretAccessKey"], session)
+        auth = SigV4Auth(credentials, "ssm", "us-east-1")
+        answer = node.call("UpdateInstanceInformation", {"InstanceId": node.node_id}, auth)
+        assert answer.code == "UnrecognizedClientException"
+
+
+def test_the_administrators_key_has_no_session_token(emulator: Emulator, node: Machine) -> None:
+    credentials = Credentials(emulator.admin.access_key_id, emulator.admin.secret_access_key, "x")
+    auth = SigV4Auth(credentials, "ssm", "us-east-1")
+    assert node.call("DescribeActivations", {}, auth).code == "UnrecognizedClientException"
+
+
+def test_an_expired_token_is_refused_as_expired(emulator: Emulator, node: Machine, client: Callable[..., Any]) -> None:
+    ssm = client("ssm", emulator, node.request_token().json)
+    emulator.token_lifetime = timedelta(seconds=-1)
+    with pytest.raises(ssm.exceptions.ClientError, match="ExpiredTokenException"):
+        client("ssm", emulator, node.request_token().json).describe_activations()
+
+
+def test_a_role_may_not_do_what_only_the_administrator_may(
+    emulator: Emulator, node: Machine, client: Callable[..., Any]
+) -> None:
+    ssm = client("ssm", emulator, node.request_token().json)
+    arn = f"arn:aws:sts::123456789012:assumed-role/Web/{node.node_id}"
+    with pytest.raises(ssm.exceptions.ClientError, match=f"AccessDeniedException.*User: {arn} is not authorized"):
+        ssm.create_activation(IamRole="Web")
+    assert len(emulator.activations) == 1
+
+
+@pytest.mark.parametrize("target", ["AmazonSSM.SendCommand", "AmazonSSM.", "AWSLogs.PutLogEvents", ""])
+def test_an_operation_that_it_does_not_know_is_refused(node: Machine, target: str) -> None:
+    answer = spoiled(node, lambda headers: headers.update({"X-Amz-Target": target}))
+    assert (answer.status, answer.code) == (400, "UnknownOperationException")
+
+
+def test_only_post_is_an_operation(node: Machine) -> None:
+    headers, body = node.signed(TOKEN, {"Fingerprint": node.fingerprint})
+    assert exchange(node.emulator.url, headers, body, method="PUT").code == "UnknownOperationException"
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b"null", b'"x"', b"\xff", b"[" * 100_000])
+def test_a_body_that_is_no_json_object_is_refused_before_anything_else(emulator: Emulator, body: bytes) -> None:
+    answer = unsigned(emulator, TOKEN, body)
+    assert (answer.status, answer.code) == (400, "SerializationException")
+
+
+def test_a_value_of_the_wrong_type_is_a_serialization_error(node: Machine) -> None:
+    for value in (1, True, [], {}):
+        assert node.call(TOKEN, {"Fingerprint": value}).code == "SerializationException"
+
+
+def test_every_answer_names_its_request_and_the_services_time(emulator: Emulator, node: Machine) -> None:
+    emulator.offset = timedelta(days=400)
+    answer = node.request_token()
+    assert re.fullmatch("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", answer.headers["x-amzn-requestid"])
+    assert answer.headers["x-amzn-requestid"] == emulator.requests[-1].request_id
+    assert answer.headers["content-type"] == "application/x-amz-json-1.1"
+    assert answer.headers["date"] == emulator.requests[-1].received_at.strftime("%a, %d %b %Y %H:%M:%S GMT")
+
+
+def test_a_surrogate_in_a_value_is_answered_like_any_other_bad_value(emulator: Emulator, machine: Machine) -> None:
+    document = machine.registration(emulator.create_activation(), ActivationCode="\ud800" * 20)
+    answer = unsigned(emulator, "RegisterManagedInstance", json.dumps(document).encode())
+    assert answer.code == "InvalidActivation"

@@ -1,0 +1,69 @@
+"""The AWS CLI, as a user would call it, with nothing but the environment that the emulator names."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.emulator.conftest import Machine
+
+from rolekeeper.emulator import Emulator
+
+AWS = Path(sys.executable).with_name("aws")
+
+
+def aws(environment: Mapping[str, str], home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    return subprocess.run(
+        [AWS, *arguments], env={**clean, **environment, "HOME": str(home)}, capture_output=True, text=True, check=False
+    )
+
+
+def answer(environment: Mapping[str, str], home: Path, *arguments: str) -> Any:
+    done = aws(environment, home, *arguments)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_it_creates_and_lists_an_activation(emulator: Emulator, tmp_path: Path) -> None:
+    made = answer(
+        emulator.environment, tmp_path, "ssm", "create-activation", "--iam-role", "Web", "--tags", "Key=a,Value=b"
+    )
+    listed = answer(emulator.environment, tmp_path, "ssm", "describe-activations")
+    assert len(made["ActivationCode"]) == 20
+    assert [activation["ActivationId"] for activation in listed["ActivationList"]] == [made["ActivationId"]]
+
+
+def test_it_lists_a_node(emulator: Emulator, node: Machine, tmp_path: Path) -> None:
+    listed = answer(emulator.environment, tmp_path, "ssm", "describe-instance-information")
+    assert listed["InstanceInformationList"][0]["InstanceId"] == node.node_id
+
+
+def test_a_token_in_a_credentials_file_shows_its_role(emulator: Emulator, node: Machine, tmp_path: Path) -> None:
+    token = node.request_token().json
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws" / "credentials").write_text(
+        f"[default]\naws_access_key_id = {token['AccessKeyId']}\naws_secret_access_key = {token['SecretAccessKey']}\n"
+        f"aws_session_token = {token['SessionToken']}\n"
+    )
+    environment = {"AWS_ENDPOINT_URL": emulator.url, "AWS_DEFAULT_REGION": emulator.region}
+    identity = answer(environment, tmp_path, "sts", "get-caller-identity")
+    assert identity["Arn"] == f"arn:aws:sts::123456789012:assumed-role/Web/{node.node_id}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("ssm", "create-activation", "--iam-role", ""), "(ValidationException) when calling the CreateActivation"),
+        (("ssm", "list-commands"), "(UnknownOperationException) when calling the ListCommands"),
+        (("sts", "get-session-token"), "(InvalidAction) when calling the GetSessionToken"),
+    ],
+)
+def test_it_shows_a_refusal(emulator: Emulator, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    done = aws(emulator.environment, tmp_path, *arguments)
+    assert done.returncode != 0
+    assert message in done.stderr
