@@ -264,3 +264,9 @@ def test_a_value_that_is_wrong_already_is_not_held_against_another(write: Write)
 def test_contradictions_are_told_beside_other_problems(write: Write) -> None:
     path = write('[service]\nendpoint_url = "http://h"\nfips = true\nread_timeout = 1\n')
     assert {found.key for found in problems(path)} == {"service.fips", "service.read_timeout"}
+
+
+def test_a_repeated_output_is_told_by_its_place_in_the_file_though_another_is_wrong(write: Write) -> None:
+    told = problems(write("[[credentials_file]]\nmode = 600\n[[credentials_file]]\n[[credentials_file]]\n"))
+    assert [found.key for found in told] == ["credentials_file[0].mode", "credentials_file[2]"]
+    assert told[1].message.startswith("is the same file and profile as credentials_file[1] in ")
