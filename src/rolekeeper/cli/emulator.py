@@ -1,12 +1,17 @@
 """`rolekeeper emulator`: AWS on the loopback interface, for trying and testing."""
 
 import argparse
-import signal
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rolekeeper.cli.wait import duration
 from rolekeeper.errors import UsageError
 
+if TYPE_CHECKING:
+    from rolekeeper.emulator import Emulator
+
+ACCOUNT_ID = re.compile(r"[0-9]{12}")
 EXAMPLE = "rolekeeper emulator --port 4599 --state ./emulator.json"
 
 
@@ -25,8 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print what clients need, and serve until SIGTERM or SIGINT."""
     try:
-        from rolekeeper.emulator.emulator import Emulator
-        from rolekeeper.emulator.server import Tls
+        from rolekeeper.emulator import Emulator, Tls
     except ModuleNotFoundError as error:
         raise UsageError(
             "emulator-not-installed",
@@ -35,19 +39,25 @@ def run(options: argparse.Namespace) -> int:
         ) from error
     if (options.tls_certificate is None) != (options.tls_key is None):
         raise UsageError("argument-missing", "--tls-certificate and --tls-key go together", "give both or neither")
-    stop = {signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, stop)  # before the server's threads inherit the mask
     emulator = Emulator(
         address=options.address,
         port=options.port,
         state_file=Path(options.state) if options.state else None,
         token_lifetime=duration("--token-lifetime", options.token_lifetime),
-        account_id=options.account_id,
+        account_id=_account(options.account_id),
         region=options.region,
         tls=Tls(Path(options.tls_certificate), Path(options.tls_key)) if options.tls_certificate else None,
     )
-    with emulator:
-        for name, value in emulator.environment.items():
-            print(f"export {name}={value}", flush=True)
-        signal.sigwait(stop)
+    emulator.run(_announce)
     return 0
+
+
+def _announce(emulator: "Emulator") -> None:
+    for name, value in emulator.environment.items():
+        print(f"export {name}={value}", flush=True)
+
+
+def _account(account_id: str | None) -> str | None:
+    if account_id is not None and ACCOUNT_ID.fullmatch(account_id) is None:
+        raise UsageError("argument-invalid", f"{account_id!r} is no account id", "write 12 digits")
+    return account_id
