@@ -34,11 +34,11 @@ from rolekeeper.model import AttemptReport, Instant, Outcome
 
 
 def attempt(state: State, ask: Ask, now: Instant) -> Step:
-    """Begin an attempt now, or a second after the last one began."""
+    """Begin an attempt now, or a second after the last one began, by the clock that never steps."""
     if state.began is not None:
-        earliest = schedule.after(state.began, schedule.LEAST_INTERVAL)
-        if not earliest.reached(now):
-            return replace(state, ask=ask, due=earliest), ()
+        too_soon = state.began.boot + schedule.LEAST_INTERVAL - now.boot
+        if too_soon > timedelta(0):
+            return replace(state, ask=ask, due=schedule.after(now, too_soon)), ()
     number = state.attempts + 1
     begun = replace(state, phase=Phase.ATTEMPTING, attempts=number, began=now, ask=ask, due=None, reload_wanted=False)
     return begun, (StartAttempt(number, ask),)
@@ -56,12 +56,17 @@ def refresh(state: State, _event: Event, now: Instant) -> Step:
 
 def reload(state: State, _event: Event, now: Instant) -> Step:
     """Read the configuration anew and attempt now; credentials that are fresh everywhere spare the request."""
-    return attempt(state, Ask(reload=True, reuse=state.probes is None), now)
+    return attempt(state, Ask(reload=True, reuse=_may_reuse(state)), now)
 
 
 def vault_changed(state: State, _event: Event, now: Instant) -> Step:
     """Attempt now: the registration may be another one."""
-    return attempt(state, replace(state.ask, reuse=state.probes is None, scheduled=False), now)
+    return attempt(state, replace(state.ask, reuse=_may_reuse(state), scheduled=False), now)
+
+
+def _may_reuse(state: State) -> bool:
+    """Fresh credentials spare the request; but not in hibernation, nor while somebody's wish to refresh waits."""
+    return state.probes is None and (state.ask.reuse or state.ask.scheduled)
 
 
 def join(state: State, _event: Event, _now: Instant) -> Step:
@@ -181,7 +186,7 @@ def _hibernate(state: State, report: AttemptReport, now: Instant) -> Step:
     probes = 0 if state.probes is None else state.probes + (1 if state.ask.scheduled else 0)
     interval, before = (
         schedule.probe_interval(count, state.policy.first_probe, state.policy.longest_probe)
-        for count in (probes, max(probes - 1, 0))
+        for count in (probes, state.probes or 0)
     )
     due = _due(state, interval, now)
     asleep = replace(state, phase=Phase.HIBERNATING, due=due, refresh_at=None, probes=probes, ask=Ask(scheduled=True))
@@ -197,8 +202,8 @@ def _hibernate(state: State, report: AttemptReport, now: Instant) -> Step:
 
 def _refusal(report: AttemptReport) -> str:
     """The refusal in SSM Agent's words (docs/protocol.md, section 5, end)."""
-    _, code, said = report.message.partition(report.code)
-    reason = code + said if code else f"{report.code}: {report.message}"
+    found = report.message.find(report.code)
+    reason = report.message[found:] if found >= 0 else f"{report.code}: {report.message}"
     return f"error occurred in RequestManagedInstanceRoleToken: {reason}"
 
 
@@ -214,7 +219,7 @@ def _unregistered(state: State, report: AttemptReport, _now: Instant) -> Step:
         failures=0,
         refusals=0,
         probes=None,
-        ask=Ask(),
+        ask=Ask(scheduled=True),
     )
     if state.node_id is None and state.attempts > 1:
         return cleared, ()  # said before
