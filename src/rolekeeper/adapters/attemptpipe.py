@@ -132,7 +132,7 @@ def _message(line: bytes) -> Message:
         if "rejected" in said:
             return Rejected(str(said["rejected"]))
         return decode(AttemptReport, said["report"])
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return Ended(BROKEN_WORD)
 
 

@@ -41,7 +41,7 @@ def decode(kind: type[T], value: Json) -> T:
     """The value of type `kind` that `encode` turned into `value`; ValueError when it is not one."""
     try:
         decoded: T = _decode(kind, value)
-    except (TypeError, KeyError, AttributeError, OverflowError) as error:
+    except (TypeError, KeyError, AttributeError, OverflowError, StopIteration) as error:
         raise ValueError(f"not a {kind.__name__}: {error}") from error
     return decoded
 
@@ -51,15 +51,15 @@ def _decode(kind: Any, value: Json) -> Any:
     if origin is UnionType:
         return _decode_optional(get_args(kind), value)
     if origin is tuple:
-        return tuple(_decode(get_args(kind)[0], item) for item in value)
+        return tuple(_decode(get_args(kind)[0], item) for item in _decode_plain(list, value))
     if origin is not None:  # Mapping
         return {str(key): _decode(get_args(kind)[1], item) for key, item in value.items()}
     if is_dataclass(kind):
         return _decode_dataclass(kind, value)
     if kind is datetime:
-        return datetime.fromisoformat(value)
+        return _aware(datetime.fromisoformat(value))
     if kind is timedelta:
-        return timedelta(seconds=value)
+        return timedelta(seconds=_decode_plain(float, value))
     if issubclass(kind, Enum):
         return kind(value)
     return _decode_plain(kind, value)
@@ -81,6 +81,12 @@ def _decode_dataclass(kind: Any, value: Json) -> Any:
     if unknown:
         raise ValueError(f"unknown fields {sorted(unknown)}")
     return kind(**{name: _decode(hints[name], item) for name, item in value.items()})
+
+
+def _aware(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise ValueError(f"{moment.isoformat()} has no offset from UTC")
+    return moment
 
 
 def _decode_plain(kind: Any, value: Json) -> Any:
