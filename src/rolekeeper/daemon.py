@@ -4,12 +4,13 @@
   a change of the vault and a change of freshness are noticed. Nothing here waits for a disk, the network or an attempt.
 - The first attempt reads the configuration. A wrong one ends the daemon (78) when there is no older one to go by.
 - READY=1 at the first outcome, whatever it is, or after 20 s: a boot never hangs on the service.
+- The deadline of an attempt is one by CLOCK_BOOTTIME alone: the clock that is set right while the first attempt of a
+  boot runs must not cost that attempt.
 """
 
 from datetime import timedelta
 
 from rolekeeper.core import schedule, status, supervisor
-from rolekeeper.core.schedule import Due
 from rolekeeper.core.states import (
     Configured,
     Effect,
@@ -63,12 +64,13 @@ class _Daemon:
         self.world = world
         self.settings: Settings | None = None
         self.opened_log: Log | None = None
-        self.backlog: list[Record] = []
-        self.ready_at: Due | None = schedule.after(world.clock.now(), READY_AFTER)
-        self.deadline: Due | None = None  # of the attempt that runs
+        self.ready_boot: timedelta | None = world.clock.now().boot + READY_AFTER
+        self.deadline_boot: timedelta | None = None  # of the attempt that runs
+        self.reloading = False  # the attempt that runs has not said yet what it makes of the configuration
         self.vault_seen: object = None
         self.last_line = ""
-        self.last_document: dict[str, object] = {}
+        self.last_document: dict[str, object] = {}  # as it stands in status.json
+        self.status_trouble = ""  # why it could not be written last time; told once
         self.exit_code: int | None = None
 
     def run(self) -> int:
@@ -101,8 +103,12 @@ class _Daemon:
     def _start(self, effect: StartAttempt) -> None:
         reads = effect.ask.reload or self.settings is None
         longest = READING_CONFIGURATION if reads or self.settings is None else self.settings.daemon.attempt_timeout
-        self.deadline = schedule.after(self.world.clock.now(), longest)
+        self._set_deadline(longest)
+        self.reloading = effect.ask.reload
         self.world.attempts.start(settings=self.settings, reload=effect.ask.reload, reuse=effect.ask.reuse)
+
+    def _set_deadline(self, longest: timedelta) -> None:
+        self.deadline_boot = self.world.clock.now().boot + longest
 
     def _events(self, wakeup: Wakeup | None) -> list[Event]:
         """What has happened: a signal first, then what the attempt said, then what time and vault say."""
@@ -121,7 +127,7 @@ class _Daemon:
         events: list[Event] = []
         for message in self.world.attempts.messages():
             events += self._heard(message)
-        if not events and self.deadline is not None and self.deadline.reached(self.world.clock.now()):
+        if not events and self.deadline_boot is not None and self.world.clock.now().boot >= self.deadline_boot:
             self.world.attempts.end()
             return [self._finish(_TIMED_OUT)]
         return events
@@ -142,8 +148,10 @@ class _Daemon:
         return [self._finish(_crashed(message))]
 
     def _finish(self, report: AttemptReport) -> Finished:
-        self.deadline = None
+        self.deadline_boot = None
         self._say_ready()
+        if self.reloading and self.settings is not None:
+            self._keep("the attempt that was to read the new one ended before it had")
         return Finished(report)
 
     def _from_time_and_vault(self) -> list[Event]:
@@ -160,7 +168,8 @@ class _Daemon:
             self.world.runtime.claim(settings.daemon.runtime_directory)
         self.settings = settings
         self.opened_log = self.world.open_log(settings.daemon.log_level)
-        self.deadline = schedule.after(self.world.clock.now(), settings.daemon.attempt_timeout)
+        self.reloading = False
+        self._set_deadline(settings.daemon.attempt_timeout)
         self.world.attempts.proceed()
         if first:
             self._log(Record("started", "info", f"Started rolekeeper {self.world.version}"))
@@ -169,26 +178,30 @@ class _Daemon:
             self._say_ready_again()
 
     def _reject(self, problems: str) -> None:
-        message = f"Keeping the old configuration, the new one is wrong: {problems}"
-        self._log(Record("configuration_rejected", "error", message))
         assert self.settings is not None  # noqa: S101 - there is an old configuration
-        self.deadline = schedule.after(self.world.clock.now(), self.settings.daemon.attempt_timeout)
+        self._set_deadline(self.settings.daemon.attempt_timeout)
+        self._keep(f"the new one is wrong: {problems}")
+
+    def _keep(self, reason: str) -> None:
+        """The reload is over, and has changed nothing."""
+        self.reloading = False
+        self._log(Record("configuration_rejected", "error", f"Keeping the old configuration, {reason}"))
         self._say_ready_again()
 
     def _say_ready(self) -> None:
-        if self.ready_at is not None:
+        if self.ready_boot is not None:
             self.world.manager.tell("READY=1")
-            self.ready_at = None
+            self.ready_boot = None
 
     def _say_ready_again(self) -> None:
-        if self.ready_at is None:
+        if self.ready_boot is None:
             self.world.manager.tell("READY=1")
 
     def _tell(self) -> None:
-        """Sign of life, status line and status.json, the latter two when they have changed."""
+        """Sign of life; status line and status.json when they differ from what was told last."""
         now = self.world.clock.now()
         self.world.manager.tell("WATCHDOG=1")
-        if self.ready_at is not None and self.ready_at.reached(now):
+        if self.ready_boot is not None and now.boot >= self.ready_boot:
             self._say_ready()
         if self.state.phase is Phase.STOPPING:
             self.world.manager.tell("STOPPING=1")
@@ -202,21 +215,25 @@ class _Daemon:
     def _write_status(self, document: dict[str, object]) -> None:
         if document == self.last_document:
             return
-        self.last_document = document
         try:
             self.world.runtime.write_status(document)
         except InputOutputError as error:
-            self._log(Record("status_unwritten", "warning", error.message, {"code": error.code, "hint": error.hint}))
+            if error.message != self.status_trouble:
+                fields = {"code": error.code, "hint": error.hint}
+                self._log(Record("status_unwritten", "warning", error.message, fields))
+            self.status_trouble = error.message
+        else:
+            self.last_document, self.status_trouble = document, ""
 
     def _slice(self) -> timedelta:
         """How long to sleep at most."""
         now = self.world.clock.now()
         watchdog = self.world.manager.watchdog_interval()
-        moments = (self.state.due, self.deadline, self.ready_at)
-        waits = [LONGEST_SLICE, *(moment.remaining(now) for moment in moments if moment is not None)]
+        due = self.state.due.remaining(now) if self.state.due is not None else None
         change = schedule.next_change(self.state.credentials, now)
-        waits += [wait for wait in (watchdog and watchdog / 2, change) if wait is not None]
-        return max(min(waits), timedelta(0))
+        waits = [LONGEST_SLICE, due, change, watchdog and watchdog / 2]
+        waits += [moment and moment - now.boot for moment in (self.deadline_boot, self.ready_boot)]
+        return max(min(wait for wait in waits if wait is not None), timedelta(0))
 
     def _log(self, record: Record) -> None:
         if self.opened_log is None:
