@@ -5,6 +5,7 @@ import json
 import os
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from rolekeeper.adapters import atomicfile
@@ -13,6 +14,7 @@ from rolekeeper.errors import InputOutputError, UnavailableError
 
 LOCK = "lock"
 STATUS = "status.json"
+MOST_CLAIMS = 100  # a command that looks who holds the lock keeps it from us for some microseconds
 
 
 class FileRuntimeDirectory:
@@ -32,16 +34,22 @@ class FileRuntimeDirectory:
             self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise _cannot("use the runtime directory", directory, error) from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UnavailableError(
-                "daemon-running",
-                f"Cannot start: a daemon with pid {holder(directory)} holds {path}",
-                "stop it first, or give this one another `[daemon] runtime_directory`",
-            ) from error
+        self._take_lock()
         os.truncate(self._lock, 0)
         os.pwrite(self._lock, f"{self._pid}\n".encode(), 0)
+
+    def _take_lock(self) -> None:
+        for _ in range(MOST_CLAIMS):
+            with suppress(BlockingIOError):
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            if (pid := holder(self._directory)) is not None:
+                break
+        raise UnavailableError(
+            "daemon-running",
+            f"Cannot start: a daemon with pid {pid} holds {self._directory}/{LOCK}",
+            "stop it first, or give this one another `[daemon] runtime_directory`",
+        )
 
     def write_status(self, document: Mapping[str, object]) -> None:
         """Replace status.json (0644), whole."""
