@@ -5,17 +5,11 @@ at the next one. The caller holds the vault's lock.
 """
 
 from rolekeeper.core import keyrotation
-from rolekeeper.errors import (
-    FingerprintRefusedError,
-    NodeUnknownError,
-    RolekeeperError,
-    ServiceError,
-    ServiceRefusedError,
-    SignatureRefusedError,
-)
+from rolekeeper.errors import RolekeeperError, ServiceError, ServiceRefusedError, SignatureRefusedError
 from rolekeeper.model import Fact, Registration, VaultContents
 from rolekeeper.ports import World
 
+INVALID_PUBLIC_KEY = "InvalidPublicKey"
 PUBLIC_KEY_ALREADY_REGISTERED = "PublicKeyAlreadyRegistered"
 
 
@@ -45,15 +39,16 @@ def _promote(world: World, contents: VaultContents, registration: Registration) 
 def _refused(
     world: World, contents: VaultContents, registration: Registration, fingerprint: str, refused: ServiceRefusedError
 ) -> tuple[VaultContents, Fact]:
-    """The new key itself was refused, or the service has it already, or it said no to the one who asked."""
-    if isinstance(refused, (SignatureRefusedError, FingerprintRefusedError, NodeUnknownError)):
-        return contents, _unfinished(registration, refused)
-    if refused.code == PUBLIC_KEY_ALREADY_REGISTERED:
+    """Only a word about the key itself lets it go; after any other refusal the service may know it all the same."""
+    code = refused.code.removesuffix("Exception")
+    if code == PUBLIC_KEY_ALREADY_REGISTERED:
         try:
             if _is_ours(world, contents, registration, fingerprint):
                 return _promote(world, contents, registration)
-        except ServiceError as error:
+        except (ServiceError, ServiceRefusedError) as error:
             return contents, _unfinished(registration, error)
+    elif code != INVALID_PUBLIC_KEY:
+        return contents, _unfinished(registration, refused)
     contents = keyrotation.declined(contents)
     world.vault.save(contents)
     message = f"The service refused a new node key for {registration.node_id}, the old one stays: {refused.message}"
@@ -65,7 +60,7 @@ def _is_ours(world: World, contents: VaultContents, registration: Registration, 
     pending = next(one for one in keyrotation.candidates(contents, registration) if one.key == contents.pending_key)
     try:
         world.service.request_role_token(pending, fingerprint)
-    except ServiceRefusedError:
+    except SignatureRefusedError:
         return False
     return True
 
