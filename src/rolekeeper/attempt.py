@@ -240,24 +240,27 @@ class _Attempt:
     def _publish(
         self, token: RoleToken, issue: IssueRecord, ready: tuple[Output, ...], broken: dict[Output, OutputError]
     ) -> None:
-        """Write `token` to every output that is ready; keep it in the vault while one is not."""
+        """Write `token` to every output that lacks it; keep it in the vault while one cannot be written."""
         self.token_at_hand = issue.life
+        written = []
         for output in ready:
             try:
-                self.world.sink.publish(output, token)
+                if not self._holds(output, issue):
+                    self.world.sink.publish(output, token)
+                    written.append(output.path)
             except OutputError as error:
                 broken[output] = error
             else:
                 self.published.append(output.path)
-        if self.published:
-            self.facts.append(self._published_fact(issue))
+        if written:
+            self.facts.append(self._published_fact(issue, written))
         held = HeldToken(token, issue) if broken else None
         self.contents = replace(self.contents, issue=issue if self.published else self.contents.issue, held_token=held)
         self.world.vault.save(self.contents)
 
-    def _published_fact(self, issue: IssueRecord) -> Fact:
+    def _published_fact(self, issue: IssueRecord, written: list[str]) -> Fact:
         expires_at = rfc3339(issue.life.expires_at)
-        where = ", ".join(self.published)
+        where = ", ".join(written)
         fields = {"node_id": issue.node_id, "expires_at": expires_at, "access_key_id": issue.access_key_id}
         if self.request_id:
             fields["request_id"] = self.request_id
