@@ -1,0 +1,263 @@
+"""From the vault to the credentials file, and when the request is spared."""
+
+import stat
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from botocore.configloader import raw_config_parse
+from tests.attempt.conftest import TOKEN, Machine, output
+
+from rolekeeper.core.schedule import freshness
+from rolekeeper.model import Freshness, Outcome
+
+HOUR = timedelta(hours=1)
+
+
+def test_a_registered_machine_gets_a_token_and_publishes_it(machine: Machine) -> None:
+    report = machine.attempt()
+    token = machine.published()
+    assert token is not None
+    assert report.outcome is Outcome.ISSUED
+    assert (report.code, report.message, report.hint) == ("", "", "")
+    assert (report.node_id, report.region) == (machine.node_id, "us-east-1")
+    assert report.published == (str(machine.output()),)
+    assert report.expires_at == token.expires_at == machine.clock.wall + HOUR
+    assert report.request_id == machine.requests()[0].request_id
+    assert [fact.event for fact in report.facts] == ["credentials_published"]
+
+
+def test_what_is_published_is_the_emulators_token_as_botocore_reads_it(machine: Machine) -> None:
+    machine.attempt()
+    token = machine.published()
+    assert token is not None
+    profile = raw_config_parse(str(machine.output()))["default"]
+    assert profile["aws_secret_access_key"] == token.secret_access_key
+    assert datetime.fromisoformat(profile["x_security_token_expires"]) == token.expires_at
+    assert stat.S_IMODE(machine.output().stat().st_mode) == 0o600
+
+
+def test_the_report_says_how_the_hardware_compared(machine: Machine) -> None:
+    machine.hardware.replace_parts("disk-info", "hostname-info")
+    summary = machine.attempt().fingerprint
+    assert summary is not None
+    assert (summary.verdict, summary.matched, summary.compared, summary.threshold) == ("similar", 7, 9, 40)
+
+
+def test_without_a_registration_nothing_is_asked_for(unregistered: Machine) -> None:
+    report = unregistered.attempt()
+    assert (report.outcome, report.code) == (Outcome.UNREGISTERED, "unregistered")
+    assert "rolekeeper register" in report.hint
+    assert unregistered.emulator.requests == ()
+    assert not unregistered.output().exists()
+
+
+def test_a_vault_that_cannot_be_read_stays_as_it_is_and_nothing_is_asked_for(machine: Machine) -> None:
+    file = machine.directory / "vault" / "Store" / "InstanceFingerprint"
+    file.write_bytes(b"")
+    report = machine.attempt()
+    assert report.outcome is Outcome.VAULT_UNREADABLE
+    assert str(file) in report.message
+    assert file.read_bytes() == b""
+    assert machine.requests() == ()
+
+
+def test_a_vault_that_another_process_holds_is_waited_for_and_then_told(machine: Machine) -> None:
+    with machine.world().vault.lock(timedelta(0)):
+        report = machine.attempt()
+    assert (report.outcome, report.code) == (Outcome.VAULT_UNREADABLE, "vault-locked")
+    assert sum(machine.clock.slept, timedelta()) >= timedelta(seconds=29)
+
+
+def test_a_damaged_file_of_no_worth_is_told_and_costs_one_request(machine: Machine) -> None:
+    machine.attempt()
+    (machine.directory / "vault" / "IssueRecord").write_bytes(b"{")
+    report = machine.attempt(reuse=True)
+    assert report.outcome is Outcome.ISSUED
+    assert report.facts[0].event == "vault_file_damaged"
+    assert "IssueRecord" in report.facts[0].message
+    assert len(machine.requests()) == 2
+    assert machine.vault().damaged == ()
+
+
+def test_credentials_that_are_fresh_and_published_spare_the_request(machine: Machine) -> None:
+    first = machine.attempt()
+    machine.clock.move(HOUR / 2)
+    again = machine.attempt(reuse=True)
+    assert again.outcome is Outcome.ISSUED
+    assert (again.expires_at, again.published, again.standing) == (first.expires_at, first.published, first.standing)
+    assert [fact.event for fact in again.facts] == ["credentials_fresh"]
+    assert len(machine.requests()) == 1
+
+
+def test_without_leave_to_reuse_a_token_is_asked_for(machine: Machine) -> None:
+    machine.attempt()
+    machine.attempt(reuse=False)
+    assert len(machine.requests()) == 2
+
+
+def test_nothing_issued_yet_costs_a_request(machine: Machine) -> None:
+    assert machine.attempt(reuse=True).outcome is Outcome.ISSUED
+    assert len(machine.requests()) == 1
+
+
+def other_key(machine: Machine) -> None:
+    path = machine.output()
+    path.write_text(path.read_text().replace("ASIA", "ASIB"))
+
+
+def no_file(machine: Machine) -> None:
+    machine.output().unlink()
+
+
+def other_expiry(machine: Machine) -> None:
+    lines = machine.output().read_text().splitlines(keepends=True)
+    kept = [line if "expires" not in line else "x_security_token_expires = 2030-01-01T00:00:00Z\n" for line in lines]
+    machine.output().write_text("".join(kept))
+
+
+def no_session_token(machine: Machine) -> None:
+    lines = machine.output().read_text().splitlines(keepends=True)
+    machine.output().write_text("".join(line for line in lines if "session_token" not in line))
+
+
+def broken_file(machine: Machine) -> None:
+    machine.output().write_text("[default]\n[default]\n")
+
+
+def another_output(machine: Machine) -> None:
+    machine.change(outputs=(*machine.settings.outputs, output(machine.directory / "second")))
+
+
+def no_record(machine: Machine) -> None:
+    machine.save(replace(machine.vault(), issue=None))
+
+
+def other_record(machine: Machine) -> None:
+    contents = machine.vault()
+    assert contents.issue is not None
+    machine.save(replace(contents, issue=replace(contents.issue, access_key_id="ASIA0000000000000000")))
+
+
+def other_registration(machine: Machine) -> None:
+    machine.register(replace_old=True)
+
+
+def other_boot(machine: Machine) -> None:
+    machine.clock.reboot()
+
+
+def stale(machine: Machine) -> None:
+    machine.clock.move(HOUR * 0.76)
+
+
+def expired(machine: Machine) -> None:
+    machine.clock.move(HOUR * 2)
+
+
+def pending_key(machine: Machine) -> None:
+    contents = machine.vault()
+    machine.save(replace(contents, pending_key=machine.world().keys.new_key(datetime.now(UTC))))
+
+
+DISAGREEMENTS = (
+    other_key,
+    no_file,
+    other_expiry,
+    no_session_token,
+    another_output,
+    no_record,
+    other_record,
+    other_registration,
+    other_boot,
+    stale,
+    expired,
+    pending_key,
+)
+
+
+@pytest.mark.parametrize("disagreement", DISAGREEMENTS, ids=lambda one: one.__name__)
+def test_the_request_is_made_when_file_record_and_registration_do_not_agree(
+    machine: Machine, disagreement: object
+) -> None:
+    machine.attempt()
+    assert callable(disagreement)
+    disagreement(machine)
+    machine.emulator.forget_requests()
+    report = machine.attempt(reuse=True)
+    assert report.outcome is Outcome.ISSUED
+    assert machine.requests()
+    token = machine.published()
+    assert token is not None
+    assert token.issued_at == machine.requests()[-1].received_at
+
+
+def test_a_broken_file_is_left_alone_and_no_token_is_asked_for(machine: Machine) -> None:
+    machine.attempt()
+    broken_file(machine)
+    report = machine.attempt(reuse=True)
+    assert report.outcome is Outcome.UNPUBLISHED
+    assert machine.output().read_text() == "[default]\n[default]\n"
+    assert len(machine.requests()) == 1
+
+
+def test_hardware_that_is_not_similar_costs_a_request_though_credentials_are_fresh(machine: Machine) -> None:
+    machine.attempt()
+    machine.hardware.replace_parts("machine-id")
+    assert machine.attempt(reuse=True).outcome is Outcome.FINGERPRINT_REFUSED
+    assert len(machine.requests()) == 2
+
+
+@pytest.mark.parametrize("ahead", [HOUR, -HOUR])
+def test_a_clock_that_is_an_hour_off_costs_one_request_more_and_nothing_else(
+    machine: Machine, ahead: timedelta
+) -> None:
+    machine.emulator.offset = ahead
+    report = machine.attempt()
+    assert report.outcome is Outcome.ISSUED
+    assert [request.code for request in machine.requests()] == ["InvalidSignatureException", ""]
+    assert report.standing is not None
+    left = report.standing.expires_at - report.standing.issued_at
+    assert timedelta(minutes=59, seconds=58) < left <= timedelta(minutes=60, seconds=1)
+
+
+@pytest.mark.parametrize("ahead", [HOUR, -HOUR])
+def test_freshness_follows_the_services_clock_and_not_a_wrong_one_of_ours(machine: Machine, ahead: timedelta) -> None:
+    machine.emulator.offset = ahead
+    standing = machine.attempt().standing
+    seen = []
+    for _ in range(5):
+        seen.append(freshness(standing, machine.clock.now()))
+        machine.clock.move(HOUR / 4 + timedelta(seconds=1))
+    assert seen == [Freshness.FRESH, Freshness.FRESH, Freshness.FRESH, Freshness.STALE, Freshness.EXPIRED]
+
+
+@pytest.mark.parametrize("ahead", [HOUR, -HOUR])
+def test_a_wrong_clock_does_not_keep_fresh_credentials_from_being_reused(machine: Machine, ahead: timedelta) -> None:
+    machine.emulator.offset = ahead
+    machine.attempt()
+    machine.emulator.forget_requests()
+    assert machine.attempt(reuse=True).outcome is Outcome.ISSUED
+    assert machine.requests() == ()
+
+
+def test_a_wall_clock_that_steps_while_credentials_live_changes_nothing(machine: Machine) -> None:
+    machine.attempt()
+    machine.clock.wall += timedelta(days=400)
+    assert freshness(machine.attempt(reuse=True).standing, machine.clock.now()) is Freshness.FRESH
+    assert len(machine.requests(TOKEN)) == 1
+
+
+def test_after_a_reboot_the_report_says_what_the_outputs_still_hold(machine: Machine) -> None:
+    first = machine.attempt()
+    machine.clock.move(HOUR / 2)
+    machine.clock.reboot()
+    machine.emulator.fail(TOKEN, error="InternalServerError")
+    report = machine.attempt(reuse=True)
+    assert report.outcome is Outcome.FAILED
+    assert report.standing is not None
+    assert first.standing is not None
+    assert report.standing.expires_at == first.standing.expires_at
+    assert freshness(report.standing, machine.clock.now()) is Freshness.FRESH
+    machine.clock.move(HOUR / 4 + timedelta(seconds=2))
+    assert freshness(report.standing, machine.clock.now()) is Freshness.STALE

@@ -1,0 +1,157 @@
+"""Outputs that cannot be written: a token is not asked for in vain, and one that came is not thrown away."""
+
+import stat
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from tests.attempt.conftest import Machine, output
+
+from rolekeeper import attempt
+from rolekeeper.adapters.sink import FileSink
+from rolekeeper.model import Outcome, Output, RoleToken
+
+HOUR = timedelta(hours=1)
+BROKEN = "[default\nnot a credentials file\n"
+
+
+@pytest.fixture
+def pair(machine: Machine) -> Machine:
+    """A machine that publishes in two places, the second of which somebody broke."""
+    machine.change(outputs=(*machine.settings.outputs, output(machine.directory / "second" / "credentials")))
+    machine.output(1).parent.mkdir()
+    machine.output(1).write_text(BROKEN)
+    return machine
+
+
+def mend(machine: Machine) -> None:
+    machine.output(1).unlink()
+
+
+def held_file(machine: Machine) -> Path:
+    return machine.directory / "vault" / "HeldToken"
+
+
+def test_when_no_output_can_be_written_no_token_is_asked_for(pair: Machine) -> None:
+    pair.change(outputs=pair.settings.outputs[1:])
+    report = pair.attempt()
+    assert report.outcome is Outcome.UNPUBLISHED
+    assert str(pair.output()) in report.message
+    assert report.hint
+    assert report.expires_at is None
+    assert pair.requests() == ()
+
+
+@pytest.mark.parametrize("place", ["is-a-directory", "under-a-file/credentials"])
+def test_a_place_where_no_file_can_be_costs_no_request(machine: Machine, place: str) -> None:
+    (machine.directory / "is-a-directory").mkdir()
+    (machine.directory / "under-a-file").write_text("")
+    machine.change(outputs=(output(machine.directory / place),))
+    assert machine.attempt().outcome is Outcome.UNPUBLISHED
+    assert machine.requests() == ()
+
+
+def test_an_unknown_owner_costs_no_request(machine: Machine) -> None:
+    machine.change(outputs=(output(machine.output(), owner="nobody-of-that-name"),))
+    report = machine.attempt()
+    assert (report.outcome, report.code) == (Outcome.UNPUBLISHED, "unknown-user")
+    assert machine.requests() == ()
+
+
+def test_long_lived_keys_are_not_overwritten_and_cost_no_request(machine: Machine) -> None:
+    theirs = "[default]\naws_access_key_id = AKIAIOSFODNN7EXAMPLE\naws_secret_access_key = secret\n"
+    machine.output().parent.mkdir()
+    machine.output().write_text(theirs)
+    assert machine.attempt().outcome is Outcome.UNPUBLISHED
+    assert machine.output().read_text() == theirs
+    assert machine.requests() == ()
+
+
+def test_one_broken_output_does_not_keep_the_other_from_its_credentials(pair: Machine) -> None:
+    report = pair.attempt()
+    assert report.outcome is Outcome.UNPUBLISHED
+    assert str(pair.output(1)) in report.message
+    assert report.published == (str(pair.output(0)),)
+    assert report.standing is not None
+    assert pair.published(0) is not None
+    assert pair.output(1).read_text() == BROKEN
+
+
+def test_a_token_that_is_not_published_everywhere_is_held_where_only_root_reads(pair: Machine) -> None:
+    pair.attempt()
+    assert stat.S_IMODE(held_file(pair).stat().st_mode) == 0o600
+    assert stat.S_IMODE(held_file(pair).parent.stat().st_mode) == 0o700
+
+
+def test_the_held_token_is_published_once_the_output_is_mended_without_another_request(pair: Machine) -> None:
+    pair.attempt()
+    mend(pair)
+    report = pair.attempt()
+    assert report.outcome is Outcome.ISSUED
+    assert len(pair.requests()) == 1
+    assert pair.published(1) == pair.published(0)
+    assert report.published == (str(pair.output(0)), str(pair.output(1)))
+    assert not held_file(pair).exists()
+
+
+def test_while_the_output_stays_broken_no_other_token_is_asked_for(pair: Machine) -> None:
+    for _ in range(4):
+        assert pair.attempt().outcome is Outcome.UNPUBLISHED
+        pair.clock.move(HOUR / 6)
+    assert len(pair.requests()) == 1
+
+
+def test_a_retry_says_nothing_of_what_was_published_before(pair: Machine) -> None:
+    pair.attempt()
+    before = pair.output(0).stat().st_ino
+    report = pair.attempt()
+    assert report.facts == ()
+    assert report.published == (str(pair.output(0)),)
+    assert pair.output(0).stat().st_ino == before
+
+
+def test_a_held_token_that_is_no_longer_fresh_is_asked_for_anew(pair: Machine) -> None:
+    pair.attempt()
+    first = pair.published(0)
+    pair.clock.move(HOUR * 0.76)
+    assert pair.attempt().outcome is Outcome.UNPUBLISHED
+    assert len(pair.requests()) == 2
+    assert pair.published(0) not in (None, first)
+
+
+def test_a_held_token_of_another_boot_is_asked_for_anew(pair: Machine) -> None:
+    pair.attempt()
+    pair.clock.reboot()
+    mend(pair)
+    assert pair.attempt().outcome is Outcome.ISSUED
+    assert len(pair.requests()) == 2
+
+
+def test_a_held_token_of_another_registration_is_never_published(pair: Machine) -> None:
+    pair.attempt()
+    pair.register(replace_old=True)
+    mend(pair)
+    assert pair.attempt().outcome is Outcome.ISSUED
+    token = pair.published(1)
+    assert token is not None
+    assert token.node_id == pair.node_id
+
+
+class BrokenMeanwhile(FileSink):
+    """Somebody breaks the file between the trial and the publication."""
+
+    def publish(self, output: Output, token: RoleToken) -> None:
+        Path(output.path).write_text(BROKEN)
+        super().publish(output, token)
+
+
+def test_a_token_that_could_be_written_nowhere_after_all_is_held(machine: Machine) -> None:
+    world = replace(machine.world(), sink=BrokenMeanwhile(machine.clock.sleep))
+    report = attempt.run(world, machine.settings, reuse=False)
+    assert (report.outcome, report.published, report.standing) == (Outcome.UNPUBLISHED, (), None)
+    assert report.expires_at == machine.clock.wall + HOUR
+    machine.output().unlink()
+    assert machine.attempt().outcome is Outcome.ISSUED
+    assert len(machine.requests()) == 1
+    assert machine.published() is not None

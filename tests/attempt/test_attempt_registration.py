@@ -1,0 +1,235 @@
+"""An activation becomes a registration, and nothing on the way loses one."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from tests.attempt.conftest import HARDWARE, REGISTER, Machine
+
+from rolekeeper.adapters.nodekey import public_key
+from rolekeeper.errors import RefusedError, ServiceError, ServiceRefusedError
+from rolekeeper.model import NodeSettings, Outcome, VaultContents
+from rolekeeper.registration import Activation
+
+
+def in_unattended_mode(machine: Machine, *, code: str | None = None) -> None:
+    """Configure [node] with a new activation."""
+    activation = machine.emulator.create_activation()
+    machine.change(node=NodeSettings(machine.emulator.region, activation.activation_id, None))
+    machine.code = code or activation.code
+
+
+def works(machine: Machine) -> bool:
+    return machine.attempt().outcome is Outcome.ISSUED
+
+
+def test_a_registration_is_what_the_service_knows(unregistered: Machine) -> None:
+    contents = unregistered.register()
+    node = unregistered.emulator.nodes[unregistered.node_id]
+    assert contents == unregistered.vault()
+    assert contents.registration is not None
+    assert contents.fingerprint is not None
+    assert (contents.registration.region, public_key(contents.registration.key)) == ("us-east-1", node.public_key)
+    assert (contents.fingerprint.fingerprint, contents.fingerprint.hardware_hash) == (node.fingerprint, HARDWARE)
+    assert contents.fingerprint.threshold == 40
+    assert contents.pending_registration is None
+    assert works(unregistered)
+
+
+def test_key_and_fingerprint_are_on_disk_before_the_service_is_called(unregistered: Machine) -> None:
+    activation = unregistered.emulator.create_activation()
+    unregistered.emulator.fail(REGISTER, error="InternalServerError")
+    with pytest.raises(ServiceError):
+        unregistered.register(activation)
+    pending = unregistered.vault().pending_registration
+    sent = unregistered.requests(REGISTER)[0]
+    assert pending is not None
+    assert pending.fingerprint == sent.fingerprint
+    assert public_key(pending.key).encode() in sent.body
+    assert unregistered.vault().registration is None
+
+
+def test_after_a_lost_answer_the_same_command_succeeds_and_counts_one_more(unregistered: Machine) -> None:
+    activation = unregistered.emulator.create_activation(limit=2)
+    unregistered.emulator.fail(REGISTER, drop=True, apply=True)
+    with pytest.raises(ServiceError):
+        unregistered.register(activation)
+    assert unregistered.emulator.activations[activation.activation_id].registrations == 1
+    unregistered.register(activation)
+    assert unregistered.emulator.activations[activation.activation_id].registrations == 2
+    assert works(unregistered)
+    first, second = unregistered.requests(REGISTER)
+    assert first.body == second.body
+
+
+def test_an_activation_that_the_lost_try_used_up_is_told_with_what_to_do(unregistered: Machine) -> None:
+    activation = unregistered.emulator.create_activation(limit=1)
+    unregistered.emulator.fail(REGISTER, drop=True, apply=True)
+    with pytest.raises(ServiceError):
+        unregistered.register(activation)
+    with pytest.raises(ServiceRefusedError) as caught:
+        unregistered.register(activation)
+    assert caught.value.code == "RegistrationLimitExceeded"
+    assert "an earlier try was cut off" in caught.value.hint
+    assert "new activation" in caught.value.hint
+    unregistered.register()
+    assert works(unregistered)
+
+
+def test_an_activation_that_others_used_up_is_told_as_such(unregistered: Machine) -> None:
+    activation = unregistered.emulator.create_activation(limit=1)
+    unregistered.register(activation)
+    with pytest.raises(ServiceRefusedError) as caught:
+        unregistered.register(activation, replace_old=True)
+    assert caught.value.code == "RegistrationLimitExceeded"
+    assert "cut off" not in caught.value.hint
+    assert works(unregistered)
+
+
+def test_another_activation_does_not_take_up_what_was_begun_with_the_first(unregistered: Machine) -> None:
+    unregistered.emulator.fail(REGISTER, drop=True)
+    with pytest.raises(ServiceError):
+        unregistered.register()
+    unregistered.register()
+    first, second = unregistered.requests(REGISTER)
+    assert first.fingerprint != second.fingerprint
+    assert works(unregistered)
+
+
+def test_a_try_that_is_taken_up_binds_the_hardware_of_now(unregistered: Machine) -> None:
+    activation = unregistered.emulator.create_activation()
+    unregistered.emulator.fail(REGISTER, drop=True)
+    with pytest.raises(ServiceError):
+        unregistered.register(activation)
+    unregistered.hardware.replace_parts("machine-id", "ipaddress-info")
+    accepted = unregistered.register(activation).fingerprint
+    assert accepted is not None
+    assert accepted.hardware_hash == unregistered.hardware.components
+    assert works(unregistered)
+
+
+def test_a_registered_machine_is_not_registered_again_by_mistake(machine: Machine) -> None:
+    with pytest.raises(RefusedError) as caught:
+        machine.register()
+    assert caught.value.code == "already-registered"
+    assert machine.node_id in caught.value.message
+    assert "--force" in caught.value.hint
+    assert machine.emulator.requests == ()
+
+
+TROUBLES = (
+    {"drop": True},
+    {"drop": True, "apply": True},
+    {"error": "InternalServerError"},
+    {"error": "InvalidActivation"},
+    {"error": "RegistrationLimitExceeded"},
+    {"error": "InstanceAlreadyRegistered"},
+    {"error": "InvalidPublicKey"},
+    {"body": "<html>Please log in</html>"},
+    {"remove": ("InstanceId",)},
+    {"fields": {"InstanceId": "i-0123456789abcdef0"}},
+)
+
+
+@pytest.mark.parametrize("trouble", TROUBLES, ids=str)
+def test_the_old_registration_stays_in_force_until_the_new_one_is_on_disk(
+    machine: Machine, trouble: dict[str, object]
+) -> None:
+    before = machine.vault()
+    machine.emulator.fail(REGISTER, **trouble)
+    with pytest.raises((ServiceError, ServiceRefusedError)):
+        machine.register(replace_old=True)
+    after = machine.vault()
+    assert (after.registration, after.fingerprint) == (before.registration, before.fingerprint)
+    assert works(machine)
+    machine.register(replace_old=True)
+    assert works(machine)
+
+
+def test_what_belonged_to_the_old_registration_goes_with_it(machine: Machine) -> None:
+    machine.hardware.replace_parts("machine-id")
+    machine.attempt()
+    machine.hardware.components = dict(HARDWARE)
+    machine.attempt()
+    old = machine.vault()
+    machine.save(replace(old, pending_key=machine.keys.new_key(machine.clock.wall)))
+    new = machine.register(replace_old=True)
+    assert new == VaultContents(registration=new.registration, fingerprint=new.fingerprint)
+    assert new.registration != old.registration
+    assert new.fingerprint is not None
+    assert old.fingerprint is not None
+    assert new.fingerprint.fingerprint != old.fingerprint.fingerprint
+
+
+def test_a_machine_that_the_service_holds_already_is_told_so(unregistered: Machine) -> None:
+    unregistered.emulator.fail(REGISTER, error="InstanceAlreadyRegistered")
+    with pytest.raises(ServiceRefusedError) as caught:
+        unregistered.register()
+    assert caught.value.code == "InstanceAlreadyRegistered"
+    assert caught.value.hint
+    assert len(unregistered.requests(REGISTER)) == 1
+
+
+def test_a_machine_that_an_earlier_lost_try_registered_is_registered_with_another_key(unregistered: Machine) -> None:
+    activation = unregistered.emulator.create_activation(limit=2)
+    unregistered.emulator.fail(REGISTER, drop=True, apply=True)
+    unregistered.emulator.fail(REGISTER, error="InstanceAlreadyRegistered")
+    with pytest.raises(ServiceError):
+        unregistered.register(activation)
+    unregistered.register(activation)
+    first, again, other = unregistered.requests(REGISTER)
+    assert first.body == again.body != other.body
+    assert works(unregistered)
+
+
+def test_a_machine_registers_itself_with_the_configured_activation(unregistered: Machine) -> None:
+    in_unattended_mode(unregistered)
+    report = unregistered.attempt()
+    assert report.outcome is Outcome.ISSUED
+    assert [fact.event for fact in report.facts] == ["registered", "credentials_published"]
+    assert report.node_id in unregistered.emulator.nodes
+    assert unregistered.published() is not None
+    unregistered.attempt()
+    assert len(unregistered.requests(REGISTER)) == 1
+
+
+@pytest.mark.parametrize("missing", ["region", "activation_id", "code"])
+def test_a_machine_that_lacks_one_of_the_three_stays_unregistered(unregistered: Machine, missing: str) -> None:
+    in_unattended_mode(unregistered)
+    if missing == "code":
+        unregistered.code = None
+    else:
+        unregistered.change(node=replace(unregistered.settings.node, **{missing: None}))
+    assert unregistered.attempt().outcome is Outcome.UNREGISTERED
+    assert unregistered.emulator.requests == ()
+
+
+def test_a_wrong_code_is_refused_and_the_next_attempt_tries_again(unregistered: Machine) -> None:
+    in_unattended_mode(unregistered, code="a-wrong-code-of-20-or-more")
+    report = unregistered.attempt()
+    assert (report.outcome, report.code) == (Outcome.REFUSED, "InvalidActivation")
+    assert "a-wrong-code" not in f"{report}"
+    activation = next(iter(unregistered.emulator.activations.values()))
+    unregistered.code = activation.code
+    assert works(unregistered)
+
+
+def test_a_self_registration_whose_answer_was_lost_goes_on_with_the_same_key(unregistered: Machine) -> None:
+    in_unattended_mode(unregistered)
+    unregistered.emulator.fail(REGISTER, drop=True)
+    assert unregistered.attempt().outcome is Outcome.FAILED
+    assert works(unregistered)
+    first, second = unregistered.requests(REGISTER)
+    assert first.body == second.body
+
+
+def test_an_expired_activation_is_refused(unregistered: Machine) -> None:
+    in_unattended_mode(unregistered)
+    unregistered.clock.move(timedelta(days=2))
+    report = unregistered.attempt()
+    assert (report.outcome, report.code) == (Outcome.REFUSED, "ActivationExpired")
+    assert "create-activation" in report.hint
+
+
+def test_an_activations_code_shows_in_no_repr() -> None:
+    assert "sesame" not in repr(Activation("id", "sesame", "us-east-1"))

@@ -1,0 +1,235 @@
+"""The node key changes, whatever becomes of the answer and of the process, and one usable key remains."""
+
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from tests.attempt.conftest import TOKEN, UPDATE_KEY, Machine
+
+from rolekeeper.adapters.nodekey import public_key
+from rolekeeper.model import NodeKey, Outcome
+
+MONTH = timedelta(days=30)
+SHORT = timedelta(milliseconds=200)  # to wait for an answer that will not come
+MOST_ATTEMPTS = 8
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One way in which the service may answer UpdateManagedInstancePublicKey; `taken`: it keeps the new key."""
+
+    name: str
+    taken: bool
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+ANSWERS = tuple(
+    Answer(name, taken, options)
+    for name, options in {
+        "dropped": {"drop": True},
+        "hung": {"hang": True},
+        "InvalidPublicKey": {"error": "InvalidPublicKey"},
+        "PublicKeyAlreadyRegistered": {"error": "PublicKeyAlreadyRegistered"},
+        "500": {"error": "InternalServerError"},
+        "throttled": {"error": "ThrottlingException"},
+        "HTML with 200": {"body": "<html>Please log in</html>"},
+        "cut short": {"body": '{"', "content_type": "application/x-amz-json-1.1"},
+        "AccessDenied": {"error": "AccessDeniedException"},
+        "InvalidSignature": {"error": "InvalidSignatureException"},
+        "InvalidInstanceId": {"error": "InvalidInstanceId"},
+        "unheard of": {"error": "BrandNewException"},
+    }.items()
+    for taken in (True, False)
+    # A service that takes a key and says that it is invalid contradicts itself: no client could tell.
+    if not (taken and name == "InvalidPublicKey")
+)
+
+
+def service_key(machine: Machine) -> str:
+    return machine.emulator.nodes[machine.node_id].public_key
+
+
+def attempts_until_settled(machine: Machine) -> int:
+    """Attempt until one key is left on both sides and no rotation is wanted; each attempt has to bring a token."""
+    for number in range(1, MOST_ATTEMPTS):
+        assert machine.attempt().outcome is Outcome.ISSUED
+        token = machine.published()
+        assert token is not None
+        assert token.issued_at == machine.clock.wall
+        if machine.knows_one_key() and not machine.emulator.nodes[machine.node_id].rotation_wanted:
+            return number
+        machine.clock.move(timedelta(seconds=5))
+    pytest.fail("the rotation does not come to an end")
+
+
+@pytest.fixture
+def impatient(machine: Machine) -> Machine:
+    machine.change(service=replace(machine.settings.service, read_timeout=SHORT))
+    return machine
+
+
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("answer", ANSWERS, ids=lambda one: f"{one.name}, {'taken' if one.taken else 'not taken'}")
+def test_whatever_the_answer_one_usable_key_remains_and_tokens_flow(
+    impatient: Machine, answer: Answer, times: int
+) -> None:
+    first = service_key(impatient)
+    impatient.emulator.request_rotation(impatient.node_id)
+    impatient.emulator.fail(UPDATE_KEY, apply=answer.taken, times=times, **answer.options)
+    attempts_until_settled(impatient)
+    assert service_key(impatient) != first
+
+
+def test_a_rotation_follows_the_publication_and_is_over_with_the_next_token(machine: Machine) -> None:
+    first = service_key(machine)
+    machine.emulator.request_rotation(machine.node_id)
+    report = machine.attempt()
+    assert [fact.event for fact in report.facts] == ["credentials_published", "key_rotated"]
+    assert [request.operation for request in machine.emulator.requests] == [TOKEN, UPDATE_KEY]
+    assert machine.vault().superseded_key is not None
+    machine.attempt()
+    assert machine.knows_one_key()
+    assert service_key(machine) != first
+
+
+def test_a_new_key_that_the_service_refuses_leaves_the_old_one_in_use(machine: Machine) -> None:
+    first = service_key(machine)
+    machine.emulator.request_rotation(machine.node_id)
+    machine.emulator.fail(UPDATE_KEY, error="InvalidPublicKey")
+    report = machine.attempt()
+    assert report.outcome is Outcome.ISSUED
+    assert report.facts[-1].event == "key_rotation_refused"
+    assert report.facts[-1].fields["code"] == "InvalidPublicKey"
+    assert machine.knows_one_key()
+    assert service_key(machine) == first
+
+
+def test_a_key_that_the_service_may_have_taken_is_told_again_and_not_replaced_by_a_third(machine: Machine) -> None:
+    machine.emulator.request_rotation(machine.node_id)
+    machine.emulator.fail(UPDATE_KEY, drop=True, times=2)
+    for _ in range(3):
+        machine.attempt()
+    told = {request.body for request in machine.requests(UPDATE_KEY)}
+    assert (len(machine.requests(UPDATE_KEY)), len(told)) == (3, 1)
+
+
+def test_a_rotation_that_was_not_finished_does_not_spoil_the_attempt(machine: Machine) -> None:
+    machine.emulator.request_rotation(machine.node_id)
+    machine.emulator.fail(UPDATE_KEY, drop=True)
+    report = machine.attempt()
+    assert (report.outcome, report.code) == (Outcome.ISSUED, "")
+    assert [fact.event for fact in report.facts] == ["credentials_published", "key_rotation_unfinished"]
+    assert report.facts[-1].level == "warning"
+
+
+def test_a_key_that_is_said_to_be_registered_is_ours_when_the_service_accepts_its_signature(machine: Machine) -> None:
+    machine.emulator.request_rotation(machine.node_id)
+    machine.emulator.fail(UPDATE_KEY, error="PublicKeyAlreadyRegistered", apply=True)
+    assert machine.attempt().facts[-1].event == "key_rotated"
+
+
+def test_a_key_that_is_said_to_be_registered_is_kept_until_the_service_tells_whose_it_is(machine: Machine) -> None:
+    """The answer to the question may itself be a refusal of something else: that tells nothing about the key."""
+    machine.emulator.request_rotation(machine.node_id)
+    machine.emulator.fail(UPDATE_KEY, error="PublicKeyAlreadyRegistered", apply=True)
+    machine.emulator.fail(TOKEN, fields={"UpdateKeyPair": True})
+    machine.emulator.fail(TOKEN, error="AccessDeniedException")
+    assert machine.attempt().outcome is Outcome.ISSUED
+    assert attempts_until_settled(machine)
+
+
+def test_two_rotations_in_a_row_leave_one_key(machine: Machine) -> None:
+    seen = [service_key(machine)]
+    for _ in range(2):
+        machine.emulator.request_rotation(machine.node_id)
+        assert machine.attempt().outcome is Outcome.ISSUED
+        seen.append(service_key(machine))
+    assert attempts_until_settled(machine) == 1
+    assert len(set(seen)) == 3
+
+
+def test_a_missing_update_key_pair_is_no_wish(machine: Machine) -> None:
+    machine.emulator.request_rotation(machine.node_id)
+    machine.emulator.fail(TOKEN, remove=("UpdateKeyPair",))
+    report = machine.attempt()
+    assert report.outcome is Outcome.ISSUED
+    assert machine.requests(UPDATE_KEY) == ()
+    assert machine.knows_one_key()
+
+
+def test_a_key_that_grew_too_old_is_rotated_once(machine: Machine) -> None:
+    machine.change(rotate_key_after=MONTH)
+    first = service_key(machine)
+    machine.clock.move(MONTH - timedelta(seconds=1))
+    machine.attempt()
+    assert service_key(machine) == first
+    machine.clock.move(timedelta(seconds=1))
+    for _ in range(3):
+        machine.attempt()
+    assert len(machine.requests(UPDATE_KEY)) == 1
+    assert machine.knows_one_key()
+    assert service_key(machine) != first
+
+
+def test_an_old_key_is_not_rotated_unless_that_is_wanted(machine: Machine) -> None:
+    machine.clock.move(MONTH * 100)
+    machine.attempt()
+    assert machine.requests(UPDATE_KEY) == ()
+
+
+def test_a_new_key_is_on_disk_before_the_service_is_told(impatient: Machine) -> None:
+    impatient.emulator.request_rotation(impatient.node_id)
+    impatient.emulator.fail(UPDATE_KEY, hang=True, apply=True)
+    impatient.attempt()
+    pending = impatient.vault().pending_key
+    assert pending is not None
+    assert public_key(pending) == service_key(impatient)
+
+
+def tell(machine: Machine, key: NodeKey) -> None:
+    """Tell the service, and be killed before the answer comes."""
+    current = machine.vault().registration
+    assert current is not None
+    machine.world().service.update_public_key(current, key)
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["after the service took the key", "before the service was told"])
+def test_a_process_killed_during_a_rotation_costs_no_registration(machine: Machine, told: bool) -> None:  # noqa: FBT001
+    pending = machine.keys.new_key(machine.clock.wall)
+    machine.save(replace(machine.vault(), pending_key=pending))
+    if told:
+        tell(machine, pending)
+    machine.clock.reboot()
+    assert attempts_until_settled(machine) <= 2
+    assert service_key(machine) == public_key(pending)
+
+
+def test_a_rotation_taken_up_after_a_crash_is_told(machine: Machine) -> None:
+    pending = machine.keys.new_key(machine.clock.wall)
+    machine.save(replace(machine.vault(), pending_key=pending))
+    tell(machine, pending)
+    facts = machine.attempt(reuse=True).facts
+    assert [fact.event for fact in facts] == ["key_rotated", "credentials_published"]
+    assert machine.requests(UPDATE_KEY)[1:] == ()
+
+
+def test_a_service_that_went_back_to_the_old_key_is_followed(machine: Machine) -> None:
+    """A vault that promoted a key which the service then forgot, by a restored backup of its own for instance."""
+    contents = machine.vault()
+    assert contents.registration is not None
+    newer = replace(contents.registration, key=machine.keys.new_key(machine.clock.wall))
+    machine.save(replace(contents, registration=newer, superseded_key=contents.registration.key))
+    assert attempts_until_settled(machine) <= 3
+    assert service_key(machine) == public_key(newer.key)
+
+
+def test_a_key_that_nobody_knows_is_refused_with_what_to_do(machine: Machine) -> None:
+    contents = machine.vault()
+    assert contents.registration is not None
+    stranger = replace(contents.registration, key=machine.keys.new_key(machine.clock.wall))
+    machine.save(replace(contents, registration=stranger))
+    report = machine.attempt()
+    assert (report.outcome, report.code) == (Outcome.REFUSED, "InvalidSignatureException")
+    assert "register again" in report.hint
+    assert machine.vault().registration == stranger
