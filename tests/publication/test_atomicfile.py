@@ -61,6 +61,29 @@ def test_an_open_reader_keeps_the_old_file_and_a_new_one_sees_the_new(tmp_path: 
     assert file.read_bytes() == b"new"
 
 
+def test_the_file_is_flushed_before_it_takes_the_name_and_the_directory_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flush, rename, calls = os.fsync, os.rename, list[str]()
+
+    def seen_flush(descriptor: int) -> None:
+        calls.append("directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        flush(descriptor)
+
+    def seen_rename(old: str, new: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        calls.append("rename")
+        rename(old, new, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+    monkeypatch.setattr(os, "fsync", seen_flush)
+    monkeypatch.setattr(os, "rename", seen_rename)
+    atomicfile.replace(str(tmp_path / "file"), b"new", PRIVATE)
+    assert calls == ["file", "rename", "directory"]
+    atomicfile.replace(str(tmp_path / "file"), b"newer", PRIVATE, durable=False)
+    assert calls[3:] == ["rename"]
+    atomicfile.remove(str(tmp_path / "file"))
+    assert calls[4:] == ["directory"]
+
+
 def test_what_a_crash_left_behind_is_replaced(tmp_path: Path) -> None:
     (tmp_path / ".file.rolekeeper-new").write_bytes(b"half")
     (tmp_path / ".file.rolekeeper-new").chmod(0o666)

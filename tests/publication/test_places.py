@@ -1,5 +1,6 @@
 """Finding the real place of a file. The links of an unprivileged user are made by root, as which CI and servers run."""
 
+import contextlib
 import os
 import stat
 from pathlib import Path
@@ -26,11 +27,11 @@ def test_a_plain_path_is_its_own_place_whether_the_file_exists_or_not(tmp_path: 
     assert real_path(f"{tmp_path}//./file/") == f"{tmp_path}/file"
 
 
-def test_a_relative_path_starts_at_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_relative_path_starts_at_the_working_directory(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
-    assert real_path("file") == f"{tmp_path}/file"
-    assert real_path("sub/../file") == f"{tmp_path}/file"
+    with contextlib.chdir(tmp_path):
+        assert real_path("file") == f"{tmp_path}/file"
+        assert real_path("sub/../file") == f"{tmp_path}/file"
 
 
 def test_links_of_our_own_are_followed_on_the_way_and_at_the_end(tmp_path: Path) -> None:
@@ -99,6 +100,12 @@ def test_missing_directories_get_the_mode_whatever_the_umask_and_existing_ones_k
         os.umask(before)
     modes = [stat.S_IMODE((tmp_path / "there" / name).stat().st_mode) for name in (".", "a", "a/b")]
     assert modes == [0o755, 0o711, 0o711]
+
+
+def test_a_directory_that_cannot_be_given_its_attributes_is_not_left_behind(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="Errno"):
+        make_directories(str(tmp_path / "new"), Attributes(0o700, acl=b"no ACL"))
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.usefixtures("as_root")
