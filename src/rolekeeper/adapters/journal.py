@@ -30,6 +30,7 @@ IDENTIFIER = "rolekeeper"
 MESSAGE_IDS = {
     "backing_off": "aa25540e17ce475395a2bd904771a548",
     "configuration_rejected": "a3177e088f2246f0a3ee00424e2d0bde",
+    "credentials_fresh": "373752c0e1df45d9a7558b003b1f6653",
     "credentials_published": "ce9da2230b4249febe88a5de67b2e80f",
     "hardware_changed": "41aa874c91b34a708a8def7d5a66abef",
     "hibernating": "2ac9fd3977564145865a47df853fac7a",
@@ -47,6 +48,7 @@ MESSAGE_IDS = {
     "vault_file_damaged": "e743b8d337d347a69e7a3c79b98c109f",
 }
 
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}  # structlog's numbers
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3}  # syslog(3)
 _LEVEL_FOR_UNKNOWN = "error"
 _PIECE = select.PIPE_BUF  # bytes that a pipe or socket which poll(2) calls writable takes without waiting
@@ -64,7 +66,7 @@ class Log:
     def __init__(self, sink: "_Lines | _Journal", renderer: _Renderer, level: str, clock: Clock) -> None:
         structlog = _structlog()
         processors = [structlog.processors.add_log_level, self._stamp, renderer]
-        filtering = structlog.make_filtering_bound_logger(level)
+        filtering = structlog.make_filtering_bound_logger(_LEVELS[level])
         self._logger = structlog.wrap_logger(sink, processors, wrapper_class=filtering).bind()
         self._clock = clock
         self._dropped = 0
