@@ -9,10 +9,11 @@ from __future__ import annotations
 import sys
 from json import dumps, loads
 
+from rolekeeper.core.profilelines import UnparsableError, profile_values, scan
+
 TYPE_CHECKING = False  # as typing's, whose import alone would cost a tenth of the whole
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable
     from typing import Any
 
 EXAMPLE = (
@@ -82,7 +83,11 @@ def _first_output(profile: str | None) -> tuple[str, str]:
 
 def _credentials(path: str, profile: str) -> dict[str, Any]:
     with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - as above
-        values = _section(file, profile)
+        text = file.read()
+    try:
+        values = profile_values(scan(text), profile) or {}
+    except UnparsableError as error:
+        raise _Unusable(74, f"Cannot read {path}: {error.reason}", "mend that line by hand") from error
     missing = [key for key in KEYS.values() if not values.get(key)]
     if missing:
         what = f"No credentials of rolekeeper's in {path}, profile {profile}: {missing[0]} is missing"
@@ -91,25 +96,6 @@ def _credentials(path: str, profile: str) -> dict[str, Any]:
         what = f"The credentials in {path} expired at {values[KEYS['Expiration']]}"
         raise _Unusable(69, what, "`rolekeeper status` says why there are no newer ones")
     return {"Version": 1, **{name: values[key] for name, key in KEYS.items()}}
-
-
-def _section(lines: Iterable[str], profile: str) -> dict[str, str]:
-    """The keys of one section, as botocore reads them: a line that is indented deeper than its key continues it."""
-    values: dict[str, str] = {}
-    inside, level = False, None
-    for line in lines:
-        text = line.strip()
-        indentation = len(line) - len(line.lstrip())
-        if not text or text[0] in "#;" or (level is not None and indentation > level):
-            continue
-        if text[0] == "[":
-            inside, level = text == f"[{profile}]", None
-            continue
-        level = indentation
-        key, delimiter, value = text.partition("=")
-        if inside and delimiter:
-            values[key.strip().lower()] = value.strip()
-    return values
 
 
 def _is_past(expiration: str) -> bool:
