@@ -169,6 +169,15 @@ class Emulator:
         """Behave from now on."""
         self._service.clear_faults()
 
+    def add_node(self, node_id: str, public_key: str, fingerprint: str, role: str = "rolekeeper") -> Node:
+        """Know a node that was registered elsewhere, for tests with the vault of another agent.
+
+        `public_key` is the base64 SubjectPublicKeyInfo of the node's key, as in RegisterManagedInstance.
+        """
+        node = Node(node_id, "", role, fingerprint, public_key, registered_at=self._service.now())
+        self._service.add_node(node)
+        return node
+
     def deregister(self, node_id: str) -> None:
         """Forget a node, as `aws ssm deregister-managed-instance` does."""
         self._service.perform("DeregisterManagedInstance", {"InstanceId": node_id})

@@ -180,6 +180,11 @@ class Service:
             self._keep(outcome.state)
         return outcome.answer
 
+    def add_node(self, node: Node) -> None:
+        """Remember a node that did not register here."""
+        with self._lock:
+            self._keep(self._state.with_node(node))
+
     def change_node(self, node_id: str, change: Callable[[Node], Node]) -> Node:
         """Put a changed node in the place of what is remembered; KeyError when there is no such node."""
         with self._lock:
