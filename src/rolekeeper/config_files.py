@@ -11,6 +11,7 @@ from rolekeeper.errors import Problem
 FRAGMENTS = "conf.d"
 LARGEST_FILE = 1_048_576  # bytes; a file larger than that is no configuration
 
+_LIST_HINT = "it must be a directory that the user who runs rolekeeper may list"
 _READ_HINT = "it must be a file that the user who runs rolekeeper may read"
 
 
@@ -40,7 +41,7 @@ def _fragments(directory: Path) -> tuple[list[Path], list[Problem]]:
     except FileNotFoundError:
         return [], []
     except OSError as error:
-        return [], [Problem(str(directory), "", f"cannot be listed: {error.strerror}", "it must be a directory")]
+        return [], [Problem(str(directory), "", f"cannot be listed: {error.strerror}", _LIST_HINT)]
     # Editors keep their lock and swap files beside the original, with a dot in front.
     return [directory / name for name in names if name.endswith(".toml") and not name.startswith(".")], []
 

@@ -292,7 +292,8 @@ def test_a_closed_standard_error_is_survived() -> None:
     log.log("started", "info", "nobody reads")
     os.close(writer)
     log.log("started", "info", "nowhere to write")
-    to_lines(writer).log("started", "info", "closed from the start")
+    closed = journal.configure("info", writer, clock=StoppedClock(), journal_stream="8:1")
+    closed.log("started", "info", "closed from the start")
 
 
 def logged_events() -> set[str]:
