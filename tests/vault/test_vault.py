@@ -215,9 +215,10 @@ def test_wider_modes_are_tightened_by_the_next_save(vault: FileVault, directory:
         lambda full: replace(full, fingerprint=replace(full.fingerprint, threshold=101)),
         lambda full: replace(full, registration=replace(full.registration, node_id="i-0123456789abcdef0")),
         lambda full: replace(full, registration=replace(full.registration, region="nowhere")),
+        lambda full: replace(full, registration=replace(full.registration, node_id="", region="")),
         lambda full: replace(full, pending_key=NodeKey("AAAA", full.pending_key.created_at)),
     ],
-    ids=["no fingerprint", "fingerprint", "threshold", "node id", "region", "pending key"],
+    ids=["no fingerprint", "fingerprint", "threshold", "node id", "region", "neither", "pending key"],
 )
 def test_contents_that_could_not_be_read_back_are_not_written(
     spoil: Callable[[VaultContents], VaultContents], vault: FileVault, full: VaultContents
@@ -260,7 +261,7 @@ def vault_contents(draw: st.DrawFn) -> VaultContents:
     )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(vault_contents(), vault_contents())
 def test_whatever_was_there_before_what_is_saved_is_what_is_loaded(first: VaultContents, second: VaultContents) -> None:
     with tempfile.TemporaryDirectory() as directory:

@@ -1,6 +1,7 @@
 """Whatever is killed at whatever step, the vault holds the old contents or the new ones, whole."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -89,11 +90,15 @@ STEPS: dict[str, tuple[Change, Change]] = {
 @pytest.mark.parametrize("name", STEPS)
 def test_a_save_killed_at_any_step_leaves_the_old_or_the_new(name: str, tmp_path: Path, full: VaultContents) -> None:
     before, after = (make(full) for make in STEPS[name])
-    seen = set()
-    step = 1
-    while True:
-        vault = FileVault(tmp_path / str(step), SystemClock())
-        writes(vault, before)()
+    directory = tmp_path / "vault"
+    vault = FileVault(directory, SystemClock())
+    writes(vault, before)()
+    shutil.copytree(directory, tmp_path / "before")
+    seen, killed, step = set(), True, 0
+    while killed:
+        step += 1
+        shutil.rmtree(directory)
+        shutil.copytree(tmp_path / "before", directory)
         killed = ends_before(step, writes(vault, after))
         found = vault.load()
         assert found in (before, after)
@@ -101,10 +106,7 @@ def test_a_save_killed_at_any_step_leaves_the_old_or_the_new(name: str, tmp_path
         seen.add(found == after)
         writes(vault, after)()
         assert vault.load() == after
-        assert not [path for path in (tmp_path / str(step)).rglob("*") if "-new" in path.name or path.name == "Journal"]
-        if not killed:
-            break
-        step += 1
+        assert not [path for path in directory.rglob("*") if "-new" in path.name or path.name == "Journal"]
     assert seen == {False, True}
     assert step > 3
 
@@ -230,3 +232,20 @@ def test_a_reader_without_the_lock_sees_one_moment_of_the_vault(vault: FileVault
         assert vault.load() in (one, other)
         seen += 1
     assert seen > 10
+
+
+def test_a_vault_that_never_stands_still_is_an_error(vault: FileVault, directory: Path, full: VaultContents) -> None:
+    writes(vault, full)()
+
+    def restless() -> None:
+        def change(event: str, arguments: tuple[object, ...]) -> None:
+            if event == "open" and arguments[0] == "Manifest":
+                with (directory / "MeasuredHash").open("ab") as file:
+                    file.write(b" ")
+
+        sys.addaudithook(change)
+        with pytest.raises(VaultError) as caught:
+            vault.load()
+        assert caught.value.code == "vault-busy"
+
+    assert os.waitpid(in_child(restless), 0)[1] == 0

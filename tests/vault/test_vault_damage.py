@@ -59,6 +59,7 @@ EDITS: dict[str, Edit] = {
     "key with another version": (KEY, b"MBsCAQAC", b"MBsCAQEC"),
     "key cut in its base64": (KEY, b"CAQcCAQgCAQkCAQo=", b"CAQcCAQg"),
     "key with a public key's integers": (KEY, b"MBsCAQACAQMCAQQCAQUCAQYCAQcCAQgCAQkCAQo=", b"MAYCAQACAQM="),
+    "key with something behind it": (KEY, b"CAQkCAQo=", b"CAQkCAQp4eXo="),
     "key that is text": (KEY, b"MBsCAQACAQMCAQQCAQUCAQYCAQcCAQgCAQkCAQo=", b"aGVsbG8="),
     "key lost": (KEY, b"MBsCAQACAQMCAQQCAQUCAQYCAQcCAQgCAQkCAQo=", b""),
     "date": (KEY, b"2026-11-23 16:28", b"2026-11-23T16:28"),
@@ -126,6 +127,37 @@ def test_garbage_in_a_file_of_little_worth_counts_as_absent_and_is_named(
     without: dict[str, Any] = {DISPENSABLE[path]: {} if path == "TrialFingerprints" else None}
     expected = replace(saved, **without, damaged=(path,))
     assert vault.load() == expected
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"+00:00", b"+01:00"),
+        (b"+00:00", b""),
+        (b"2026-11-23T", b"yesterday T"),
+        (b'"issuedBootMicroseconds":', b'"issuedBootMicroseconds":' + b"9" * 30),
+        (b'"issuedBootMicroseconds":', b'"x":'),
+    ],
+)
+@pytest.mark.parametrize("path", ["IssueRecord", "HeldToken"])
+def test_a_time_that_is_none_makes_a_record_count_as_absent(
+    path: str, old: bytes, new: bytes, vault: FileVault, directory: Path, saved: VaultContents
+) -> None:
+    before = (directory / path).read_bytes()
+    assert old in before
+    (directory / path).write_bytes(before.replace(old, new))
+    absent: dict[str, Any] = {DISPENSABLE[path]: None}
+    assert vault.load() == replace(saved, **absent, damaged=(path,))
+
+
+def test_a_damaged_registration_can_be_written_over_and_forgotten(
+    vault: FileVault, directory: Path, saved: VaultContents
+) -> None:
+    for contents in (saved, VaultContents()):
+        (directory / KEY).write_bytes(b"")
+        with vault.lock(timedelta(seconds=5)):
+            vault.save(contents)
+        assert vault.load() == contents
 
 
 @pytest.mark.parametrize("path", DISPENSABLE)
