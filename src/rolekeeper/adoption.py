@@ -1,7 +1,8 @@
 """Taking over a registration from another agent's vault: the same node id, key and fingerprint, no new activation.
 
 The service is asked for one token, which is thrown away: only it can tell whether it still accepts the fingerprint.
-What was in our vault is replaced in one step, after that. The caller holds the vault's lock.
+What was in our vault is replaced in one step, after that; when it is the same registration already, it stays: ours may
+know more of it, such as a key change under way. The caller holds the vault's lock.
 """
 
 from dataclasses import dataclass
@@ -24,23 +25,31 @@ class Adoption:
 def adopt(world: World, found: VaultContents, *, prove: bool, replace_old: bool) -> Adoption:
     """Put `found` into our vault.
 
-    Raises RefusedError `already-registered` when ours holds another registration and `replace_old` is false,
-    ServiceRefusedError when the service does not accept what was found, ServiceError when it cannot be asked.
+    Raises RefusedError `already-registered` when `replace_old` is false and ours holds another registration (the same
+    node with another key or fingerprint is one: ours may be the newer), ServiceRefusedError when the service does not
+    accept what was found, ServiceError when it cannot be asked.
     """
     registration, accepted = found.registration, found.fingerprint
     assert registration is not None  # noqa: S101 - a vault without a registration is not found
     assert accepted is not None  # noqa: S101 - nor one without a fingerprint
     ours = world.vault.load()
-    if ours.registration is not None and ours.registration.node_id != registration.node_id and not replace_old:
+    is_ours = ours.registration == registration and _fingerprint(ours) == accepted.fingerprint
+    if ours.registration is not None and not is_ours and not replace_old:
         raise RefusedError(
             "already-registered",
-            f"Cannot adopt {registration.node_id}: this machine is {ours.registration.node_id} already",
+            f"Cannot adopt {registration.node_id}: this machine is {ours.registration.node_id} already, with a "
+            "registration of its own",
             "`rolekeeper adopt --force` replaces that registration",
         )
     if prove:
         _prove(world, registration, accepted.fingerprint)
-    world.vault.save(found)
+    if not is_ours:
+        world.vault.save(found)
     return Adoption(registration, similarity.judge(accepted, None, world.probe.look()))
+
+
+def _fingerprint(contents: VaultContents) -> str | None:
+    return contents.fingerprint.fingerprint if contents.fingerprint is not None else None
 
 
 def _prove(world: World, registration: Registration, fingerprint: str) -> None:

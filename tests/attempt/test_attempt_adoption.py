@@ -1,0 +1,162 @@
+"""SSM Agent's registrations become ours: the recorded vaults, and the service's word on them."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from tests.attempt.conftest import NO_WAIT, TOKEN, UPDATE_KEY, Machine
+
+from rolekeeper.adapters.agentvault import read_agent_vault
+from rolekeeper.adapters.nodekey import public_key
+from rolekeeper.adoption import Adoption, adopt
+from rolekeeper.errors import (
+    FingerprintRefusedError,
+    NodeUnknownError,
+    RefusedError,
+    RolekeeperError,
+    ServiceError,
+    SignatureRefusedError,
+)
+from rolekeeper.model import Outcome, VaultContents, Verdict
+
+VAULTS = Path(__file__).parents[1] / "vectors" / "vaults"
+HEALTHY = ("registered-never-started-fake-dmidecode", "running-host-dmidecode-fails-like-absent", "tz-kolkata")
+FLIP_FLOP = "after-machine-id-flip-flop"
+
+
+def found_in(tree: str) -> VaultContents:
+    return read_agent_vault(VAULTS / tree / "Vault")
+
+
+def known_to(machine: Machine, found: VaultContents, *, fingerprint: str | None = None) -> None:
+    """Let the emulator know the node of a recorded vault, and the machine have its hardware."""
+    node, accepted = found.registration, found.fingerprint
+    assert node is not None
+    assert accepted is not None
+    machine.emulator.add_node(node.node_id, public_key(node.key), fingerprint or accepted.fingerprint)
+    machine.hardware.components = dict(accepted.hardware_hash)
+    machine.node_id = node.node_id
+
+
+def take_over(machine: Machine, found: VaultContents, *, prove: bool = True, replace_old: bool = False) -> Adoption:
+    world = machine.world()
+    with world.vault.lock(NO_WAIT):
+        return adopt(world, found, prove=prove, replace_old=replace_old)
+
+
+@pytest.mark.parametrize("tree", HEALTHY)
+def test_a_healthy_vault_is_taken_over_and_works_at_once(unregistered: Machine, tree: str) -> None:
+    found = found_in(tree)
+    known_to(unregistered, found)
+    adoption = take_over(unregistered, found)
+    assert adoption.registration == found.registration
+    assert adoption.report.verdict is Verdict.SIMILAR
+    assert adoption.report.matched == 9
+    assert unregistered.vault() == found
+    assert unregistered.attempt().outcome is Outcome.ISSUED
+    assert unregistered.published() is not None
+    assert unregistered.knows_one_key()
+
+
+def test_the_proof_is_one_token_that_is_thrown_away(unregistered: Machine) -> None:
+    found = found_in(HEALTHY[0])
+    known_to(unregistered, found)
+    take_over(unregistered, found)
+    assert [request.operation for request in unregistered.emulator.requests] == [TOKEN]
+    assert unregistered.vault().held_token is None
+    assert not unregistered.output().exists()
+
+
+def test_offline_nobody_is_asked(unregistered: Machine) -> None:
+    found = found_in(HEALTHY[0])
+    take_over(unregistered, found, prove=False)
+    assert unregistered.emulator.requests == ()
+    assert unregistered.vault() == found
+
+
+def test_other_hardware_is_told_and_does_not_keep_the_registration_out(unregistered: Machine) -> None:
+    found = found_in(HEALTHY[0])
+    known_to(unregistered, found)
+    unregistered.hardware.replace_parts("machine-id")
+    assert take_over(unregistered, found).report.verdict is Verdict.NOT_SIMILAR
+    assert unregistered.vault() == found
+
+
+def test_a_vault_whose_fingerprint_was_lost_is_refused_by_the_service_and_not_taken_over(unregistered: Machine) -> None:
+    """The machine id changed and changed back: nothing in the tree tells, only the service can."""
+    found = found_in(FLIP_FLOP)
+    known_to(unregistered, found, fingerprint="0b9c4f4e-91ee-4a35-9d2c-6a8e1f5a7f10")
+    with pytest.raises(FingerprintRefusedError) as caught:
+        take_over(unregistered, found)
+    assert caught.value.code == "MachineFingerprintDoesNotMatch"
+    assert found.registration is not None
+    assert f"Cannot adopt {found.registration.node_id}" in caught.value.message
+    assert "new activation" in caught.value.hint
+    assert unregistered.vault() == VaultContents()
+
+
+@pytest.mark.parametrize(
+    ("trouble", "error"),
+    [
+        ({"error": "InvalidInstanceId"}, NodeUnknownError),
+        ({"error": "InvalidSignatureException"}, SignatureRefusedError),
+        ({"error": "InternalServerError"}, ServiceError),
+        ({"drop": True}, ServiceError),
+    ],
+)
+def test_what_the_service_does_not_confirm_is_not_taken_over(
+    machine: Machine, trouble: dict[str, object], error: type[RolekeeperError]
+) -> None:
+    before, found = machine.vault(), found_in(HEALTHY[0])
+    machine.emulator.fail(TOKEN, **trouble)
+    with pytest.raises(error):
+        take_over(machine, found, replace_old=True)
+    assert machine.vault() == before
+    assert machine.attempt().outcome is Outcome.ISSUED
+
+
+def test_another_registration_is_not_replaced_by_mistake(machine: Machine) -> None:
+    before = machine.vault()
+    with pytest.raises(RefusedError) as caught:
+        take_over(machine, found_in(HEALTHY[0]))
+    assert caught.value.code == "already-registered"
+    assert "--force" in caught.value.hint
+    assert machine.emulator.requests == ()
+    assert machine.vault() == before
+
+
+def test_the_same_registration_again_changes_nothing_of_what_we_know_of_it(unregistered: Machine) -> None:
+    found = found_in(HEALTHY[0])
+    known_to(unregistered, found)
+    take_over(unregistered, found)
+    unregistered.emulator.request_rotation(unregistered.node_id)
+    unregistered.emulator.fail(UPDATE_KEY, drop=True)
+    unregistered.attempt()
+    before = unregistered.vault()
+    assert before.pending_key is not None
+    assert take_over(unregistered, found, replace_old=True).registration == found.registration
+    assert unregistered.vault() == before
+
+
+@pytest.mark.parametrize("prove", [True, False], ids=["asking the service", "offline"])
+def test_a_node_whose_key_we_rotated_is_not_given_its_old_key_back(unregistered: Machine, prove: bool) -> None:  # noqa: FBT001
+    found = found_in(HEALTHY[0])
+    known_to(unregistered, found)
+    take_over(unregistered, found)
+    unregistered.emulator.request_rotation(unregistered.node_id)
+    unregistered.attempt()
+    with pytest.raises(RefusedError):
+        take_over(unregistered, found, prove=prove)
+    assert unregistered.attempt().outcome is Outcome.ISSUED
+
+
+def test_the_agents_files_stay_as_they_are(unregistered: Machine, tmp_path: Path) -> None:
+    tree = tmp_path / "agent"
+    shutil.copytree(VAULTS / HEALTHY[0], tree)
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tree.rglob("*") if path.is_file()}
+    found = read_agent_vault(tree / "Vault")
+    known_to(unregistered, found)
+    take_over(unregistered, found)
+    unregistered.emulator.request_rotation(unregistered.node_id)
+    unregistered.attempt()
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tree.rglob("*") if path.is_file()} == before
