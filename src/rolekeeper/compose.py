@@ -14,6 +14,7 @@ from rolekeeper.errors import InputOutputError
 from rolekeeper.model import NodeSettings, Settings
 from rolekeeper.ports import Clock, DaemonWorld, Log, NodeService, Vault, World
 
+MANAGER_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 CREDENTIAL = "activation-code"  # the name of the systemd credential (LoadCredential=)
 
 
@@ -114,7 +115,7 @@ def daemon_world(configuration: str | None) -> DaemonWorld:
     return DaemonWorld(
         clock=clock(),
         signals=BlockedSignals(),
-        attempts=AttemptProcesses(_attempt_command(configuration), environment),
+        attempts=AttemptProcesses(_attempt_command(configuration), _attempt_environment(environment)),
         runtime=FileRuntimeDirectory(os.getpid()),
         watch=StatWatch(),
         manager=Systemd(
@@ -131,6 +132,11 @@ def _attempt_command(configuration: str | None) -> tuple[str, ...]:
     isolation = ("-I",) if sys.flags.isolated else ("-P", "-s")
     options = ("--config", configuration) if configuration is not None else ()
     return (sys.executable, *isolation, "-m", "rolekeeper", *options, "attempt", "--supervised")
+
+
+def _attempt_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """All but what is between systemd and the daemon."""
+    return {name: value for name, value in environment.items() if name not in MANAGER_VARIABLES}
 
 
 def _open_log(level: str) -> Log:
