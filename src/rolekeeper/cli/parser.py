@@ -6,10 +6,11 @@ imported. Results go to standard output, messages to standard error.
 
 import argparse
 import importlib
+import os
 import sys
 from typing import NoReturn
 
-from rolekeeper.errors import RolekeeperError, UsageError
+from rolekeeper.errors import InputOutputError, RolekeeperError, UsageError
 
 VERBS = {
     "run": "run the daemon in the foreground",
@@ -50,6 +51,21 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: list[str]) -> int:
     """Run the verb that `arguments` name; returns the exit code."""
+    exit_code = _run(arguments)
+    try:
+        if sys.stdout:  # None when it was closed before we began
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # else the interpreter's end tries, and complains
+        if not isinstance(error, BrokenPipeError):  # whoever read our output has seen enough
+            sys.stderr.write(f"rolekeeper: Cannot write to standard output: {error.strerror}\n")
+            return InputOutputError.exit_code
+    return exit_code
+
+
+def _run(arguments: list[str]) -> int:
     try:
         options = parse(arguments)
         return int(options.run(options))
@@ -58,10 +74,11 @@ def main(arguments: list[str]) -> int:
         if error.hint:
             sys.stderr.write(f"  hint: {error.hint}\n")
         return error.exit_code
+    except SystemExit as ended:  # --help, a wrong command line
+        return int(ended.code or 0)
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # whoever read our output has seen enough
-        sys.stderr.close()
+    except BrokenPipeError:
         return 0
 
 
