@@ -1,0 +1,167 @@
+"""What every verb says of itself, and how a wrong command line or configuration is told."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.conftest import Server
+
+from rolekeeper import __version__
+from rolekeeper.cli.parser import VERBS
+
+JSON_VERBS = ("register", "refresh", "status", "fingerprint", "adopt", "check", "version")
+CONFIGURED = {
+    "run": (),
+    "register": ("--activation-id", "12345678-1234-1234-1234-123456789012", "--region", "us-east-1"),
+    "attempt": (),
+    "refresh": (),
+    "status": (),
+    "wait": (),
+    "fingerprint": (),
+    "adopt": (),
+    "check": (),
+    "clear": ("--yes",),
+}
+WRONG = """
+[service]
+read_timeout = 30
+[refresh]
+at = 2.0
+[nonsense]
+[[credentials_file]]
+path = "relative"
+"""
+
+
+def test_help_lists_every_verb_and_exit_code(server: Server) -> None:
+    said = server.run("--help")
+    assert (said.code, said.err) == (0, "")
+    assert re.findall(r"^  ([a-z-]+) {2,}[a-z]", said.out.partition("verbs:")[2], re.MULTILINE) == list(VERBS)
+    assert set(re.findall(r"\b(0|64|69|74|77|78)  ", said.out)) == {"0", "64", "69", "74", "77", "78"}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_an_example(server: Server, verb: str) -> None:
+    said = server.run(verb, "--help")
+    assert (said.code, said.err) == (0, "")
+    assert said.out.startswith(f"usage: rolekeeper {verb} ")
+    example = said.out.partition("example:\n")[2]
+    assert f"rolekeeper {verb}" in example or f"rolekeeper --config ./config.toml {verb}" in example
+    assert ("--json" in said.out) is (verb in JSON_VERBS)
+
+
+def test_status_explains_its_own_exit_codes(server: Server) -> None:
+    out = server.run("status", "--help").out
+    assert re.findall(r"^  (\d+) ", out.partition("exit codes:")[2], re.MULTILINE) == ["0", "1", "2", "3", "78"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("no-such-verb",),
+        ("--no-such-option", "status"),
+        ("status", "--no-such-option"),
+        ("status", "--js"),
+        ("status", "superfluous"),
+        ("register",),
+        ("register", "--activation-id", "nonsense", "--region", "us-east-1"),
+        ("register", "--activation-id", "12345678-1234-1234-1234-123456789012", "--region", "the moon"),
+        ("wait", "--timeout", "soon"),
+        ("refresh", "--timeout", "5"),
+        ("fingerprint", "threshold"),
+        ("fingerprint", "threshold", "0"),
+        ("fingerprint", "threshold", "101"),
+        ("fingerprint", "show", "40"),
+        ("credential-process", "--no-such-option", "x"),
+        ("emulator", "--port", "x"),
+        ("emulator", "--token-lifetime", "x"),
+        ("emulator", "--tls-key", "x"),
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_command_line_is_told_on_standard_error(server: Server, arguments: tuple[str, ...]) -> None:
+    said = server.run(*arguments)
+    assert (said.code, said.out) == (64, "")
+    assert said.err.startswith("rolekeeper")
+    assert "hint: " in said.err
+
+
+def test_the_activation_code_is_no_option(server: Server) -> None:
+    said = server.run(*CONFIGURED["register"], "--activation-code", "a-code-of-twenty-characters")
+    assert said.code == 64
+    assert "--activation-code " not in server.run("register", "--help").out
+
+
+@pytest.mark.parametrize("verb", CONFIGURED)
+def test_a_wrong_configuration_is_told_whole_by_every_verb_that_reads_it(server: Server, verb: str) -> None:
+    server.config.write_text(WRONG)
+    said = server.run(verb, *CONFIGURED[verb])
+    assert (said.code, said.out) == (78, "")
+    for key in ("service.read_timeout", "refresh.at", "nonsense", "credentials_file[0].path"):
+        assert f"{server.config}: {key}: " in said.err
+    assert not (server.directory / "vault").exists()
+
+
+def test_a_missing_configuration_is_told(server: Server) -> None:
+    server.config.unlink()
+    said = server.run("check")
+    assert (said.code, said.out) == (78, "")
+    assert str(server.config) in said.err
+
+
+def test_check_prints_the_configuration_resolved(server: Server, tmp_path: Path) -> None:
+    text, document = server.run("check"), server.run("check", "--json")
+    assert (text.code, text.err, document.code, document.err) == (0, "", 0, "")
+    assert f'directory = "{tmp_path}/vault"' in text.out
+    assert document.json["vault"]["directory"] == f"{tmp_path}/vault"
+    assert document.json["credentials_file"][0]["path"] == str(server.output)
+    server.config.write_text(text.out)
+    assert server.run("check").out == text.out
+
+
+def test_version_is_the_packages(server: Server) -> None:
+    assert server.run("version").out == f"rolekeeper {__version__}\n"
+    assert server.run("version", "--json").json == {"version": __version__}
+
+
+@pytest.mark.parametrize("arguments", [("check",), ("version",), ("--help",), ("status", "--json")], ids=" ".join)
+def test_a_reader_that_has_seen_enough_is_no_error(server: Server, arguments: tuple[str, ...]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as gone:
+        done = subprocess.run(
+            server.command(*arguments),
+            stdout=gone,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env=server.environment(),
+        )
+    assert "Error" not in done.stderr
+    assert done.returncode == server.run(*arguments).code
+
+
+@pytest.mark.parametrize("arguments", [("check",), ("version",), ("--help",)], ids=" ".join)
+def test_output_that_cannot_be_written_is_told(server: Server, arguments: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            server.command(*arguments),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env=server.environment(),
+        )
+    assert (done.returncode, done.stderr) == (
+        74,
+        "rolekeeper: Cannot write to standard output: No space left on device\n",
+    )
+
+
+def test_no_standard_output_is_no_error(server: Server) -> None:
+    line = f"{' '.join(server.command('version'))} >&-"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False, env=server.environment())
+    assert (done.returncode, done.stderr) == (0, "")
