@@ -88,8 +88,13 @@ def test_a_component_never_readable_here_is_no_obstacle() -> None:
 
 
 def test_a_component_that_has_a_value_is_not_unreadable() -> None:
-    report = compare(NINE, Hardware(OTHER_MACHINE, {"machine-id": "stale reason"}), 40)
+    report = compare(NINE, Hardware(hardware("machine-id").hash, {"machine-id": "no longer true"}), 40)
     assert report.verdict is Verdict.NOT_SIMILAR
+
+
+def test_a_component_that_was_never_saved_counts_as_changed_readable_or_not() -> None:
+    report = compare({"machine-id": NINE["machine-id"]}, hardware(unreadable={"disk-info": "ls failed"}), 40)
+    assert {one.state for one in report.components if one.name != "machine-id"} == {State.CHANGED}
 
 
 def test_a_machine_id_that_cannot_be_read_is_unreadable_and_no_other_machine() -> None:
