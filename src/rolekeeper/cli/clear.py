@@ -33,5 +33,9 @@ def run(options: argparse.Namespace) -> int:
 def _confirmed(directory: str) -> bool:
     if not sys.stdin.isatty():
         raise UsageError("not-confirmed", "Cannot ask: standard input is no terminal", "`rolekeeper clear --yes`")
-    answer = input(f"Forget the registration in {directory}? This cannot be undone. [y/N] ")
+    try:
+        answer = input(f"Forget the registration in {directory}? This cannot be undone. [y/N] ")
+    except EOFError:  # Ctrl-D, which is no yes
+        print()
+        return False
     return answer.strip().lower() in {"y", "yes"}

@@ -68,7 +68,7 @@ def _code(path: str | None) -> str:
     if source is not None:
         code = compose.read_activation_code(source)
     elif sys.stdin.isatty():
-        code = getpass.getpass("Activation code: ").strip()
+        code = _ask()
     else:
         code = sys.stdin.readline().strip()
     if ACTIVATION_CODE.fullmatch(code) is None:
@@ -78,6 +78,13 @@ def _code(path: str | None) -> str:
             "copy it from `aws ssm create-activation`, where it is shown only once",
         )
     return code
+
+
+def _ask() -> str:
+    try:
+        return getpass.getpass("Activation code: ").strip()
+    except EOFError:  # Ctrl-D: no code
+        return ""
 
 
 def _print(contents: VaultContents, *, as_json: bool) -> None:
