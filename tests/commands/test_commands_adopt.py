@@ -1,0 +1,139 @@
+"""`adopt`: SSM Agent's recorded vaults, healthy and broken, and the agent that still runs."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.conftest import Server
+
+from rolekeeper.adapters.agentvault import read_agent_vault
+from rolekeeper.adapters.nodekey import public_key
+
+VAULTS = Path(__file__).parents[1] / "vectors" / "vaults"
+HEALTHY = ("registered-never-started-fake-dmidecode", "running-host-dmidecode-fails-like-absent", "tz-kolkata")
+FLIP_FLOP = "after-machine-id-flip-flop"
+BROKEN = {
+    "after-clear-and-failed-register": (77, "SSM Agent cleared it, or lost it as registering anew failed"),
+    "after-failed-reregister": (77, "its last node id was mi-"),
+    "after-kill-in-write": (74, "has 0 bytes; SSM Agent was killed"),
+}
+
+
+def vault(tree: str) -> str:
+    return str(VAULTS / tree / "Vault")
+
+
+def recorded_node(tree: str) -> str:
+    registration = read_agent_vault(vault(tree)).registration
+    assert registration is not None
+    return registration.node_id
+
+
+def known(server: Server, tree: str, fingerprint: str = "") -> None:
+    """Let the service know the node of a recorded vault."""
+    found = read_agent_vault(vault(tree))
+    assert found.registration is not None
+    assert found.fingerprint is not None
+    key = public_key(found.registration.key)
+    server.emulator.add_node(found.registration.node_id, key, fingerprint or found.fingerprint.fingerprint)
+
+
+@pytest.mark.parametrize("tree", HEALTHY)
+def test_a_healthy_vault_is_taken_over_offline(server: Server, tree: str) -> None:
+    server.emulator.forget_requests()
+    said = server.run("adopt", "--from", vault(tree), "--offline")
+    assert (said.code, said.out) == (0, f"Adopted {recorded_node(tree)} in us-east-1.\n")
+    assert server.vault() == read_agent_vault(vault(tree))
+    assert server.emulator.requests == ()
+
+
+@pytest.mark.parametrize("tree", HEALTHY)
+def test_a_healthy_vault_is_taken_over_with_the_services_word(server: Server, tree: str) -> None:
+    known(server, tree)
+    said = server.run("adopt", "--from", vault(tree), "--json")
+    assert said.code == 0
+    assert said.json["node_id"] == recorded_node(tree)
+    assert said.json["region"] == "us-east-1"
+    assert (said.json["fingerprint"]["compared"], said.json["fingerprint"]["threshold"]) == (9, 40)
+    assert server.run("fingerprint", "show", "--json").json["compared"] == 9
+
+
+def test_a_machine_that_is_not_the_recorded_one_is_told_so(server: Server, tmp_path: Path) -> None:
+    tree = tmp_path / "agent"
+    shutil.copytree(VAULTS / HEALTHY[0], tree)
+    hashes = tree / "Vault" / "Store" / "InstanceFingerprint"
+    hashes.write_text(hashes.read_text().replace("3d1219c7", "00000000").replace("192.0.2.2", "192.0.2.3"))
+    said = server.run("adopt", "--from", str(tree / "Vault"), "--offline")
+    assert said.code == 0
+    assert "this machine's hardware is not that of the registration" in said.err
+
+
+@pytest.mark.parametrize("tree", BROKEN)
+@pytest.mark.parametrize("options", [(), ("--offline",)], ids=["online", "offline"])
+def test_a_broken_vault_is_told_with_what_is_wrong_and_what_to_do(
+    server: Server, tree: str, options: tuple[str, ...]
+) -> None:
+    exit_code, reason = BROKEN[tree]
+    said = server.run("adopt", "--from", vault(tree), *options)
+    assert (said.code, said.out) == (exit_code, "")
+    assert reason in said.err
+    assert "rolekeeper register" in said.err
+    assert not (server.directory / "vault" / "Manifest").exists()
+
+
+def test_a_vault_that_only_looks_healthy_is_refused_by_the_service(server: Server) -> None:
+    known(server, FLIP_FLOP, "0b9c4f4e-91ee-4a35-9d2c-6a8e1f5a7f10")
+    said = server.run("adopt", "--from", vault(FLIP_FLOP))
+    assert (said.code, said.out) == (77, "")
+    assert "MachineFingerprintDoesNotMatch: Fingerprint does not match" in said.err
+    assert "the agent has lost the fingerprint that the service knows" in said.err
+    assert server.vault().registration is None
+
+
+def test_no_vault_at_all_is_told(server: Server, tmp_path: Path) -> None:
+    said = server.run("adopt", "--from", str(tmp_path / "nothing"))
+    assert (said.code, said.out) == (74, "")
+    assert f"{tmp_path}/nothing/Manifest is missing" in said.err
+
+
+def test_the_directory_above_the_vault_is_put_right(server: Server) -> None:
+    said = server.run("adopt", "--from", str(VAULTS / HEALTHY[0]))
+    assert said.code == 74
+    assert f"--from {vault(HEALTHY[0])}" in said.err
+
+
+def test_a_service_that_does_not_answer_leaves_everything_as_it_was(server: Server) -> None:
+    server.emulator.fail("RequestManagedInstanceRoleToken", drop=True)
+    assert server.run("adopt", "--from", vault(HEALTHY[0])).code == 69
+    assert server.vault().registration is None
+
+
+def test_another_registration_is_replaced_only_by_force(node: Server) -> None:
+    refused = node.run("adopt", "--from", vault(HEALTHY[0]), "--offline")
+    assert (refused.code, refused.out) == (77, "")
+    assert "adopt --force" in refused.err
+    assert node.run("adopt", "--from", vault(HEALTHY[0]), "--offline", "--force").code == 0
+    assert node.vault() == read_agent_vault(vault(HEALTHY[0]))
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[None]:
+    """A process that is called like SSM Agent."""
+    program = tmp_path / "amazon-ssm-agent"
+    shutil.copy("/bin/sleep", program)
+    process = subprocess.Popen([str(program), "60"])
+    yield
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.usefixtures("agent")
+def test_while_the_agent_runs_nothing_is_taken_over(server: Server) -> None:
+    refused = server.run("adopt", "--from", vault(HEALTHY[0]), "--offline")
+    assert (refused.code, refused.out) == (77, "")
+    assert "SSM Agent runs on this machine" in refused.err
+    assert "systemctl disable --now amazon-ssm-agent" in refused.err
+    assert server.vault().registration is None
+    assert server.run("adopt", "--from", vault(HEALTHY[0]), "--offline", "--force").code == 0

@@ -1,0 +1,222 @@
+"""`register` and `clear`: where the code comes from, what is printed, and what is asked."""
+
+import os
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.conftest import LONGEST, Server
+
+from rolekeeper.model import VaultContents
+
+REGISTER = "RegisterManagedInstance"
+ON_A_TERMINAL = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+)
+
+
+class Terminal:
+    """A person at a terminal: reads what a command asks, and types answers."""
+
+    def __init__(self, server: Server, *arguments: str) -> None:
+        self.ours, theirs = os.openpty()
+        settings = termios.tcgetattr(theirs)
+        settings[3] |= termios.ECHO
+        termios.tcsetattr(theirs, termios.TCSANOW, settings)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", ON_A_TERMINAL, *server.command(*arguments)],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            env=server.environment(),
+        )
+        os.close(theirs)
+        self.seen = ""
+
+    def read_until(self, words: str) -> None:
+        while words not in self.seen:
+            self.seen += os.read(self.ours, 4096).decode()
+
+    def type(self, text: str) -> None:
+        os.write(self.ours, text.encode())
+
+    def end(self) -> int:
+        try:
+            while chunk := os.read(self.ours, 4096):
+                self.seen += chunk.decode()
+        except OSError:  # how Linux says that the other end is closed
+            pass
+        os.close(self.ours)
+        return self.process.wait(LONGEST)
+
+
+@pytest.fixture
+def activated(server: Server) -> Iterator[Server]:
+    """A server that was given an activation; its code is printed nowhere, whatever happens."""
+    server.activation = server.emulator.create_activation()
+    yield server
+    assert server.activation.code not in "".join(server.heard)
+
+
+def code(server: Server) -> str:
+    assert server.activation is not None
+    return server.activation.code
+
+
+def code_file(server: Server, name: str = "code", ending: str = "\n") -> Path:
+    path = server.directory / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(code(server) + ending)
+    return path
+
+
+def registered(server: Server) -> str:
+    registration = server.vault().registration
+    assert registration is not None
+    return registration.node_id
+
+
+def test_the_code_comes_from_a_file(activated: Server) -> None:
+    said = activated.run(*activated.registration(), "--activation-code-file", str(code_file(activated)))
+    node_id = registered(activated)
+    assert (said.code, said.out) == (0, f"Registered as {node_id} in us-east-1.\n")
+    assert node_id in activated.emulator.nodes
+    assert "no daemon runs" in said.err
+
+
+@pytest.mark.parametrize("ending", ["", "\n", "\r\n"], ids=repr)
+def test_the_code_comes_from_standard_input(activated: Server, ending: str) -> None:
+    said = activated.run(*activated.registration(), "--json", stdin=code(activated) + ending)
+    assert said.code == 0
+    assert said.json == {"node_id": registered(activated), "region": "us-east-1"}
+
+
+def test_the_code_comes_from_the_systemd_credential(activated: Server) -> None:
+    path = code_file(activated, "credentials.d/activation-code")
+    said = activated.run(*activated.registration(), env={"CREDENTIALS_DIRECTORY": str(path.parent)})
+    assert said.code == 0
+    assert registered(activated)
+
+
+def test_the_code_comes_from_a_prompt_that_does_not_show_it(activated: Server) -> None:
+    terminal = Terminal(activated, *activated.registration())
+    terminal.read_until("Activation code: ")
+    terminal.type(code(activated) + "\n")
+    assert terminal.end() == 0
+    assert code(activated) not in terminal.seen
+    assert f"Registered as {registered(activated)}" in terminal.seen
+
+
+def test_no_answer_to_the_prompt_is_no_code(activated: Server) -> None:
+    terminal = Terminal(activated, *activated.registration())
+    terminal.read_until("Activation code: ")
+    terminal.type("\x04")
+    assert terminal.end() == 64
+    assert "Traceback" not in terminal.seen
+
+
+def test_an_unattended_registration_reads_the_file_that_the_configuration_names(activated: Server) -> None:
+    assert activated.activation is not None
+    path = code_file(activated)
+    activated.configure(
+        f'[node]\nregion = "us-east-1"\nactivation_id = "{activated.activation.activation_id}"\n'
+        f'activation_code_file = "{path}"\n'
+    )
+    said = activated.run("attempt")
+    assert (said.code, said.json["outcome"]) == (0, "issued")
+    assert registered(activated) in activated.emulator.nodes
+
+
+@pytest.mark.parametrize("wrong", ["", "too-short", "with a blank in the middle of it", "ä" * 20])
+def test_what_is_no_code_is_told_without_showing_it(server: Server, wrong: str) -> None:
+    server.activation = server.emulator.create_activation()
+    said = server.run(*server.registration(), stdin=wrong + "\n")
+    assert (said.code, said.out) == (64, "")
+    assert "20 to 250 characters" in said.err
+    assert not wrong or wrong not in said.err
+
+
+def test_a_code_file_that_cannot_be_read_is_told(activated: Server) -> None:
+    said = activated.run(*activated.registration(), "--activation-code-file", "/no/such/file")
+    assert (said.code, said.out) == (74, "")
+    assert "Cannot read the activation code from /no/such/file: No such file or directory" in said.err
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code"),
+    [("InvalidActivation", 77), ("RegistrationLimitExceeded", 77), ("InternalServerError", 69)],
+)
+def test_a_registration_that_came_to_nothing_is_told_with_a_hint(activated: Server, error: str, exit_code: int) -> None:
+    activated.emulator.fail(REGISTER, error=error)
+    said = activated.run(*activated.registration(), stdin=code(activated))
+    assert (said.code, said.out) == (exit_code, "")
+    assert f"Cannot register this machine in us-east-1: {error}" in said.err
+    assert "  hint: " in said.err
+    assert activated.vault().registration is None
+
+
+def test_the_same_command_again_after_a_lost_answer_says_what_to_do(activated: Server) -> None:
+    activated.emulator.fail(REGISTER, drop=True, apply=True)
+    assert activated.run(*activated.registration(), stdin=code(activated)).code == 69
+    again = activated.run(*activated.registration(), stdin=code(activated))
+    assert again.code == 77
+    assert "an earlier try was cut off" in again.err
+
+
+def test_a_registered_server_is_registered_again_only_by_force(node: Server) -> None:
+    first = registered(node)
+    node.activation = node.emulator.create_activation()
+    refused = node.run(*node.registration(), stdin=node.activation.code)
+    assert (refused.code, refused.out) == (77, "")
+    assert "register --force" in refused.err
+    assert registered(node) == first
+    assert node.run(*node.registration(), "--force", stdin=node.activation.code).code == 0
+    assert registered(node) != first
+
+
+def test_clear_asks_and_a_yes_forgets_the_registration(node: Server) -> None:
+    terminal = Terminal(node, "clear")
+    terminal.read_until(f"Forget the registration in {node.directory}/vault? This cannot be undone. [y/N] ")
+    terminal.type("y\n")
+    assert terminal.end() == 0
+    assert "Forgot the registration" in terminal.seen
+    assert node.vault() == VaultContents()
+
+
+@pytest.mark.parametrize("answer", ["n\n", "\n", "yesterday\n", "\x04"], ids=repr)
+def test_clear_takes_anything_but_a_yes_for_a_no(node: Server, answer: str) -> None:
+    terminal = Terminal(node, "clear")
+    terminal.read_until("[y/N] ")
+    terminal.type(answer)
+    assert terminal.end() == 0
+    assert "Nothing was changed." in terminal.seen
+    assert "Traceback" not in terminal.seen
+    assert registered(node) == node.node_id
+
+
+def test_clear_does_not_ask_a_script(node: Server) -> None:
+    said = node.run("clear", stdin="y\n")
+    assert (said.code, said.out) == (64, "")
+    assert "clear --yes" in said.err
+    assert registered(node) == node.node_id
+    assert node.run("clear", "--yes").code == 0
+    assert node.vault() == VaultContents()
+
+
+def test_clear_leaves_no_key_behind(node: Server) -> None:
+    keys = [secret.encode() for secret in node.secrets()]
+    node.run("attempt")
+    node.run("clear", "--yes")
+    left = b"".join(path.read_bytes() for path in (node.directory / "vault").rglob("*") if path.is_file())
+    assert not any(key in left for key in keys)
+
+
+def test_clear_forgets_a_registration_that_cannot_be_read(node: Server) -> None:
+    (node.directory / "vault" / "Store" / "RegistrationKey").write_bytes(b"")
+    assert node.run("attempt").code == 74
+    assert node.run("clear", "--yes").code == 0
+    assert node.run("attempt").json["outcome"] == "unregistered"
