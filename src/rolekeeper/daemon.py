@@ -34,7 +34,6 @@ from rolekeeper.ports import Accepted, DaemonWorld, Ended, Log, Rejected, Wakeup
 
 LONGEST_SLICE = timedelta(seconds=60)
 READY_AFTER = timedelta(seconds=20)
-READING_CONFIGURATION = timedelta(seconds=30)  # the deadline of an attempt that has not said its settings yet
 EVENTS: dict[Wakeup, type[StopWanted | ReloadWanted | RefreshWanted]] = {
     Wakeup.STOP: StopWanted,
     Wakeup.RELOAD: ReloadWanted,
@@ -102,7 +101,9 @@ class _Daemon:
 
     def _start(self, effect: StartAttempt) -> None:
         reads = effect.ask.reload or self.settings is None
-        longest = READING_CONFIGURATION if reads or self.settings is None else self.settings.daemon.attempt_timeout
+        longest = (
+            schedule.READING_CONFIGURATION if reads or self.settings is None else self.settings.daemon.attempt_timeout
+        )
         self._set_deadline(longest)
         self.reloading = effect.ask.reload
         self.world.attempts.start(settings=self.settings, reload=effect.ask.reload, reuse=effect.ask.reuse)
@@ -166,11 +167,11 @@ class _Daemon:
         first = self.settings is None
         if first:
             self.world.runtime.claim(settings.daemon.runtime_directory)
+        self.world.attempts.proceed()  # before our own next imports, so that it need not wait for them
         self.settings = settings
         self.opened_log = self.world.open_log(settings.daemon.log_level)
         self.reloading = False
         self._set_deadline(settings.daemon.attempt_timeout)
-        self.world.attempts.proceed()
         if first:
             self._log(Record("started", "info", f"Started rolekeeper {self.world.version}"))
         else:

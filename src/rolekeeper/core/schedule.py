@@ -20,6 +20,7 @@ from rolekeeper.model import Freshness, Instant, Lifetime
 
 SPREAD = 0.1  # share of a delay
 LEAST_INTERVAL = timedelta(seconds=1)  # between the beginnings of two attempts
+READING_CONFIGURATION = timedelta(seconds=30)  # the deadline of an attempt that has not said its settings yet
 LONGEST_BACKOFF = timedelta(seconds=240)
 REFUSED_BACKOFF = (timedelta(minutes=5), timedelta(minutes=10), timedelta(minutes=15))
 PROBES_AN_INTERVAL = 3
