@@ -1,0 +1,179 @@
+"""`attempt`, `fingerprint`, and the verbs that want a daemon when there is none."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+from botocore.configloader import raw_config_parse
+from tests.conftest import LONGEST, Server
+
+from rolekeeper.adapters.clock import SystemClock
+from rolekeeper.adapters.vault import FileVault
+from rolekeeper.core.status import FIELDS
+from rolekeeper.model import COMPONENTS
+
+TOKEN = "RequestManagedInstanceRoleToken"
+REPORT = ["outcome", "code", "message", "hint", "request_id", "expires_at", "published", "fingerprint"]
+
+
+def with_saved_hash(server: Server, **components: str) -> None:
+    """Let the vault remember other hardware than there is."""
+    vault = FileVault(server.directory / "vault", SystemClock())
+    contents = vault.load()
+    assert contents.fingerprint is not None
+    changed = {name.replace("_", "-"): value for name, value in components.items()}
+    accepted = replace(contents.fingerprint, hardware_hash={**contents.fingerprint.hardware_hash, **changed})
+    with vault.lock(timedelta(seconds=LONGEST)):
+        vault.save(replace(contents, fingerprint=accepted))
+
+
+def test_an_attempt_publishes_and_prints_its_outcome(node: Server) -> None:
+    said = node.run("attempt")
+    assert (said.code, said.err) == (0, "")
+    assert list(said.json) == REPORT
+    token = node.tokens()[-1]
+    assert (said.json["outcome"], said.json["code"], said.json["published"]) == ("issued", "", [str(node.output)])
+    assert abs(datetime.fromisoformat(said.json["expires_at"]) - token.expires_at) < timedelta(milliseconds=1)
+    assert said.json["fingerprint"] == {"verdict": "similar", "matched": 9, "compared": 9, "threshold": 40}
+    assert said.json["request_id"] in {request.request_id for request in node.emulator.requests}
+    assert raw_config_parse(str(node.output))["default"]["aws_access_key_id"] == token.access_key_id
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "exit_code"),
+    [
+        ("InternalServerError", "failed", 69),
+        ("AccessDeniedException", "refused", 77),
+        ("MachineFingerprintDoesNotMatch", "fingerprint-refused", 77),
+        ("InvalidInstanceId", "node-unknown", 77),
+    ],
+)
+def test_an_attempt_ends_with_the_exit_code_of_its_outcome(
+    node: Server, error: str, outcome: str, exit_code: int
+) -> None:
+    node.emulator.fail(TOKEN, error=error)
+    said = node.run("attempt")
+    assert said.code == exit_code
+    assert (said.json["outcome"], said.json["published"], said.json["expires_at"]) == (outcome, [], None)
+    assert said.json["message"].startswith(f"Cannot request a role token for {node.node_id}")
+    assert said.json["hint"]
+
+
+def test_an_attempt_that_nobody_answers_is_failed(node: Server) -> None:
+    node.configure(service='read_timeout = "200ms"')
+    node.emulator.fail(TOKEN, hang=True)
+    said = node.run("attempt")
+    assert (said.code, said.json["code"]) == (69, "timeout")
+
+
+def test_an_attempt_that_cannot_publish_is_an_input_output_error(node: Server) -> None:
+    node.output.mkdir(parents=True)
+    said = node.run("attempt")
+    assert (said.code, said.json["outcome"]) == (74, "unpublished")
+    assert str(node.output) in said.json["message"]
+
+
+def test_an_attempt_on_a_damaged_vault_is_an_input_output_error(node: Server) -> None:
+    (node.directory / "vault" / "Manifest").write_text("{")
+    said = node.run("attempt")
+    assert (said.code, said.json["outcome"]) == (74, "vault-unreadable")
+    assert "Manifest" in said.json["message"]
+
+
+def test_an_attempt_without_a_registration_is_refused(server: Server) -> None:
+    said = server.run("attempt")
+    assert (said.code, said.json["outcome"]) == (77, "unregistered")
+    assert "rolekeeper register" in said.json["hint"]
+
+
+def test_an_attempt_by_hand_does_not_need_what_a_persons_shell_has_set(node: Server) -> None:
+    home = node.directory / ".aws"
+    home.mkdir()
+    (home / "config").write_text("[default]\nendpoint_url = http://127.0.0.1:1\nregion = eu-south-9\n")
+    (home / "credentials").write_text("[default\n")
+    trap = {"AWS_PROFILE": "none", "AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_ACCESS_KEY_ID": "AKIAX"}
+    assert node.run("attempt", env={**trap, "AWS_DATA_PATH": str(home), "AWS_REGION": "xx"}).code == 0
+
+
+def test_fingerprint_shows_every_component(node: Server) -> None:
+    said = node.run("fingerprint")
+    assert (said.code, said.err) == (0, "")
+    *components, verdict = said.out.splitlines()
+    assert [line.split()[0] for line in components] == list(COMPONENTS)
+    assert {line.split()[1] for line in components} == {"matched"}
+    assert verdict == "9 of 9 match, threshold 40: similar"
+    assert node.run("fingerprint", "show").out == said.out
+
+
+def test_fingerprint_tells_what_changed(node: Server) -> None:
+    with_saved_hash(node, hostname_info="before", macaddr_info="")
+    document = node.run("fingerprint", "--json").json
+    changed = {one["name"]: one for one in document["components"] if one["state"] == "changed"}
+    assert set(changed) >= {"hostname-info"}
+    assert changed["hostname-info"]["saved"] == "before"
+    assert "before -> " in node.run("fingerprint").out
+    assert (document["compared"], document["threshold"], document["verdict"]) == (9, 40, "similar")
+
+
+def test_fingerprint_check_says_no_with_its_exit_code(node: Server) -> None:
+    assert node.run("fingerprint", "check").code == 0
+    with_saved_hash(node, machine_id="another\n")
+    said = node.run("fingerprint", "check")
+    assert said.code == 77
+    assert "not-similar" in said.out
+    assert node.run("fingerprint", "show").code == 0
+
+
+def test_fingerprint_check_warns_when_a_clone_would_look_the_same(node: Server) -> None:
+    current = {one["name"]: one["current"] for one in node.run("fingerprint", "--json").json["components"]}
+    empty = not any(current[name] for name in ("processor-hash", "memory-hash", "bios-hash", "system-hash"))
+    assert ("a copy of this disk on other hardware would look similar" in node.run("fingerprint", "check").err) is empty
+
+
+def test_the_threshold_is_set_and_switched_off(node: Server) -> None:
+    with_saved_hash(node, machine_id="another\n")
+    assert node.run("fingerprint", "threshold", "90").out == "Similarity threshold: 90%\n"
+    assert node.run("fingerprint", "--json").json["threshold"] == 90
+    assert node.run("fingerprint", "check").code == 77
+    assert node.run("fingerprint", "threshold", "off").code == 0
+    assert node.run("fingerprint", "check").code == 0
+    assert node.run("attempt").code == 0
+
+
+@pytest.mark.parametrize("arguments", [("show",), ("check",), ("threshold", "40")], ids=" ".join)
+def test_there_is_no_fingerprint_without_a_registration(server: Server, arguments: tuple[str, ...]) -> None:
+    said = server.run("fingerprint", *arguments)
+    assert (said.code, said.out) == (77, "")
+    assert "No registration in the vault" in said.err
+
+
+def test_without_a_daemon_status_says_so(node: Server) -> None:
+    said = node.run("status")
+    assert (said.code, said.out) == (3, "")
+    assert f"no daemon runs on {node.runtime}" in said.err
+    document = node.run("status", "--json")
+    assert document.code == 3
+    assert document.json == dict.fromkeys(FIELDS)
+
+
+@pytest.mark.parametrize("arguments", [("refresh",), ("wait", "--timeout", "1ms")], ids=" ".join)
+def test_without_a_daemon_there_is_nobody_to_refresh_or_to_wait_for(node: Server, arguments: tuple[str, ...]) -> None:
+    said = node.run(*arguments)
+    assert (said.code, said.out) == (69, "")
+    assert "daemon runs" in said.err
+
+
+def test_a_status_file_that_is_cut_short_is_an_input_output_error(node: Server) -> None:
+    node.runtime.mkdir()
+    (node.runtime / "status.json").write_text('{"state": ')
+    for verb in ("status", "wait"):
+        said = node.run(verb)
+        assert (said.code, said.out) == (74, "")
+        assert str(node.runtime / "status.json") in said.err
+
+
+def test_a_status_file_left_behind_does_not_speak_for_a_daemon_that_is_gone(node: Server) -> None:
+    node.runtime.mkdir()
+    (node.runtime / "lock").write_text("1\n")
+    assert node.run("status").code == 3
+    assert node.run("refresh").code == 69

@@ -1,0 +1,167 @@
+"""`credential-process`: what SDKs start, used by a real one, and what it must not load."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.session import Session
+from tests.conftest import COMMAND, LONGEST, Server
+
+HEAVY = {
+    "argparse",
+    "getpass",
+    "subprocess",
+    "importlib.metadata",
+    "tomllib",
+    "botocore",
+    "boto3",
+    "pathlib",
+    "typing",
+    "structlog",
+    "pydantic",
+    "logging",
+}
+STATUS = Path("/run/rolekeeper/status.json")
+
+
+def credential_process(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """As an SDK starts it: without a configuration, and with hardly an environment."""
+    command = [COMMAND, "credential-process", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=LONGEST, check=False, env={"PATH": "/bin"})
+
+
+def publish(path: Path, *, profile: str = "default", expires: str = "", leave_out: str = "") -> None:
+    lines = {
+        "aws_access_key_id": "ASIAIOSFODNN7EXAMPLE",
+        "aws_secret_access_key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        "aws_session_token": "IQoJb3JpZ2luX2Vj//token==",
+        "x_security_token_expires": expires or (datetime.now(UTC) + timedelta(hours=1)).isoformat(),
+    }
+    text = "".join(f"{name} = {value}\n" for name, value in lines.items() if name != leave_out)
+    path.write_text(f"[other]\nregion = x\n\n[{profile}]\n{text}")
+
+
+def test_a_real_sdk_uses_what_it_prints(node: Server) -> None:
+    assert node.run("attempt").code == 0
+    config = node.directory / "config"
+    config.write_text(
+        f"[profile rack]\ncredential_process = {COMMAND} credential-process --file {node.output}\nregion = us-east-1\n"
+    )
+    session = Session(profile="rack")
+    session.set_config_variable("config_file", str(config))
+    session.set_config_variable("credentials_file", os.devnull)
+    caller = session.create_client("sts", endpoint_url=node.emulator.url).get_caller_identity()
+    assert caller["Arn"] == f"arn:aws:sts::{node.emulator.account_id}:assumed-role/rolekeeper/{node.node_id}"
+    credentials: Any = session.get_credentials()
+    assert credentials.get_frozen_credentials().access_key == node.tokens()[-1].access_key_id
+    assert not credentials.refresh_needed(refresh_in=0)
+
+
+def test_it_prints_the_sdks_json_and_nothing_else(tmp_path: Path) -> None:
+    publish(tmp_path / "credentials", expires="2199-11-23T16:46:21Z")
+    said = credential_process("--file", str(tmp_path / "credentials"))
+    assert (said.returncode, said.stderr) == (0, "")
+    assert json.loads(said.stdout) == {
+        "Version": 1,
+        "AccessKeyId": "ASIAIOSFODNN7EXAMPLE",
+        "SecretAccessKey": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        "SessionToken": "IQoJb3JpZ2luX2Vj//token==",
+        "Expiration": "2199-11-23T16:46:21Z",
+    }
+
+
+def test_another_profile_is_named(tmp_path: Path) -> None:
+    publish(tmp_path / "credentials", profile="web server")
+    file = str(tmp_path / "credentials")
+    assert credential_process("--profile", "web server", "--file", file).returncode == 0
+    missing = credential_process("--file", file)
+    assert (missing.returncode, missing.stdout) == (74, "")
+    assert f"No credentials of rolekeeper's in {file}, profile default" in missing.stderr
+
+
+def test_expired_credentials_are_not_handed_out(tmp_path: Path) -> None:
+    publish(tmp_path / "credentials", expires="2020-01-01T00:00:00Z")
+    said = credential_process("--file", str(tmp_path / "credentials"))
+    assert (said.returncode, said.stdout) == (69, "")
+    assert "expired at 2020-01-01T00:00:00Z" in said.stderr
+
+
+@pytest.mark.parametrize(
+    "name", ["aws_access_key_id", "aws_secret_access_key", "aws_session_token", "x_security_token_expires"]
+)
+def test_every_key_has_to_be_there(tmp_path: Path, name: str) -> None:
+    publish(tmp_path / "credentials", leave_out=name)
+    said = credential_process("--file", str(tmp_path / "credentials"))
+    assert (said.returncode, said.stdout) == (74, "")
+    assert f"{name} is missing" in said.stderr
+
+
+def test_what_is_no_time_is_told(tmp_path: Path) -> None:
+    publish(tmp_path / "credentials", expires="tomorrow")
+    said = credential_process("--file", str(tmp_path / "credentials"))
+    assert (said.returncode, said.stdout) == (74, "")
+
+
+def test_a_file_that_is_not_there_or_no_file_is_told(tmp_path: Path) -> None:
+    for path in (tmp_path / "nothing", tmp_path):
+        said = credential_process("--file", str(path))
+        assert (said.returncode, said.stdout) == (74, "")
+        assert f"Cannot read {path}: " in said.stderr
+        assert "Traceback" not in said.stderr
+
+
+@pytest.mark.skipif(STATUS.exists(), reason="a daemon of this machine's own says where it publishes")
+def test_without_a_file_and_a_daemon_there_is_nothing_to_go_by() -> None:
+    said = credential_process()
+    assert (said.returncode, said.stdout) == (69, "")
+    assert "name the file with --file" in said.stderr
+
+
+def test_no_error_shows_a_secret(tmp_path: Path) -> None:
+    publish(tmp_path / "credentials", leave_out="x_security_token_expires")
+    said = credential_process("--file", str(tmp_path / "credentials"))
+    assert "wJalr" not in said.stderr
+    assert "IQoJ" not in said.stderr
+
+
+def test_it_loads_next_to_nothing(tmp_path: Path) -> None:
+    publish(tmp_path / "credentials")
+    call = "import sys; from rolekeeper.cli import main; sys.exit(main())"
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-I",
+            "-X",
+            "importtime",
+            "-c",
+            call,
+            "credential-process",
+            "--file",
+            tmp_path / "credentials",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "|" in line}
+    assert "rolekeeper.cli.credential_process" in loaded
+    assert not loaded & HEAVY
+    assert {name for name in loaded if name.startswith("rolekeeper")} <= {
+        "rolekeeper",
+        "rolekeeper.cli",
+        "rolekeeper.cli.credential_process",
+        "rolekeeper.core",
+        "rolekeeper.core.profilelines",
+    }
+
+
+def test_the_published_file_is_its_owners_alone(node: Server) -> None:
+    node.run("attempt")
+    assert stat.S_IMODE(node.output.stat().st_mode) == 0o600
+    assert stat.S_IMODE(node.output.parent.stat().st_mode) == 0o700
