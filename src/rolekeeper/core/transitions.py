@@ -229,7 +229,8 @@ def _unregistered(state: State, report: AttemptReport, _now: Instant) -> Step:
 def _due(state: State, delay: timedelta, now: Instant) -> Due:
     """`delay`, spread, after the attempt began."""
     assert state.began is not None  # noqa: S101 - an attempt has just ended
-    due = schedule.after(state.began, delay * schedule.spread(state.node_id, state.attempts))
+    delay = max(delay * schedule.spread(state.node_id, state.attempts), schedule.LEAST_INTERVAL)
+    due = schedule.after(state.began, delay)
     return due if not due.reached(now) else schedule.after(now, schedule.LEAST_INTERVAL)
 
 
