@@ -1,0 +1,122 @@
+"""How long the loop waits, history by history, in virtual time."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from rolekeeper.core import schedule
+from rolekeeper.core.states import Elapsed, Phase
+from rolekeeper.model import Outcome
+
+SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=n) for n in (1, 60, 3600, 86400))
+
+
+def holds(measured: Iterable[timedelta], nominal: Iterable[timedelta]) -> None:
+    """Each within the spread, and the first retry no sooner than a second."""
+    for one, other in zip(measured, nominal, strict=True):
+        assert max(0.9 * other, SECOND) <= one <= 1.1 * other
+
+
+def test_failures_are_retried_after_1_2_4_and_at_most_240_seconds(loop: Any) -> None:
+    loop.goes_through(*[Outcome.FAILED] * 13)
+    holds(loop.intervals, [SECOND * n for n in (1, 2, 4, 8, 16, 32, 64, 128, 240, 240, 240, 240)])
+
+
+def test_refusals_are_retried_after_5_and_10_and_then_every_15_minutes(loop: Any) -> None:
+    loop.goes_through(*[Outcome.REFUSED] * 7)
+    holds(loop.intervals, [MINUTE * n for n in (5, 10, 15, 15, 15, 15)])
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FINGERPRINT_REFUSED, Outcome.NODE_UNKNOWN])
+def test_a_hibernation_probes_after_5_then_10_20_40_minutes_three_times_each_then_hourly(
+    loop: Any, outcome: Outcome
+) -> None:
+    loop.goes_through(*[outcome] * 16)
+    holds(loop.intervals, [MINUTE * n for n in (5, *[10] * 3, *[20] * 3, *[40] * 3, *[60] * 5)])
+
+
+def test_probes_that_fail_otherwise_count_like_those_that_are_refused(loop: Any) -> None:
+    loop.goes_through(Outcome.NODE_UNKNOWN, Outcome.FAILED, Outcome.REFUSED, Outcome.VAULT_UNREADABLE, Outcome.FAILED)
+    assert loop.phase is Phase.HIBERNATING
+    loop.comes_due()
+    holds(loop.intervals, [MINUTE * n for n in (5, 10, 10, 10, 20)])
+
+
+def test_the_delay_counts_from_the_attempts_beginning_so_that_a_hang_adds_nothing(loop: Any) -> None:
+    for _ in range(8):
+        loop.ends_with(Outcome.FAILED, takes=2 * MINUTE).comes_due()
+    # 1 to 64 s are over when a hung attempt is killed: a second's pause. 128 s is not.
+    holds(loop.intervals[:7], [121 * SECOND] * 7)
+    holds(loop.intervals[7:], [128 * SECOND])
+
+
+def test_a_service_that_hung_is_noticed_again_within_five_minutes(loop: Any) -> None:
+    for _ in range(50):
+        loop.ends_with(Outcome.FAILED, takes=2 * MINUTE).comes_due()
+    assert max(loop.intervals) <= 264 * SECOND
+
+
+def test_failures_and_refusals_in_turn_gain_nothing_over_either_alone(loop: Any) -> None:
+    loop.goes_through(*[Outcome.FAILED, Outcome.REFUSED] * 3)
+    holds(loop.intervals, [SECOND * n for n in (1, 300, 2, 600, 4)])
+
+
+def test_a_success_forgets_failures_and_refusals(loop: Any) -> None:
+    loop.goes_through(*[Outcome.FAILED] * 6, Outcome.REFUSED, Outcome.ISSUED, Outcome.FAILED, Outcome.REFUSED)
+    loop.comes_due()
+    holds(loop.intervals[-2:], [SECOND, 5 * MINUTE])
+
+
+def test_a_token_is_refreshed_at_the_configured_share_of_its_life(kit: Any) -> None:
+    for share in (0.1, 0.5, 0.9):
+        loop = kit.loop(policy=replace(kit.policy, refresh_at=share)).issues()
+        assert abs(loop.planned - share * HOUR * schedule.spread(kit.node, 1)) < SECOND / 1000
+
+
+def test_credentials_that_were_published_before_are_refreshed_at_the_same_point_of_their_life(kit: Any) -> None:
+    loop = kit.loop().issues(HOUR, age=10 * MINUTE)
+    assert abs(loop.planned + 10 * MINUTE - 30 * MINUTE * schedule.spread(kit.node, 1)) < SECOND / 1000
+    overdue = kit.loop().issues(HOUR, age=44 * MINUTE)
+    assert overdue.planned == SECOND
+
+
+@pytest.mark.parametrize("life", [2 * SECOND, SECOND, SECOND / 10, 0 * SECOND, -HOUR])
+def test_attempts_are_a_second_apart_however_short_a_token_lives(loop: Any, life: timedelta) -> None:
+    for _ in range(20):
+        loop.issues(life).comes_due()
+    assert min(loop.intervals) == SECOND
+    assert max(loop.intervals) <= 1.1 * SECOND
+
+
+def test_two_tokens_in_a_row_have_another_spread(loop: Any) -> None:
+    for _ in range(10):
+        loop.issues().comes_due()
+    assert len(set(loop.intervals)) == 10
+
+
+def test_thirty_days_of_hourly_tokens_take_two_steps_an_attempt(loop: Any) -> None:
+    begun_at, steps = loop.now.boot, loop.steps
+    while loop.now.boot - begun_at < 30 * DAY:
+        loop.ends_with(Outcome.ISSUED).comes_due()
+    assert 24 * 30 * 2 / 1.02 <= len(loop.began) <= 24 * 30 * 2 * 1.02  # the spread evens out
+    assert loop.steps - steps == 2 * (len(loop.began) - 1)
+    assert set(loop.events()) == {"credentials_published"}
+
+
+def test_a_weeks_outage_ends_with_the_first_attempt_after_it(loop: Any) -> None:
+    begun_at = loop.now.boot
+    while loop.now.boot - begun_at < 7 * DAY:
+        loop.ends_with(Outcome.FAILED).comes_due()
+    assert 7 * DAY / (240 * SECOND) / 1.02 <= len(loop.began) <= 7 * DAY / (240 * SECOND) * 1.02 + 9
+    loop.ends_with(Outcome.ISSUED)
+    assert loop.phase is Phase.WAITING
+    assert (loop.state.failures, loop.planned > 25 * MINUTE) == (0, True)
+
+
+def test_a_time_that_has_not_come_yet_is_waited_for(loop: Any) -> None:
+    loop.ends_with(Outcome.ISSUED).happens(Elapsed())
+    assert loop.phase is Phase.WAITING
+    assert len(loop.began) == 1

@@ -1,0 +1,146 @@
+"""Values to JSON and back: everything returns as it went, and nothing else comes through."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rolekeeper.core.wire import decode, encode, rfc3339
+from rolekeeper.model import (
+    AttemptReport,
+    DaemonSettings,
+    Fact,
+    FingerprintSummary,
+    HibernationSettings,
+    Lifetime,
+    Outcome,
+    Output,
+    ServiceSettings,
+    Settings,
+    Verdict,
+)
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def through_json(value: Any) -> Any:
+    return decode(type(value), json.loads(json.dumps(encode(value))))
+
+
+moments = st.datetimes(timezones=st.just(UTC))
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+lifetimes = st.builds(Lifetime, moments, moments, st.timedeltas(timedelta(0), timedelta(days=9999)))
+reports = st.builds(
+    AttemptReport,
+    st.sampled_from(Outcome),
+    code=texts,
+    message=texts,
+    request_id=st.none() | texts,
+    expires_at=st.none() | moments,
+    published=st.lists(texts, max_size=3).map(tuple),
+    fingerprint=st.none()
+    | st.builds(FingerprintSummary, st.sampled_from(Verdict), st.integers(), st.integers(), st.integers()),
+    standing=st.none() | lifetimes,
+    facts=st.lists(st.builds(Fact, texts, texts, texts, st.dictionaries(texts, texts)), max_size=2).map(tuple),
+)
+outputs = st.builds(
+    Output,
+    path=texts,
+    profile=texts,
+    mode=st.integers(0, 0o7777),
+    keep_mode=st.booleans(),
+    owner=st.none() | texts | st.integers(0, 2**32),
+    group=st.none() | texts | st.integers(0, 2**32),
+    replace_long_lived_keys=st.booleans(),
+)
+spans = st.timedeltas(timedelta(0), timedelta(days=9999))
+settings_values = st.builds(
+    Settings,
+    service=st.builds(ServiceSettings, connect_timeout=spans, read_timeout=spans),
+    daemon=st.builds(DaemonSettings, attempt_timeout=spans),
+    refresh_at=st.floats(0.1, 0.9),
+    hibernation=st.builds(HibernationSettings, spans, spans),
+    rotate_key_after=st.none() | spans,
+    outputs=st.lists(outputs, max_size=3).map(tuple),
+)
+
+
+@given(reports)
+def test_a_report_returns_as_it_went(report: AttemptReport) -> None:
+    assert through_json(report) == report
+
+
+@given(settings_values)
+def test_settings_return_as_they_went(settings: Settings) -> None:
+    assert through_json(settings) == settings
+
+
+@given(st.sampled_from([AttemptReport, Settings, Output, Lifetime, Fact]), json_values)
+def test_whatever_json_arrives_is_that_value_or_a_value_error(kind: type[Any], value: Any) -> None:
+    try:
+        decoded = decode(kind, value)
+    except ValueError:
+        return
+    assert isinstance(decoded, kind)
+
+
+@given(reports, st.data())
+def test_a_report_with_one_wrong_place_is_that_report_or_a_value_error(
+    report: AttemptReport, data: st.DataObject
+) -> None:
+    broken = encode(report)
+    broken[data.draw(st.sampled_from(sorted(broken)))] = data.draw(json_values)
+    try:
+        decoded = decode(AttemptReport, broken)
+    except ValueError:
+        return
+    assert decode(AttemptReport, encode(decoded)) == decoded or "NaN" in json.dumps(broken)
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        ("outcome", "splendid"),
+        ("outcome", 7),
+        ("code", None),
+        ("code", ["a"]),
+        ("published", "/a/path"),
+        ("published", {"/a/path": 1}),
+        ("published", ["/a/path", None]),
+        ("expires_at", "2026-11-23T12:00:00"),  # whose noon?
+        ("expires_at", "soon"),
+        ("expires_at", 1700000000),
+        ("fingerprint", {"verdict": "similar"}),
+        ("fingerprint", {"verdict": "similar", "matched": True, "compared": 9, "threshold": 40}),
+        ("standing", {"issued_at": "2026-11-23T12:00:00Z", "expires_at": "2026-11-23T13:00:00Z", "issued_boot": "7"}),
+        ("standing", {"issued_at": "2026-11-23T12:00:00Z", "expires_at": "2026-11-23T13:00:00Z", "issued_boot": True}),
+        ("standing", {"issued_at": "2026-11-23T12:00:00Z", "expires_at": "2026-11-23T13:00:00Z", "issued_boot": 1e300}),
+        ("facts", [{"event": "x"}]),
+        ("secret", "unheard of"),
+    ],
+)
+def test_a_field_with_something_else_in_it_is_refused(field: str, wrong: Any) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - each says it in other words
+        decode(AttemptReport, encode(AttemptReport(Outcome.ISSUED)) | {field: wrong})
+
+
+@pytest.mark.parametrize("owner", [1.5, True, ["root"]])
+def test_an_owner_is_a_name_or_a_number(owner: Any) -> None:
+    good = encode(Output("/f", "default", 0o600, True, None, None, False))  # noqa: FBT003 - a plain value
+    with pytest.raises(ValueError, match="not a Output"):
+        decode(Output, good | {"owner": owner})
+
+
+def test_times_travel_as_rfc_3339_in_utc() -> None:
+    assert rfc3339(NOON) == "2026-11-23T12:00:00Z"
+    assert rfc3339(datetime.fromisoformat("2026-11-23T12:00:00.25+05:30")) == "2026-11-23T06:30:00.250000Z"
+    assert encode({"at": NOON, "for": timedelta(minutes=1.5)}) == {"at": "2026-11-23T12:00:00Z", "for": 90.0}
