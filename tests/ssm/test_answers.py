@@ -136,13 +136,14 @@ def test_what_is_no_json_object_is_unusable_whatever_the_status(
 
 
 @pytest.mark.parametrize(("status", "code"), [(429, "throttled"), (500, "service-failed"), (502, "service-failed")])
-def test_html_with_a_telling_status_has_failed(
+def test_whatever_comes_with_a_telling_status_has_failed(
     status: int, code: str, service: Any, kit: Any, node: Registration
 ) -> None:
-    error = refusal(kit, service, node, kit.reply(status, HTML, {"Content-Type": "text/html"}))
-    assert isinstance(error, ServiceError)
-    assert error.code == code
-    assert f"HTTP {status}" in error.message
+    for body in (HTML, b"[" * 100_000, b""):
+        error = refusal(kit, service, node, kit.reply(status, body, {"Content-Type": "text/html"}))
+        assert isinstance(error, ServiceError)
+        assert error.code == code
+        assert f"HTTP {status}" in error.message
 
 
 @settings(max_examples=150, deadline=None)

@@ -191,6 +191,12 @@ def test_a_proxy_that_is_not_there_is_told_without_its_password(kit: Any, node: 
         assert "pass-word" not in f"{error.message}{error.hint}"
 
 
+def test_a_password_in_the_endpoint_url_is_not_told(kit: Any, node: Registration) -> None:
+    error = failure(kit, "http://user:pass-word@127.0.0.1:9", node)
+    assert error.code == "unreachable"
+    assert "http://***@127.0.0.1:9/" in error.message
+
+
 def test_a_proxy_that_refuses_is_a_proxy_failure(service: Any, kit: Any, node: Registration) -> None:
     service.says(kit.reply(407, b""))
     for url in ("https://ssm.example", "http://ssm.example"):

@@ -76,6 +76,11 @@ def test_what_is_no_key_is_a_vault_error(text: str, kit: Any) -> None:
         assert "register" in caught.value.hint
 
 
+def test_a_key_with_strange_characters_in_it_is_damaged(node: Registration, kit: Any) -> None:
+    with pytest.raises(VaultError):
+        sign(NodeKey(f"!{node.key.private_key}", kit.noon), b"data")
+
+
 def test_a_key_of_another_kind_or_too_short_is_refused(kit: Any) -> None:
     short = rsa.generate_private_key(65537, 1024)  # noqa: S505 - that is the point
     for private in (ec.generate_private_key(ec.SECP256R1()), short):

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rolekeeper.adapters.nodekey import RsaKeyMaker
@@ -154,6 +154,7 @@ def test_without_a_date_the_difference_is_unknown(service: Any, kit: Any, node: 
 
 
 @settings(max_examples=60, deadline=None)
+@example(behind=timedelta(seconds=30))  # too little to sign with, and yet told
 @given(behind=st.timedeltas(timedelta(days=-2000), timedelta(days=20_000)))
 def test_the_difference_is_right_to_a_second_and_a_second_is_none(
     behind: timedelta, kit: Any, node: Registration

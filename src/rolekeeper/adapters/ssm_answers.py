@@ -109,9 +109,8 @@ def presentable(text: str, secrets: Iterable[str]) -> str:
 
 
 def _expiry(call: Call, answer: Answer, value: Any, now: datetime) -> datetime:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
     earliest, latest = (now + _SHORTEST_LIFE).timestamp(), (now + timedelta(hours=_LONGEST_SESSION_HOURS)).timestamp()
-    if number and earliest < value <= latest:  # which NaN is not
+    if isinstance(value, (int, float)) and earliest < value <= latest:  # true is 1, long past; NaN is in no range
         return datetime.fromtimestamp(value, UTC)
     raise ServiceError(
         "unusable-expiry",

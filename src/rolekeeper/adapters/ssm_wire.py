@@ -73,11 +73,9 @@ class Wire:
             sent = self._clock.now()
             response = session.send(request)
             received = self._clock.now()
-            if response.status_code == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:  # plain HTTP: no tunnel that fails
-                refused = ConnectionRefusedError("407 Proxy Authentication Required")
-                raise ProxyError(str(refused), refused) from refused
             headers = {name.lower(): value for name, value in response.headers.items()}
             with closing(response.raw) as raw:
+                _check_proxy(response.status_code)
                 return Answer(response.status_code, headers, _whole_body(raw, headers), sent, received)
         finally:
             session.close()
@@ -130,6 +128,13 @@ def _bad_bundle(ca_bundle: str, reason: str) -> ServiceError:
         f"Cannot use the CA bundle {ca_bundle}: {reason}",
         "name a readable file of PEM certificates in service.ca_bundle, or leave it out for the system's trust store",
     )
+
+
+def _check_proxy(status: int) -> None:
+    """With plain HTTP a proxy's refusal comes as an answer; with TLS there is no tunnel, and botocore raises."""
+    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        refused = ConnectionRefusedError(f"{status} Proxy Authentication Required")
+        raise ProxyError(str(refused), refused) from refused
 
 
 def _whole_body(raw: Any, headers: Mapping[str, str]) -> bytes:
