@@ -1,0 +1,313 @@
+"""A world in virtual time for the daemon: its clock moves only while it sleeps, and what happens is planned before.
+
+Nothing here decides what the daemon does: every part behaves as its port says, and keeps what was asked of it.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from rolekeeper import daemon
+from rolekeeper.errors import RolekeeperError
+from rolekeeper.model import (
+    AttemptReport,
+    DaemonSettings,
+    Fact,
+    HibernationSettings,
+    Instant,
+    Lifetime,
+    NodeSettings,
+    Outcome,
+    Output,
+    ServiceSettings,
+    Settings,
+)
+from rolekeeper.ports import Accepted, DaemonWorld, Ended, Log, Rejected, Wakeup
+
+NODE = "mi-0123456789abcdef0"
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+BOOTED = timedelta(days=3)  # this long ago
+READS = timedelta(milliseconds=100)
+TAKES = timedelta(milliseconds=300)
+FOREVER = timedelta(days=400)
+HOUR = timedelta(hours=1)
+Message = Accepted | Rejected | AttemptReport | Ended
+
+SETTINGS = Settings(
+    node=NodeSettings(None, None, None),
+    service=ServiceSettings(None, None, None, False, False, timedelta(seconds=10), timedelta(seconds=30)),  # noqa: FBT003 - the fields in their order
+    vault_directory="/var/lib/rolekeeper/vault",
+    daemon=DaemonSettings("/run/rolekeeper", timedelta(minutes=2), "info"),
+    refresh_at=0.5,
+    hibernation=HibernationSettings(timedelta(minutes=5), HOUR),
+    rotate_key_after=None,
+    outputs=(Output("/root/.aws/credentials", "default", 0o600, True, None, None, False),),  # noqa: FBT003 - the same
+)
+
+
+@dataclass(frozen=True)
+class Told:
+    """Something that the daemon did, and when on the boot clock, counted from its start."""
+
+    at: timedelta
+    what: Any
+
+
+@dataclass(frozen=True)
+class Start:
+    """How an attempt was started."""
+
+    settings: Settings | None
+    reload: bool
+    reuse: bool
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What an attempt does: reads the configuration, then reports or hangs; None stands for never."""
+
+    report: AttemptReport | Ended | None
+    takes: timedelta = TAKES
+    reads: timedelta | None = READS
+    finds: Settings | str = SETTINGS  # settings, or what is wrong with them
+
+
+@dataclass
+class World:
+    """The daemon's whole world; `script` says what each attempt does, by its number, the last entry for ever."""
+
+    script: list[Behaviour] = field(default_factory=list)
+    watchdog: timedelta | None = None
+    wall: datetime = NOON
+    elapsed: timedelta = timedelta(0)
+    happenings: list[tuple[timedelta, int, Callable[[], Wakeup | None]]] = field(default_factory=list)
+    planned: int = 0
+    starts: list[Told] = field(default_factory=list)
+    ends: list[Told] = field(default_factory=list)
+    notified: list[Told] = field(default_factory=list)
+    documents: list[Told] = field(default_factory=list)
+    entries: list[Told] = field(default_factory=list)
+    slices: list[timedelta] = field(default_factory=list)
+    levels: list[str] = field(default_factory=list)
+    claimed: list[str] = field(default_factory=list)
+    claim_fails: RolekeeperError | None = None
+    write_fails: RolekeeperError | None = None
+    vault: int = 0
+    inbox: list[Message] = field(default_factory=list)
+    waits_for_go: Callable[[], None] | None = None
+    running: int = 0
+
+    # What a test says.
+
+    def at(self, moment: timedelta, what: Wakeup | Callable[[], None]) -> "World":
+        """At `moment` after the start a signal comes, or something changes without one."""
+
+        def happen() -> Wakeup | None:
+            return what if isinstance(what, Wakeup) else what()
+
+        return self._plan(moment, happen)
+
+    def _plan(self, moment: timedelta, happen: Callable[[], Wakeup | None]) -> "World":
+        self.planned += 1
+        self.happenings.append((moment, self.planned, happen))
+        return self
+
+    def sets_clock(self, by: timedelta) -> Callable[[], None]:
+        def step() -> None:
+            self.wall += by
+
+        return step
+
+    def writes_vault(self) -> None:
+        self.vault += 1
+
+    def runs(self, until: timedelta) -> int:
+        """Run the daemon until it ends by itself, or SIGTERM comes."""
+        self.at(until, Wakeup.STOP)
+        return daemon.run(DaemonWorld(self, self, self, self, self, self, self.open_log, pid=4711, version="1.2.3"))
+
+    # What a test sees.
+
+    def began(self) -> list[timedelta]:
+        return [told.at for told in self.starts]
+
+    def notices(self, prefix: str = "") -> list[str]:
+        return [told.what for told in self.notified if told.what.startswith(prefix)]
+
+    def logged(self) -> list[str]:
+        return [told.what[0] for told in self.entries]
+
+    def document(self, moment: timedelta = FOREVER) -> Mapping[str, Any]:
+        """What status.json held at that moment."""
+        written: Mapping[str, Any] = [told.what for told in self.documents if told.at <= moment][-1]
+        return written
+
+    # Clock and signals: time passes while the daemon sleeps, and at no other moment.
+
+    def now(self) -> Instant:
+        return Instant(self.wall + self.elapsed, BOOTED + self.elapsed)
+
+    def sleep(self, duration: timedelta) -> None:
+        self.elapsed += duration
+
+    def boot_id(self) -> str:
+        return "b00t"
+
+    def wait(self, longest: timedelta) -> Wakeup | None:
+        assert longest >= timedelta(0)
+        self.slices.append(longest)
+        assert len(self.slices) < 500_000, "the loop spins"
+        until = self.elapsed + longest
+        while self.happenings and min(self.happenings)[0] <= until:
+            moment, number, happen = min(self.happenings)
+            self.happenings.remove((moment, number, happen))
+            self.elapsed = max(self.elapsed, moment)
+            if (wakeup := happen()) is not None:
+                return wakeup
+        self.elapsed = max(self.elapsed, until)
+        return None
+
+    # Attempts.
+
+    def start(self, *, settings: Settings | None, reload: bool, reuse: bool) -> None:
+        assert not self.running, "two attempts at a time"
+        self.starts.append(Told(self.elapsed, Start(settings, reload, reuse)))
+        self.running = len(self.starts)
+        behaviour = self.script[min(self.running, len(self.script)) - 1]
+        if settings is not None and not reload:
+            self._reports(behaviour)
+        elif behaviour.reads is not None:
+            self._says(behaviour.reads, lambda: self._reads(behaviour, settings))
+        elif isinstance(behaviour.report, Ended):
+            self._reports(behaviour)
+
+    def _reads(self, behaviour: Behaviour, old: Settings | None) -> None:
+        if isinstance(behaviour.finds, str):
+            self.inbox.append(Rejected(behaviour.finds) if old else Ended(78))
+            if old is None:
+                self.running = 0
+                return
+        else:
+            self.inbox.append(Accepted(behaviour.finds))
+        if old is None:
+            self.waits_for_go = lambda: self._reports(behaviour)
+        else:
+            self._reports(behaviour)
+
+    def _reports(self, behaviour: Behaviour) -> None:
+        report = behaviour.report
+        if report is None:
+            return
+        life = report.standing if isinstance(report, AttemptReport) else None
+
+        def arrive() -> None:
+            self.running = 0
+            said = report
+            if life is not None and isinstance(said, AttemptReport):
+                at = self.now()
+                issued = Lifetime(at.wall, at.wall + (life.expires_at - life.issued_at), at.boot)
+                said = replace(said, standing=issued, expires_at=issued.expires_at)
+            self.inbox.append(said)
+
+        self._says(behaviour.takes, arrive)
+
+    def _says(self, after: timedelta, what: Callable[[], None]) -> None:
+        number = self.running
+
+        def say() -> Wakeup | None:
+            if self.running == number:  # and was not ended meanwhile
+                what()
+                return Wakeup.ATTEMPT
+            return None
+
+        self._plan(self.elapsed + after, say)
+
+    def messages(self) -> Iterator[Message]:
+        while self.inbox:
+            yield self.inbox.pop(0)
+
+    def proceed(self) -> None:
+        if self.waits_for_go is not None:
+            self.waits_for_go()
+            self.waits_for_go = None
+
+    def end(self) -> None:
+        assert self.running
+        self.ends.append(Told(self.elapsed, self.running))
+        self.running = 0
+        self.waits_for_go = None
+        self.inbox.clear()
+
+    def reap(self) -> None:
+        pass
+
+    # Runtime directory, vault watch, service manager and log.
+
+    def claim(self, directory: str) -> None:
+        if self.claim_fails is not None:
+            raise self.claim_fails
+        self.claimed.append(directory)
+
+    def write_status(self, document: Mapping[str, object]) -> None:
+        if self.write_fails is not None:
+            raise self.write_fails
+        assert self.claimed
+        self.documents.append(Told(self.elapsed, dict(document)))
+
+    def look(self, directory: str) -> object:
+        assert directory == SETTINGS.vault_directory
+        return self.vault
+
+    def watchdog_interval(self) -> timedelta | None:
+        return self.watchdog
+
+    def tell(self, *assignments: str) -> None:
+        self.notified += [Told(self.elapsed, one) for one in assignments]
+
+    def open_log(self, level: str) -> Log:
+        self.levels.append(level)
+        return self
+
+    def log(self, event: str, level: str, message: str, **fields: str) -> None:
+        self.entries.append(Told(self.elapsed, (event, level, message, fields)))
+
+
+def issued(life: timedelta) -> AttemptReport:
+    """A token of this life, published; its times are those of the moment when it is reported."""
+    return AttemptReport(
+        Outcome.ISSUED,
+        published=("/root/.aws/credentials",),
+        node_id=NODE,
+        region="eu-central-1",
+        standing=Lifetime(NOON, NOON + life, timedelta(0)),
+        facts=(Fact("credentials_published", "info", "Published"),),
+    )
+
+
+def ended(outcome: Outcome) -> AttemptReport:
+    node_id = None if outcome is Outcome.UNREGISTERED else NODE
+    region = node_id and "eu-central-1"
+    return AttemptReport(outcome, outcome.value, f"Cannot: {outcome}", "mend it", node_id=node_id, region=region)
+
+
+@dataclass(frozen=True)
+class Kit:
+    """What a test needs of this file, which it cannot import."""
+
+    settings: Settings = SETTINGS
+    attempt: type[Behaviour] = Behaviour
+    issued: Callable[[timedelta], AttemptReport] = issued
+    ended: Callable[[Outcome], AttemptReport] = ended
+
+    def world(self, *script: Behaviour | AttemptReport | Ended | Outcome, **more: Any) -> World:
+        reports = [issued(HOUR) if one is Outcome.ISSUED else one for one in script]
+        reports = [ended(one) if isinstance(one, Outcome) else one for one in reports]
+        return World(script=[one if isinstance(one, Behaviour) else Behaviour(one) for one in reports], **more)
+
+
+@pytest.fixture(scope="session")
+def kit() -> Kit:
+    return Kit()

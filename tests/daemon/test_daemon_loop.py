@@ -1,0 +1,231 @@
+"""The running daemon in virtual time: hangs, crashes, signals, reloads, changed vaults, outages."""
+
+from dataclasses import replace
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from rolekeeper.model import DaemonSettings, HibernationSettings, Outcome
+from rolekeeper.ports import Ended, Wakeup
+
+SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=n) for n in (1, 60, 3600, 86400))
+STATES = {"waiting": Outcome.ISSUED, "backing-off": Outcome.REFUSED, "hibernating": Outcome.NODE_UNKNOWN}
+
+
+def intervals(world: Any) -> list[timedelta]:
+    return [after - before for before, after in pairwise(world.began())]
+
+
+def test_a_hung_attempt_is_killed_at_its_deadline_and_backed_off(kit: Any) -> None:
+    world = kit.world(Outcome.ISSUED, kit.attempt(None))
+    world.runs(HOUR)
+    assert world.ends[0].at - world.starts[1].at == 2 * MINUTE
+    killed = world.document(world.ends[0].at)
+    assert killed["state"] == "backing-off"
+    assert killed["last_outcome"]["code"] == "attempt-timeout"
+
+
+def test_after_a_hang_the_service_is_asked_again_within_five_minutes_of_its_recovery(kit: Any) -> None:
+    world = kit.world(Outcome.ISSUED, *[kit.attempt(None)] * 20, Outcome.ISSUED)
+    world.runs(4 * HOUR)
+    hung = world.starts[1:21]
+    assert len(world.starts) > 21
+    # It recovered at the worst moment: just after the last attempt that hung had begun.
+    assert world.starts[21].at - hung[-1].at <= 5 * MINUTE
+    assert max(intervals(world)[1:20]) <= 264 * SECOND
+    assert world.document(world.starts[21].at + SECOND)["state"] == "waiting"
+
+
+def test_the_deadline_is_the_configured_one(kit: Any) -> None:
+    short = replace(kit.settings, daemon=DaemonSettings("/run/rolekeeper", 7 * SECOND, "info"))
+    world = kit.world(kit.attempt(None, finds=short))
+    world.runs(MINUTE)
+    assert world.ends[0].at - world.starts[0].at == 7 * SECOND + timedelta(milliseconds=100)
+    assert world.ends[1].at - world.starts[1].at == 7 * SECOND
+
+
+@pytest.mark.parametrize(("status", "words"), [(1, "exit status 1"), (-9, "signal 9"), (78, "exit status 78")])
+def test_an_attempt_that_ends_without_a_report_costs_one_attempt(kit: Any, status: int, words: str) -> None:
+    world = kit.world(Outcome.ISSUED, Ended(status), Outcome.ISSUED)
+    world.runs(HOUR)
+    crash = world.entries[2].what
+    assert crash[:2] == ("backing_off", "warning")
+    assert words in crash[2]
+    assert crash[3]["code"] == "attempt-crashed"
+    assert intervals(world)[1] <= 1.1 * SECOND
+    assert world.document(world.starts[2].at + SECOND)["state"] == "waiting"
+
+
+def test_a_weeks_outage_ends_with_the_first_attempt_after_it(kit: Any) -> None:
+    outage = int(7 * DAY / (240 * SECOND))
+    world = kit.world(Outcome.ISSUED, *[Outcome.FAILED] * outage, Outcome.ISSUED)
+    world.runs(9 * DAY)
+    recovered = world.starts[outage + 1].at
+    assert recovered > 6.5 * DAY
+    assert max(intervals(world)[1 : outage + 1]) <= 264 * SECOND
+    assert world.document(recovered + SECOND)["freshness"] == "fresh"
+    assert world.document(recovered - SECOND)["freshness"] == "expired"
+
+
+def test_thirty_days_of_hourly_tokens_wake_the_daemon_a_few_times_an_attempt(kit: Any) -> None:
+    world = kit.world(Outcome.ISSUED)
+    world.runs(30 * DAY)
+    assert 1400 < len(world.starts) < 1480
+    # A slice a minute, the attempt's beginning and end.
+    assert len(world.slices) <= 30 * DAY / MINUTE + 3 * len(world.starts)
+    assert len(world.documents) <= 3 * len(world.starts)
+
+
+@pytest.mark.parametrize("outcome", [*STATES.values(), Outcome.UNREGISTERED])
+@pytest.mark.parametrize("watchdog", [None, 10 * SECOND, 3 * MINUTE])
+def test_no_slice_is_longer_than_a_minute_and_half_the_watchdog(
+    kit: Any, outcome: Outcome, watchdog: timedelta | None
+) -> None:
+    world = kit.world(outcome, kit.attempt(None), watchdog=watchdog)
+    world.runs(3 * HOUR)
+    longest = min(MINUTE, watchdog / 2 if watchdog else MINUTE)
+    assert max(world.slices) <= longest
+    alive = [timedelta(0), *(told.at for told in world.notified if told.what == "WATCHDOG=1")]
+    assert max(after - before for before, after in pairwise(alive)) <= longest
+
+
+@pytest.mark.parametrize(("state", "outcome"), STATES.items())
+@pytest.mark.parametrize("wakeup", [Wakeup.REFRESH, Wakeup.RELOAD])
+def test_a_signal_is_followed_by_an_attempt_at_once(kit: Any, state: str, outcome: Outcome, wakeup: Wakeup) -> None:
+    world = kit.world(outcome)
+    moment = 90 * SECOND + timedelta(milliseconds=3)
+    world.at(moment, wakeup).runs(2 * MINUTE)
+    assert world.document(moment - SECOND)["state"] == state
+    assert world.began() == [timedelta(0), moment]
+    assert world.starts[1].what.reload == (wakeup is Wakeup.RELOAD)
+
+
+def test_a_refresh_in_the_first_second_is_delayed_and_not_dropped(kit: Any) -> None:
+    world = kit.world(Outcome.ISSUED)
+    world.at(0.6 * SECOND, Wakeup.REFRESH).runs(MINUTE)
+    assert world.began() == [timedelta(0), SECOND]
+    assert not world.starts[1].what.reuse
+
+
+def test_a_refresh_during_an_attempt_is_joined_to_it(kit: Any) -> None:
+    world = kit.world(kit.attempt(kit.issued(HOUR), takes=5 * SECOND))
+    world.at(2 * SECOND, Wakeup.REFRESH).runs(MINUTE)
+    assert len(world.starts) == 1
+
+
+def test_a_burst_of_signals_makes_one_attempt_a_second(kit: Any) -> None:
+    world = kit.world(Outcome.FAILED)
+    for tenth in range(600):
+        world.at(10 * SECOND + tenth * SECOND / 10, Wakeup.REFRESH)
+    world.runs(69 * SECOND)
+    assert min(intervals(world)) >= SECOND
+    assert len(world.starts) <= 66
+
+
+@pytest.mark.parametrize("outcome", [Outcome.UNREGISTERED, *STATES.values()])
+def test_a_vault_that_somebody_wrote_to_is_looked_at_within_a_minute(kit: Any, outcome: Outcome) -> None:
+    world = kit.world(outcome, Outcome.ISSUED)
+    world.at(100 * SECOND, world.writes_vault).runs(4 * MINUTE)
+    assert len(world.starts) == 2
+    assert 100 * SECOND <= world.starts[1].at <= 160 * SECOND
+    assert world.document(4 * MINUTE - SECOND)["state"] == "waiting"
+
+
+def test_what_an_attempt_itself_writes_to_the_vault_wakes_nobody(kit: Any) -> None:
+    world = kit.world(kit.attempt(kit.issued(HOUR), takes=10 * SECOND))
+    world.at(5 * SECOND, world.writes_vault).runs(20 * MINUTE)
+    assert len(world.starts) == 1
+
+
+def test_an_unregistered_daemon_stays_up_and_waits(kit: Any) -> None:
+    world = kit.world(Outcome.UNREGISTERED)
+    assert world.runs(3 * DAY) == 0
+    assert len(world.starts) == 1
+    assert world.logged() == ["started", "unregistered", "stopping"]
+
+
+def test_a_good_reload_takes_the_new_settings_over(kit: Any) -> None:
+    new = replace(
+        kit.settings,
+        daemon=DaemonSettings("/elsewhere", 9 * SECOND, "debug"),
+        hibernation=HibernationSettings(MINUTE, MINUTE),
+    )
+    world = kit.world(Outcome.NODE_UNKNOWN, kit.attempt(kit.ended(Outcome.NODE_UNKNOWN), finds=new))
+    world.at(100 * SECOND, Wakeup.RELOAD).runs(5 * MINUTE)
+    assert world.starts[1].what == world.starts[0].what.__class__(kit.settings, reload=True, reuse=False)
+    assert world.starts[2].what.settings == new
+    assert intervals(world)[1] <= 1.1 * MINUTE
+    assert world.levels == ["info", "debug"]
+    assert world.claimed == ["/run/rolekeeper"]  # where it was claimed first
+    assert "reloaded" in world.logged()
+
+
+def test_a_bad_reload_keeps_the_old_settings_and_says_what_is_wrong(kit: Any) -> None:
+    world = kit.world(Outcome.ISSUED, kit.attempt(kit.issued(HOUR), finds="refresh.at: too large"))
+    world.at(100 * SECOND, Wakeup.RELOAD).runs(HOUR)
+    assert len(world.starts) == 3
+    assert world.starts[2].what.settings == kit.settings
+    rejected = [told.what for told in world.entries if told.what[0] == "configuration_rejected"]
+    assert [one[1:3] for one in rejected] == [
+        ("error", "Keeping the old configuration, the new one is wrong: refresh.at: too large")
+    ]
+    assert world.document(110 * SECOND)["state"] == "waiting"
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        {"report": None, "finds": "wrong"},
+        {"report": Ended(1), "takes": SECOND},
+        {"report": Ended(-9), "reads": None, "takes": SECOND},
+        {"report": None, "reads": None},
+        {"report": None},
+    ],
+    ids=["wrong and hangs", "crashes after reading", "crashes before reading", "hangs before reading", "hangs"],
+)
+def test_every_reload_is_ended_by_a_ready_for_the_service_manager_waits_for_it(
+    kit: Any, behaviour: dict[str, Any]
+) -> None:
+    world = kit.world(Outcome.ISSUED, kit.attempt(**behaviour), Outcome.ISSUED)
+    world.at(100 * SECOND, Wakeup.RELOAD).runs(10 * MINUTE)
+    words = [one for one in world.notices() if one in ("READY=1", "RELOADING=1")]
+    assert words == ["READY=1", "RELOADING=1", "READY=1"]
+
+
+def test_a_reload_that_was_never_read_is_said_to_be_none(kit: Any) -> None:
+    world = kit.world(Outcome.ISSUED, kit.attempt(Ended(-9), reads=None), Outcome.ISSUED)
+    world.at(100 * SECOND, Wakeup.RELOAD).runs(10 * MINUTE)
+    assert "configuration_rejected" in world.logged()
+
+
+def test_a_reload_during_an_attempt_follows_it(kit: Any) -> None:
+    world = kit.world(kit.attempt(kit.issued(HOUR), takes=5 * SECOND), Outcome.ISSUED)
+    world.at(2 * SECOND, Wakeup.RELOAD).runs(MINUTE)
+    assert world.began() == [timedelta(0), 5 * SECOND + timedelta(milliseconds=100)]
+    assert world.starts[1].what.reload
+
+
+@pytest.mark.parametrize("step", [-DAY, -HOUR, HOUR, 365 * DAY])
+@pytest.mark.parametrize("outcome", STATES.values())
+def test_a_clock_that_steps_neither_delays_the_next_attempt_nor_makes_the_loop_spin(
+    kit: Any, outcome: Outcome, step: timedelta
+) -> None:
+    calm = kit.world(outcome)
+    calm.runs(3 * HOUR)
+    world = kit.world(outcome)
+    world.at(100 * SECOND, world.sets_clock(step)).runs(3 * HOUR)
+    assert world.starts[1].at <= calm.starts[1].at
+    assert len(world.starts) <= len(calm.starts) + 1
+    assert len(world.slices) <= len(calm.slices) + 10
+
+
+def test_a_suspend_is_followed_by_an_attempt_at_once(kit: Any) -> None:
+    world = kit.world(Outcome.ISSUED)
+
+    def suspend() -> None:
+        world.elapsed += DAY
+
+    world.at(5 * MINUTE, suspend).runs(2 * DAY)
+    assert world.starts[1].at == DAY + 5 * MINUTE
