@@ -100,15 +100,9 @@ class World:
     waits_for_go: Callable[[], None] | None = None
     running: int = 0
 
-    # What a test says.
-
     def at(self, moment: timedelta, what: Wakeup | Callable[[], None]) -> "World":
         """At `moment` after the start a signal comes, or something changes without one."""
-
-        def happen() -> Wakeup | None:
-            return what if isinstance(what, Wakeup) else what()
-
-        return self._plan(moment, happen)
+        return self._plan(moment, (lambda: what) if isinstance(what, Wakeup) else what)
 
     def _plan(self, moment: timedelta, happen: Callable[[], Wakeup | None]) -> "World":
         self.planned += 1
@@ -129,8 +123,6 @@ class World:
         self.at(until, Wakeup.STOP)
         return daemon.run(DaemonWorld(self, self, self, self, self, self, self.open_log, pid=4711, version="1.2.3"))
 
-    # What a test sees.
-
     def began(self) -> list[timedelta]:
         return [told.at for told in self.starts]
 
@@ -144,8 +136,6 @@ class World:
         """What status.json held at that moment."""
         written: Mapping[str, Any] = [told.what for told in self.documents if told.at <= moment][-1]
         return written
-
-    # Clock and signals: time passes while the daemon sleeps, and at no other moment.
 
     def now(self) -> Instant:
         return Instant(self.wall + self.elapsed, BOOTED + self.elapsed)
@@ -169,8 +159,6 @@ class World:
                 return wakeup
         self.elapsed = max(self.elapsed, until)
         return None
-
-    # Attempts.
 
     def start(self, *, settings: Settings | None, reload: bool, reuse: bool) -> None:
         assert not self.running, "two attempts at a time"
@@ -243,8 +231,6 @@ class World:
 
     def reap(self) -> None:
         pass
-
-    # Runtime directory, vault watch, service manager and log.
 
     def claim(self, directory: str) -> None:
         if self.claim_fails is not None:
