@@ -16,6 +16,8 @@ from rolekeeper.ports import Clock, DaemonWorld, Log, NodeService, Vault, World
 
 MANAGER_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 CREDENTIAL = "activation-code"  # the name of the systemd credential (LoadCredential=)
+BOOT_ID = "ROLEKEEPER_BOOT_ID"  # set by systemd/rolekeeper.service, as is
+UNIT = "ROLEKEEPER_UNIT"  # its own name
 
 
 def settings(configuration: str | None) -> Settings:
@@ -29,7 +31,7 @@ def clock() -> Clock:
     """The clocks of this machine."""
     from rolekeeper.adapters.clock import SystemClock
 
-    return SystemClock()
+    return SystemClock(os.environ.get(BOOT_ID))
 
 
 def vault(accepted: Settings) -> Vault:
@@ -59,7 +61,7 @@ def world(accepted: Settings) -> World:
         vault=vault(accepted),
         service=service(accepted),
         probe=HardwareProbe(clock()),
-        sink=FileSink(clock().sleep),
+        sink=FileSink(clock().sleep, unit=os.environ.get(UNIT)),
         keys=RsaKeyMaker(),
         new_fingerprint=lambda: str(uuid4()),
         activation_code=_code_reader(accepted.node, os.environ),

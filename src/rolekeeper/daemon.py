@@ -34,6 +34,7 @@ from rolekeeper.ports import Accepted, DaemonWorld, Ended, Log, Rejected, Wakeup
 
 LONGEST_SLICE = timedelta(seconds=60)
 READY_AFTER = timedelta(seconds=20)
+START_TIMEOUT = READY_AFTER * 2  # counted from now on, however long it took to come here
 EVENTS: dict[Wakeup, type[StopWanted | ReloadWanted | RefreshWanted]] = {
     Wakeup.STOP: StopWanted,
     Wakeup.RELOAD: ReloadWanted,
@@ -73,6 +74,7 @@ class _Daemon:
         self.exit_code: int | None = None
 
     def run(self) -> int:
+        self.world.manager.tell(f"EXTEND_TIMEOUT_USEC={START_TIMEOUT // timedelta(microseconds=1)}")
         self._apply(supervisor.start(self.world.clock.now()))
         while self.exit_code is None:
             wakeup = self.world.signals.wait(self._slice())

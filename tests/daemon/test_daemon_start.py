@@ -16,6 +16,13 @@ def ready_at(world: Any) -> list[timedelta]:
     return [told.at for told in world.notified if told.what == "READY=1"]
 
 
+def test_before_anything_else_it_asks_for_the_time_that_readiness_may_take(kit: Any) -> None:
+    world = kit.world(Outcome.ISSUED)
+    world.runs(MINUTE)
+    assert world.notified[0].what == "EXTEND_TIMEOUT_USEC=40000000"
+    assert ready_at(world)[0] < 40 * SECOND
+
+
 def test_a_configuration_that_is_wrong_at_the_start_ends_the_daemon_and_nothing_else_happens(kit: Any) -> None:
     world = kit.world(kit.attempt(None, finds="config.toml: refresh.at: too large"))
     assert world.runs(HOUR) == 78

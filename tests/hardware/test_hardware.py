@@ -253,5 +253,10 @@ def test_the_clock_runs_on_both_of_its_clocks() -> None:
     assert clock.boot_id() == Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
+def test_the_service_managers_word_for_the_boot_reads_like_the_kernels() -> None:
+    digits = SystemClock().boot_id().replace("-", "")
+    assert SystemClock(digits).boot_id() == SystemClock().boot_id()
+
+
 def test_a_sleep_that_is_over_already_is_none() -> None:
     SystemClock().sleep(timedelta(seconds=-1))

@@ -160,11 +160,18 @@ def test_no_text_breaks_out_of_its_field(tmp_path_factory: Any, message: str, va
 
 
 def test_a_value_of_several_lines_arrives_whole(journald: Journald, stream: int) -> None:
-    to_journal(journald, stream).log("started", "info", "one\ntwo", hint="a=b\nPRIORITY=0\n")
+    to_journal(journald, stream).log("started", "info", "one\ntwo", detail="a=b\nPRIORITY=0\n")
     record = journald.record()
     assert record["MESSAGE"] == "one\ntwo"
-    assert record["ROLEKEEPER_HINT"] == "a=b\nPRIORITY=0\n"
+    assert record["ROLEKEEPER_DETAIL"] == "a=b\nPRIORITY=0\n"
     assert record["PRIORITY"] == "6"
+
+
+def test_a_person_who_reads_only_messages_sees_the_hint(journald: Journald, stream: int) -> None:
+    to_journal(journald, stream).log("backing_off", "warning", "Cannot publish", hint="open it:\n[Service]\nUMask=0")
+    record = journald.record()
+    assert record["MESSAGE"] == "Cannot publish\n  hint: open it:\n[Service]\nUMask=0"
+    assert record["ROLEKEEPER_HINT"] == "open it:\n[Service]\nUMask=0"
 
 
 def test_an_endless_value_is_cut_and_still_arrives(journald: Journald, stream: int) -> None:

@@ -153,6 +153,8 @@ class _Journal:
 def _render_for_journal(_logger: Any, _method: str, record: _Record) -> tuple[tuple[Any, ...], dict[str, Any]]:
     priority = _PRIORITIES[record["level"]]
     message = _shown(record["message"])
+    if record["facts"].get("hint"):  # journalctl shows nothing but MESSAGE to a person who does not ask for more
+        message += f"\n  hint: {_shown(str(record['facts']['hint']))}"
     fields = {
         "MESSAGE": message,
         "PRIORITY": str(priority),

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from os import getegid, geteuid
 
-from rolekeeper.adapters import atomicfile
+from rolekeeper.adapters import atomicfile, sandbox
 from rolekeeper.adapters.atomicfile import Attributes, Contents, Place
 from rolekeeper.core import profile
 from rolekeeper.errors import OutputError
@@ -34,10 +34,13 @@ _PREPARED = profile.token_values(
 
 
 class FileSink:
-    """Publishes into credentials files; `sleep` is the clock's."""
+    """Publishes into credentials files; `sleep` is the clock's, `unit` the systemd unit that we run in, if any."""
 
-    def __init__(self, sleep: Callable[[timedelta], None], lock_wait: timedelta = LOCK_WAIT) -> None:
+    def __init__(
+        self, sleep: Callable[[timedelta], None], lock_wait: timedelta = LOCK_WAIT, *, unit: str | None = None
+    ) -> None:
         self._sleep = sleep
+        self._unit = unit
         self._lock_wait = lock_wait
 
     def prepare(self, output: Output) -> None:
@@ -59,7 +62,7 @@ class FileSink:
 
     def holds(self, output: Output, access_key_id: str, expires_at: datetime) -> bool:
         """Whether the output's profile holds just these credentials already."""
-        with _translated(output):
+        with self._translated(output):
             data = atomicfile.read(output.path)
         if data is None:
             return False
@@ -74,20 +77,21 @@ class FileSink:
         uid, gid = _owner(output), _group(output)
         missing = Attributes(_directory_mode(output.mode), uid, getegid() if gid is None else gid)
         with (
-            _translated(output),
+            self._translated(output),
             atomicfile.place(output.path, missing) as target,
             atomicfile.lock_at(target, self._lock_wait, self._sleep),
         ):
             yield target
 
-
-@contextmanager
-def _translated(output: Output) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        code, remedy = atomicfile.describe(error)
-        raise OutputError(code, f"Cannot publish to {output.path}: {error.strerror}", remedy) from error
+    @contextmanager
+    def _translated(self, output: Output) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            code, remedy = atomicfile.describe(error)
+            if self._unit is not None:
+                remedy = sandbox.remedy(self._unit, output.path, _owner(output), error) or remedy
+            raise OutputError(code, f"Cannot publish to {output.path}: {error.strerror}", remedy) from error
 
 
 def _try_publish(target: Place, output: Output, values: Mapping[str, str]) -> bool:
