@@ -69,7 +69,7 @@ class Start:
 class Behaviour:
     """What an attempt does: reads the configuration, then reports or hangs; None stands for never."""
 
-    report: AttemptReport | Ended | None
+    report: AttemptReport | Ended | Callable[[], AttemptReport] | None
     takes: timedelta = TAKES
     reads: timedelta | None = READS
     finds: Settings | str = SETTINGS  # settings, or what is wrong with them
@@ -193,7 +193,7 @@ class World:
 
         def arrive() -> None:
             self.running = 0
-            said = report
+            said = report() if callable(report) else report
             if life is not None and isinstance(said, AttemptReport):
                 at = self.now()
                 issued = Lifetime(at.wall, at.wall + (life.expires_at - life.issued_at), at.boot)

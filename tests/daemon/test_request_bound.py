@@ -1,0 +1,256 @@
+"""Promise 6: the requests that docs/request-bound.md states, counted at a hostile service.
+
+The real attempt and the real client speak HTTP with it; vault, hardware and files are kept in memory, and the daemon's
+clock is virtual, so that an hour is as long as its requests take.
+"""
+
+import http.server
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rolekeeper import attempt
+from rolekeeper.adapters.ssm import SsmService
+from rolekeeper.model import (
+    COMPONENTS,
+    AcceptedFingerprint,
+    AttemptReport,
+    Hardware,
+    NodeKey,
+    NodeSettings,
+    Outcome,
+    Output,
+    PendingRegistration,
+    Registration,
+    RoleToken,
+    Settings,
+    VaultContents,
+)
+from rolekeeper.ports import World
+
+ROOT = Path(__file__).parents[2]
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+UNLUCKY = "mi-0000000e8d4d97a04"  # its spread falls short at one attempt after the other; one node in millions does
+HARDWARE = dict.fromkeys(COMPONENTS, "the same")
+FINGERPRINT = AcceptedFingerprint("4b3cf7cb-6b2f-4d31-9c5b-0d6b4b6f2a77", HARDWARE)
+KEYS = sorted(
+    {
+        one["private_key_pkcs1_b64"]
+        for one in json.loads((ROOT / "tests/vectors/signed-requests.json").read_text(encoding="utf-8"))
+    }
+)
+CURRENT, OTHER, NEXT = (NodeKey(KEYS[n % len(KEYS)], NOON) for n in range(3))
+
+TOKEN = "token"
+REGISTERED = "registered"
+Answer = str  # TOKEN, REGISTERED, or a code; `503` for a service that fails
+
+
+@dataclass
+class Hostile:
+    """A service that answers as the test says, and whose clock is fast and slow in turn, by `drift`."""
+
+    clock: Any
+    answers: Callable[[int], Answer]  # by the number of the request in its attempt, from 1
+    asked: list[timedelta] = field(default_factory=list)
+    in_attempt: int = 0
+    url: str = ""
+    drift: timedelta = timedelta(minutes=10)
+
+    def reply(self) -> tuple[int, dict[str, Any], datetime]:
+        self.in_attempt += 1
+        now = self.clock.now()
+        self.asked.append(now.boot)
+        date = now.wall + (self.drift if self.in_attempt % 2 else -self.drift)
+        answer = self.answers(self.in_attempt)
+        if answer == TOKEN:
+            return 200, token_fields(date), date
+        if answer == REGISTERED:
+            return 200, {"InstanceId": UNLUCKY}, date
+        return (503 if answer == "503" else 400), {"__type": answer, "message": "no"}, date
+
+    def most_in_any_hour(self) -> int:
+        return max(sum(first <= one < first + HOUR for one in self.asked) for first in self.asked)
+
+
+def token_fields(now: datetime) -> dict[str, Any]:
+    return {
+        "AccessKeyId": "ASIA3D3ZFM53CNDSWS5E",
+        "SecretAccessKey": "a secret access key".replace(" ", "-"),
+        "SessionToken": "a session token".replace(" ", "-"),
+        "TokenExpirationDate": (now + HOUR).timestamp(),
+        "UpdateKeyPair": True,
+    }
+
+
+@contextmanager
+def listening(service: Hostile) -> Iterator[Hostile]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            status, fields, date = service.reply()
+            body = json.dumps(fields).encode()
+            self.send_response_only(status)
+            self.send_header("Date", format_datetime(date, usegmt=True))
+            self.send_header("x-amzn-RequestId", "5f3f0c53-5a7f-4c0c-9d21-3b8f0e6e2f10")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        service.url = f"http://127.0.0.1:{server.server_port}"
+        try:
+            yield service
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@dataclass
+class Memory:
+    """A vault, a sink, hardware and keys, all in memory."""
+
+    contents: VaultContents
+    published: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def lock(self, _wait: timedelta) -> Iterator[None]:
+        yield
+
+    def load(self) -> VaultContents:
+        return self.contents
+
+    def save(self, contents: VaultContents) -> None:
+        self.contents = contents
+
+    def look(self) -> Hardware:
+        return Hardware(HARDWARE)
+
+    def new_key(self, created_at: datetime) -> NodeKey:
+        return replace(NEXT, created_at=created_at)
+
+    def prepare(self, output: Output) -> None:
+        pass
+
+    def publish(self, _output: Output, token: RoleToken) -> None:
+        self.published.append(token.access_key_id)
+
+    def holds(self, _output: Output, access_key_id: str, _expires_at: datetime) -> bool:
+        return access_key_id in self.published
+
+
+def attempting(service: Hostile, memory: Memory, plain: Settings) -> Callable[[], AttemptReport]:
+    """One attempt, with a client of its own, as in a process of its own."""
+    accepted = replace(
+        plain,
+        node=NodeSettings("eu-central-1", "8f0e6e2f-0000-4000-8000-000000000000", None),
+        service=replace(plain.service, endpoint_url=service.url),
+    )
+
+    def run() -> AttemptReport:
+        service.in_attempt = 0
+        client = SsmService(accepted.service, service.clock, "1.2.3")
+        code = "an-activation-code-of-20"
+        world = World(service.clock, memory, client, memory, memory, memory, lambda: "a-fingerprint", lambda: code)
+        return attempt.run(world, accepted, reuse=False)
+
+    return run
+
+
+def with_keys(**more: Any) -> Memory:
+    """What a key change that was cut off leaves: two keys, of which the service knows one."""
+    node = Registration(UNLUCKY, "eu-central-1", CURRENT)
+    return Memory(VaultContents(registration=node, fingerprint=FINGERPRINT, **more))
+
+
+def documented(row: str, column: int) -> int:
+    page = (ROOT / "docs/request-bound.md").read_text(encoding="utf-8")
+    line = next(line for line in page.splitlines() if line.startswith(f"| {row}"))
+    return int(re.split(r" *\| *", line)[column])
+
+
+def refused_until(last: int, *then: Answer) -> Callable[[int], Answer]:
+    """InvalidSignature for so many requests, then these answers."""
+    return lambda number: "InvalidSignature" if number <= last else then[number - last - 1]
+
+
+ROWS = {
+    "fails": "503",
+    "refuses: ": "AccessDeniedException",
+    "refuses the fingerprint": "MachineFingerprintDoesNotMatch",
+}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_the_documented_number_of_requests_in_an_hour_is_reached_and_not_exceeded(kit: Any, row: str) -> None:
+    world = kit.world()
+    memory = with_keys(pending_key=OTHER)
+    with listening(Hostile(world, refused_until(3, ROWS[row]))) as service:
+        world.script = [kit.attempt(attempting(service, memory, kit.settings))]
+        world.runs(1.05 * HOUR)
+    assert service.most_in_any_hour() == documented(row, 3)
+    assert len(service.asked) == len(world.starts) * documented("that brings no token", 2)
+
+
+def once(kit: Any, memory: Memory, answers: Callable[[int], Answer]) -> tuple[AttemptReport, int]:
+    """One attempt; its report, and the number of its requests."""
+    with listening(Hostile(kit.world(), answers)) as service:
+        report = attempting(service, memory, kit.settings)()
+    return report, len(service.asked)
+
+
+def test_an_attempt_that_brings_a_token_reaches_its_bound_too(kit: Any) -> None:
+    memory = with_keys(superseded_key=OTHER)
+    script = (TOKEN, "InvalidSignature", "PublicKeyAlreadyRegistered", "InvalidSignature", TOKEN)
+    report, requests = once(kit, memory, refused_until(3, *script))
+    assert report.outcome is Outcome.ISSUED
+    assert requests == documented("that brings a token", 2)
+    assert memory.contents.pending_key is None
+
+
+def test_an_attempt_that_registers_first_stays_within_the_same_bound(kit: Any) -> None:
+    begun = PendingRegistration(
+        "8f0e6e2f-0000-4000-8000-000000000000", "eu-central-1", FINGERPRINT.fingerprint, HARDWARE, OTHER
+    )
+    script = ("InstanceAlreadyRegistered", REGISTERED, "InvalidSignature", TOKEN)
+    change = ("InvalidSignature", "PublicKeyAlreadyRegistered", "InvalidSignature", TOKEN)
+    report, requests = once(
+        kit, Memory(VaultContents(pending_registration=begun)), lambda number: (*script, *change)[number - 1]
+    )
+    assert report.outcome is Outcome.ISSUED
+    assert requests == documented("that brings a token", 2)
+
+
+@pytest.mark.parametrize("answer", ROWS.values())
+def test_with_the_clocks_alike_and_no_key_change_an_attempt_is_one_request(kit: Any, answer: Answer) -> None:
+    with listening(Hostile(kit.world(), lambda _: answer, drift=timedelta(0))) as service:
+        attempting(service, with_keys(), kit.settings)()
+    assert len(service.asked) == 1
+
+
+CODES = ["InvalidSignature", "503", "PublicKeyAlreadyRegistered", "InvalidInstanceId", TOKEN, TOKEN]
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.sampled_from(CODES), min_size=12, max_size=12), st.sampled_from(["pending_key", "superseded_key"]))
+def test_no_answers_in_any_order_make_an_attempt_exceed_its_bound(kit: Any, answers: list[str], second: str) -> None:
+    report, requests = once(kit, with_keys(**{second: OTHER}), lambda number: answers[number - 1])
+    row = "that brings a token" if report.outcome is Outcome.ISSUED else "that brings no token"
+    assert requests <= documented(row, 2)
