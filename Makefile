@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # The lock is the only source of versions; building rolekeeper itself uses the locked hatchling, so no isolation.
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test lint unit bench lock clean
+.PHONY: demo test lint unit bench packages lock clean
 demo: $(VENV)/ready
 	$(BIN)/python tests/demo/demo.py
 
@@ -27,6 +27,10 @@ unit: $(VENV)/ready
 bench: $(VENV)/ready
 	$(BIN)/python tests/benchmarks/figures.py
 
+packages: $(VENV)/ready
+	packaging/need-programs strip:binutils python3.11:python3.11
+	$(BIN)/python packaging/packages.py
+
 $(VENV)/ready: packaging/dev.txt pyproject.toml
 	packaging/make-venv "$(PYTHON)" $(VENV)
 	$(INSTALL) --require-hashes -r packaging/dev.txt
@@ -41,4 +45,4 @@ lock:
 	    --extra emulator -c packaging/runtime.txt pyproject.toml packaging/dev.in -o packaging/dev.txt
 
 clean:
-	rm -rf $(VENV) dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) dist build .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
