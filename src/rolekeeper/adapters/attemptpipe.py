@@ -52,8 +52,11 @@ class AttemptProcesses:
             self._cannot_start = True
             wake_self()
 
-    def messages(self) -> Iterator[Message]:
+    def messages(self) -> list[Message]:
         """What the attempt has said since the last call; Ended only when it said no report."""
+        return list(self._said())  # to its end, whatever the caller makes of it: on the way an attempt is let go of
+
+    def _said(self) -> Iterator[Message]:
         if self._cannot_start:
             self._cannot_start = False
             yield Ended(CANNOT_START)
