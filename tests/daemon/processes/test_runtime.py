@@ -1,0 +1,232 @@
+"""The runtime directory: who holds its lock, whom a signal reaches, and what others may read. All of it is real."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from rolekeeper.adapters import runtime
+from rolekeeper.adapters.runtime import FileRuntimeDirectory, StatWatch
+from rolekeeper.errors import InputOutputError, UnavailableError
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "run" / "rolekeeper"
+
+
+@pytest.fixture
+def stranger() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that dies of any signal."""
+    with subprocess.Popen(["/bin/sleep", "600"]) as process:
+        yield process
+        process.kill()
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@contextmanager
+def umask(mask: int) -> Iterator[None]:
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
+def test_others_may_read_the_status_and_not_the_lock_whatever_the_umask(directory: Path, mask: int) -> None:
+    with umask(mask):
+        daemon = FileRuntimeDirectory(4711)
+        daemon.claim(str(directory))
+        daemon.write_status({"state": "waiting"})
+    assert mode(directory) == 0o755
+    assert mode(directory / "status.json") == 0o644
+    assert mode(directory / "lock") == 0o600
+
+
+def test_a_directory_that_was_there_keeps_its_mode(directory: Path) -> None:
+    directory.mkdir(parents=True, mode=0o750)
+    FileRuntimeDirectory(4711).claim(str(directory))
+    assert mode(directory) == 0o750
+
+
+def test_a_second_daemon_is_told_who_is_there(directory: Path) -> None:
+    first = FileRuntimeDirectory(4711)
+    first.claim(str(directory))
+    with pytest.raises(UnavailableError) as raised:
+        FileRuntimeDirectory(4712).claim(str(directory))
+    assert raised.value.code == "daemon-running"
+    assert "pid 4711" in raised.value.message
+    assert runtime.holder(str(directory)) == 4711
+
+
+def test_a_lock_that_a_daemon_left_behind_is_taken_over(directory: Path) -> None:
+    directory.mkdir(parents=True)
+    (directory / "lock").write_text("999999999999\n", encoding="ascii")
+    daemon = FileRuntimeDirectory(7)
+    daemon.claim(str(directory))
+    assert runtime.holder(str(directory)) == 7
+    assert (directory / "lock").read_text(encoding="ascii") == "7\n"
+
+
+CLAIMS = """
+import sys, threading
+from rolekeeper.adapters import runtime
+claimed = 0
+done = False
+def look():
+    while not done:
+        runtime.holder(f"{sys.argv[1]}/{claimed}")
+looking = [threading.Thread(target=look) for _ in range(2)]
+for thread in looking:
+    thread.start()
+try:
+    for claimed in range(300):
+        open(f"{sys.argv[1]}/{claimed}/lock", "x").close()
+        runtime.FileRuntimeDirectory(claimed + 1).claim(f"{sys.argv[1]}/{claimed}")
+finally:
+    done = True
+"""
+
+
+def test_a_command_that_looks_at_the_lock_does_not_keep_a_daemon_from_starting(tmp_path: Path) -> None:
+    for number in range(300):
+        (tmp_path / str(number)).mkdir()
+    claiming = subprocess.run(
+        [sys.executable, "-I", "-c", CLAIMS, tmp_path], capture_output=True, text=True, check=False
+    )
+    assert (claiming.returncode, claiming.stderr) == (0, "")
+
+
+def test_a_lock_that_is_a_symlink_is_not_followed(directory: Path, tmp_path: Path) -> None:
+    directory.mkdir(parents=True)
+    other = tmp_path / "other"
+    other.write_text("precious", encoding="ascii")
+    (directory / "lock").symlink_to(other)
+    with pytest.raises(InputOutputError):
+        FileRuntimeDirectory(7).claim(str(directory))
+    assert other.read_text(encoding="ascii") == "precious"
+
+
+def test_a_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputOutputError, match=r"^Cannot use the runtime directory .*/file/run: "):
+        FileRuntimeDirectory(7).claim(str(tmp_path / "file" / "run"))
+
+
+def test_a_signal_reaches_the_daemon_that_holds_the_lock(directory: Path, stranger: subprocess.Popen[bytes]) -> None:
+    daemon = FileRuntimeDirectory(stranger.pid)
+    daemon.claim(str(directory))
+    assert runtime.send(str(directory), signal.SIGUSR1)
+    assert stranger.wait(timeout=20) == -signal.SIGUSR1
+
+
+def test_a_pid_that_was_left_behind_hits_no_stranger(directory: Path, stranger: subprocess.Popen[bytes]) -> None:
+    directory.mkdir(parents=True)
+    (directory / "lock").write_text(f"{stranger.pid}\n", encoding="ascii")
+    assert runtime.holder(str(directory)) is None
+    assert not runtime.send(str(directory), signal.SIGKILL)
+    assert stranger.poll() is None
+
+
+@pytest.mark.parametrize("content", ["", "\n", "0\n"])
+def test_a_lock_that_is_held_without_a_pid_is_sent_nothing(directory: Path, content: str) -> None:
+    daemon = FileRuntimeDirectory(7)
+    daemon.claim(str(directory))
+    (directory / "lock").write_text(content, encoding="ascii")
+    assert runtime.holder(str(directory)) is None
+    assert not runtime.send(str(directory), signal.SIGKILL)
+
+
+def test_a_daemon_that_just_died_is_sent_nothing(directory: Path, stranger: subprocess.Popen[bytes]) -> None:
+    daemon = FileRuntimeDirectory(stranger.pid)
+    daemon.claim(str(directory))
+    stranger.kill()
+    stranger.wait(timeout=20)
+    assert not runtime.send(str(directory), signal.SIGUSR1)
+
+
+def test_where_no_daemon_ever_ran_there_is_none(directory: Path) -> None:
+    assert runtime.holder(str(directory)) is None
+    assert not runtime.send(str(directory), signal.SIGUSR1)
+    assert runtime.read_status(str(directory)) is None
+
+
+def test_the_status_is_read_as_it_was_written(directory: Path) -> None:
+    daemon = FileRuntimeDirectory(7)
+    daemon.claim(str(directory))
+    for number in range(3):
+        daemon.write_status({"state": "waiting", "attempts": number, "node_id": None})
+    assert runtime.read_status(str(directory)) == {"state": "waiting", "attempts": 2, "node_id": None}
+    assert sorted(one.name for one in directory.iterdir()) == ["lock", "status.json"]
+
+
+def test_a_reader_of_the_status_sees_the_old_one_or_the_new_one(directory: Path) -> None:
+    daemon = FileRuntimeDirectory(7)
+    daemon.claim(str(directory))
+    daemon.write_status({"number": 0})
+    written = threading.Event()
+
+    def write() -> None:
+        for number in range(200):
+            daemon.write_status({"number": number, "filling": "x" * (number * 40)})
+        written.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    while not written.is_set():
+        found = json.loads((directory / "status.json").read_text(encoding="utf-8"))
+        assert len(found.get("filling", "")) == 40 * found["number"]
+    writer.join()
+
+
+def test_a_status_that_cannot_be_written_is_an_error_that_names_it(directory: Path) -> None:
+    daemon = FileRuntimeDirectory(7)
+    daemon.claim(str(directory))
+    (directory / "status.json").mkdir()
+    with pytest.raises(InputOutputError, match=r"^Cannot write .*/status\.json: ") as raised:
+        daemon.write_status({"state": "waiting"})
+    assert raised.value.hint
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b'{"state": '])
+def test_a_status_that_is_garbled_is_an_error_that_names_it(directory: Path, content: bytes) -> None:
+    directory.mkdir(parents=True)
+    (directory / "status.json").write_bytes(content)
+    with pytest.raises(InputOutputError, match=r"^Cannot read .*/status\.json: "):
+        runtime.read_status(str(directory))
+
+
+def test_a_status_of_another_kind_is_none(directory: Path) -> None:
+    directory.mkdir(parents=True)
+    (directory / "status.json").write_text("[]", encoding="ascii")
+    assert runtime.read_status(str(directory)) is None
+
+
+def test_the_watch_sees_a_vault_appear_change_and_disappear(tmp_path: Path) -> None:
+    watch, store = StatWatch(), tmp_path / "Store"
+    seen = [watch.look(str(tmp_path))]
+    store.mkdir()
+    seen.append(watch.look(str(tmp_path)))
+    (tmp_path / "new").touch()
+    os.utime(store, ns=(1, 1))  # so that a coarse clock cannot hide the change
+    seen.append(watch.look(str(tmp_path)))
+    (tmp_path / "new").rename(store / "RegistrationKey")
+    seen.append(watch.look(str(tmp_path)))
+    (store / "RegistrationKey").unlink()
+    store.rmdir()
+    seen.append(watch.look(str(tmp_path)))
+    assert seen[0] is seen[4] is None
+    assert len(set(seen[1:4])) == 3
+    assert watch.look(str(tmp_path)) == watch.look(str(tmp_path))
