@@ -101,12 +101,17 @@ class Loop:
         return self.happens(Finished(AttemptReport(outcome, node_id=node_id, **(told | fields))))  # type: ignore[arg-type]
 
     def issues(
-        self, life: timedelta = HOUR, *, age: timedelta = timedelta(0), service_ahead: timedelta = timedelta(0)
+        self,
+        life: timedelta = HOUR,
+        *,
+        age: timedelta = timedelta(0),
+        service_ahead: timedelta = timedelta(0),
+        spared: bool = False,
     ) -> "Loop":
-        """The attempt ends with credentials of this life, issued that long ago; with an age they were there before."""
+        """The attempt ends with credentials of this life, issued that long ago; `spared`: they were there before."""
         issued_at = self.now.wall + service_ahead - age
         standing = Lifetime(issued_at, issued_at + life, self.now.boot - age)
-        facts = () if age else (Fact("credentials_published", "info", "Published"),)
+        facts = () if spared else (Fact("credentials_published", "info", "Published"),)
         report = AttemptReport(
             Outcome.ISSUED,
             expires_at=standing.expires_at,

@@ -101,7 +101,7 @@ def finished(state: State, event: Event, now: Instant) -> Step:
     facts = tuple(Record(fact.event, fact.level, fact.message, fact.fields) for fact in report.facts)
     after, effects = OUTCOMES[report.outcome](learned, report, now)
     if state.reload_wanted:
-        after, more = reload(replace(after, reload_wanted=False), ReloadWanted(), now)
+        after, more = reload(after, ReloadWanted(), now)
         effects += more
     return after, facts + effects
 
