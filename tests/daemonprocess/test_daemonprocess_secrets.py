@@ -1,0 +1,93 @@
+"""Where the private key, the activation code and the tokens are not."""
+
+import re
+from pathlib import Path
+
+import pytest
+from tests.conftest import Server
+from tests.daemonprocess.conftest import TOKEN, UPDATE_KEY, Daemon, Start, processes, until
+
+REGION = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) rw", re.MULTILINE)
+
+
+def memory(pid: int) -> bytes:
+    """Everything that a process could write into a core dump."""
+    found = bytearray()
+    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as file:
+        for start, end in REGION.findall(Path(f"/proc/{pid}/maps").read_text()):
+            file.seek(int(start, 16))
+            while (left := int(end, 16) - file.tell()) > 0 and (piece := file.read(left)):
+                found += piece
+    return bytes(found)
+
+
+def sockets(pid: int) -> list[str]:
+    targets = [str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()]
+    return [target for target in targets if target.startswith("socket:")]
+
+
+@pytest.fixture
+def talkative(server: Server, start: Start) -> Daemon:
+    """A daemon at debug level that has been through everything in which a secret could slip out."""
+    server.configure(daemon='log_level = "debug"')
+    server.activation = server.emulator.create_activation()
+    said = server.run(*server.registration(), "--json", stdin=server.activation.code)
+    server.node_id = said.json["node_id"]
+    daemon = start(server)
+    daemon.until_state("waiting")
+    server.emulator.request_rotation(server.node_id)
+    server.run("refresh")
+    daemon.until_logged("key_rotated")
+    for trouble in ({"error": "InternalServerError"}, {"cut_body": 900}, {"fields": {"TokenExpirationDate": "x"}}):
+        server.emulator.fail(TOKEN, **trouble)
+        server.run("refresh", "--json")
+    server.emulator.fail(UPDATE_KEY, error="InvalidPublicKey")
+    server.emulator.request_rotation(server.node_id)
+    server.run("attempt")
+    for arguments in (("status",), ("status", "--json"), ("fingerprint", "--json"), ("check", "--json")):
+        server.run(*arguments)
+    return daemon
+
+
+def test_no_secret_is_in_an_output_a_log_or_the_status(talkative: Daemon) -> None:
+    server = talkative.server
+    status = (server.runtime / "status.json").read_text()
+    told = "\n".join([*server.heard, talkative.log_file.read_text(), status])
+    assert len(server.secrets()) >= 8
+    assert [secret for secret in server.secrets() if secret in told] == []
+    assert "PRIVATE KEY" not in told
+
+
+def test_no_secret_is_in_an_argument_list_or_an_environment(talkative: Daemon) -> None:
+    server = talkative.server
+    server.emulator.fail(TOKEN, hang=True)
+    talkative.refresh_until_asked()
+    attempt = talkative.attempt()
+    assert {attempt, talkative.pid} <= set(processes(server))
+    for pid in (attempt, talkative.pid):
+        shown = Path(f"/proc/{pid}/cmdline").read_bytes() + Path(f"/proc/{pid}/environ").read_bytes()
+        assert [secret for secret in server.secrets() if secret.encode() in shown] == []
+
+
+def test_an_attempt_cannot_dump_core(daemon: Daemon) -> None:
+    daemon.server.emulator.fail(TOKEN, hang=True)
+    daemon.refresh_until_asked()
+    limits = Path(f"/proc/{daemon.attempt()}/limits").read_text()
+    assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE)
+
+
+def test_the_daemon_itself_holds_no_key_no_token_and_no_socket(talkative: Daemon) -> None:
+    seen = memory(talkative.pid)
+    assert talkative.server.node_id.encode() in seen  # so that we know where we look
+    assert [secret for secret in talkative.server.secrets() if secret.encode() in seen] == []
+    assert sockets(talkative.pid) == []
+
+
+def test_only_their_owner_can_read_the_files_with_secrets(talkative: Daemon) -> None:
+    server = talkative.server
+    files = [path for path in (server.directory / "vault").rglob("*") if path.is_file()]
+    holding = [path for path in files if any(secret.encode() in path.read_bytes() for secret in server.secrets())]
+    assert holding
+    for path in [*files, server.output]:
+        assert path.stat().st_mode & 0o077 == 0
+    until(lambda: not list(server.directory.rglob(".*rolekeeper-new*")), "no temporary file")
