@@ -4,10 +4,12 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -35,6 +37,10 @@ def fences(document: Path, language: str) -> list[str]:
 
 def every_fence(language: str) -> list[tuple[str, str]]:
     return [(document.name, text) for document in DOCUMENTS for text in fences(document, language)]
+
+
+def first_line(text: str) -> str:
+    return text.partition("\n")[0]
 
 
 def section(document: Path, heading: str) -> str:
@@ -93,7 +99,7 @@ def test_commands_are_found_at_all() -> None:
     assert {"run", "register", "wait", "credential-process", "fingerprint", "adopt", "emulator"} <= found
 
 
-@pytest.mark.parametrize(("document", "text"), every_fence("toml"))
+@pytest.mark.parametrize(("document", "text"), every_fence("toml"), ids=first_line)
 def test_every_piece_of_configuration_is_right(document: str, text: str, tmp_path: Path) -> None:
     path = tmp_path / f"{document}.toml"
     path.write_text(text, encoding="utf-8")
@@ -118,7 +124,7 @@ def test_the_table_of_status_holds_every_field() -> None:
     assert sorted(fields) == sorted(status.FIELDS)
 
 
-@pytest.mark.parametrize(("document", "text"), every_fence("json"))
+@pytest.mark.parametrize(("document", "text"), every_fence("json"), ids=first_line)
 def test_every_piece_of_json_is_json(document: str, text: str) -> None:
     assert json.loads(text), document
 
@@ -160,18 +166,25 @@ def test_every_command_of_the_aws_cli_is_one(tmp_path: Path) -> None:
 def test_the_walk_on_a_laptop_arrives(tmp_path: Path) -> None:
     (walk,) = fences(README, "bash")
     environment = {"PATH": f"{PROGRAMS}:{os.environ['PATH']}", "HOME": str(tmp_path)}
-    done = subprocess.run(
-        ["bash", "-eu", "-c", walk],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-    )
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"assumed-role/RackServer/mi-[0-9a-f]{17}", done.stdout)
-    assert "State:        waiting" in done.stdout
+    seen = tmp_path / "seen"
+    with seen.open("wb") as output:
+        shell = subprocess.Popen(
+            ["bash", "-eu", "-c", walk],
+            cwd=tmp_path,
+            env=environment,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        code = shell.wait(timeout=100)
+    finally:
+        with suppress(ProcessLookupError):  # all has ended, as it should
+            os.killpg(shell.pid, signal.SIGTERM)
+    told = seen.read_text(encoding="utf-8")
+    assert code == 0, told
+    assert re.search(r"assumed-role/RackServer/mi-[0-9a-f]{17}", told)
+    assert "State:        waiting" in told
 
 
 def test_the_figures_of_the_readme_are_those_that_were_measured() -> None:
