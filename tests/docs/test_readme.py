@@ -61,7 +61,7 @@ def help_of(*verb: str) -> str:
 
 def verbs() -> dict[str, str]:
     listed = help_of().partition("\nverbs:\n")[2].partition("\n\n")[0]
-    return dict(line.strip().split(maxsplit=1) for line in listed.splitlines())  # type: ignore[misc] # two parts each
+    return dict(line.strip().split(maxsplit=1) for line in listed.splitlines())
 
 
 def commands(document: Path) -> Iterator[list[str]]:
