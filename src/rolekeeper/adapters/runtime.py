@@ -1,11 +1,15 @@
-"""The runtime directory: `lock`, held by the running daemon and naming its pid, and status.json for all to read."""
+"""The runtime directory: `lock`, held by the running daemon and naming its pid, and status.json for all to read.
+
+The lock is one of the open file description (fcntl(2), F_OFD_SETLK): whether somebody holds it can be asked without
+taking it, so that a command that looks never keeps a daemon from starting, for however long it is not scheduled.
+"""
 
 import fcntl
 import json
 import os
 import signal
+import struct
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 from rolekeeper.adapters import atomicfile
@@ -14,7 +18,7 @@ from rolekeeper.errors import InputOutputError, UnavailableError
 
 LOCK = "lock"
 STATUS = "status.json"
-MOST_CLAIMS = 100  # a command that looks who holds the lock keeps it from us for some microseconds
+_FLOCK = struct.Struct("hhqqi4x")  # struct flock: type, whence, start, length (0: all of it), pid
 
 
 class FileRuntimeDirectory:
@@ -39,17 +43,14 @@ class FileRuntimeDirectory:
         os.pwrite(self._lock, f"{self._pid}\n".encode(), 0)
 
     def _take_lock(self) -> None:
-        for _ in range(MOST_CLAIMS):
-            with suppress(BlockingIOError):
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            if (pid := holder(self._directory)) is not None:
-                break
-        raise UnavailableError(
-            "daemon-running",
-            f"Cannot start: a daemon with pid {pid} holds {self._directory}/{LOCK}",
-            "stop it first, or give this one another `[daemon] runtime_directory`",
-        )
+        try:
+            fcntl.fcntl(self._lock, fcntl.F_OFD_SETLK, _whole_file(fcntl.F_WRLCK))
+        except BlockingIOError as error:
+            raise UnavailableError(
+                "daemon-running",
+                f"Cannot start: a daemon with pid {holder(self._directory)} holds {self._directory}/{LOCK}",
+                "stop it first, or give this one another `[daemon] runtime_directory`",
+            ) from error
 
     def write_status(self, document: Mapping[str, object]) -> None:
         """Replace status.json (0644), whole."""
@@ -86,12 +87,16 @@ def holder(directory: str) -> int | None:
     except OSError as error:
         raise _cannot("read", path, error) from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
+        found = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _whole_file(fcntl.F_RDLCK))
+        if _FLOCK.unpack(found)[0] == fcntl.F_UNLCK:
+            return None
         return int(os.pread(descriptor, 32, 0).strip() or b"0") or None
     finally:
         os.close(descriptor)
-    return None
+
+
+def _whole_file(kind: int) -> bytes:
+    return _FLOCK.pack(kind, os.SEEK_SET, 0, 0, 0)
 
 
 def send(directory: str, number: signal.Signals) -> bool:
