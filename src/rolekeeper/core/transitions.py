@@ -98,7 +98,8 @@ def finished(state: State, event: Event, now: Instant) -> Step:
     assert isinstance(event, Finished)  # noqa: S101 - the table's key says so
     report = event.report
     learned = _learn(state, report, now)
-    facts = tuple(Record(fact.event, fact.level, fact.message, fact.fields) for fact in report.facts)
+    about = _about(learned)
+    facts = tuple(Record(fact.event, fact.level, fact.message, {**about, **fact.fields}) for fact in report.facts)
     after, effects = OUTCOMES[report.outcome](learned, report, now)
     if state.reload_wanted:
         after, more = reload(after, ReloadWanted(), now)
@@ -146,7 +147,8 @@ def _issued(state: State, report: AttemptReport, now: Instant) -> Step:
 def _left_hibernation(state: State) -> tuple[Effect, ...]:
     if state.probes is None:
         return ()
-    return (Record("hibernation_left", "info", f"Leaving hibernation: the service accepts {state.node_id} again"),)
+    message = f"Leaving hibernation: the service accepts {state.node_id} again"
+    return (Record("hibernation_left", "info", message, _about(state)),)
 
 
 def _unpublished(state: State, report: AttemptReport, now: Instant) -> Step:
@@ -241,8 +243,14 @@ def _no_sooner(state: State, due: Due) -> Due:
 
 
 def _failure_fields(state: State, report: AttemptReport) -> dict[str, str]:
-    fields = {"code": report.code, "hint": report.hint, "request_id": report.request_id, "node_id": state.node_id}
-    return {"outcome": report.outcome.value, "attempt": str(state.attempts)} | {k: v for k, v in fields.items() if v}
+    fields = {"code": report.code, "hint": report.hint, "request_id": report.request_id}
+    return {"outcome": report.outcome.value} | _about(state) | {k: v for k, v in fields.items() if v}
+
+
+def _about(state: State) -> dict[str, str]:
+    """The fields that every entry about an attempt has."""
+    fields = {"node_id": state.node_id, "region": state.region, "attempt": str(state.attempts)}
+    return {name: value for name, value in fields.items() if value}
 
 
 OUTCOMES: Mapping[Outcome, Callable[[State, AttemptReport, Instant], Step]] = {
