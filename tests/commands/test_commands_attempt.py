@@ -140,7 +140,7 @@ def test_the_threshold_is_set_and_switched_off(node: Server) -> None:
     assert node.run("attempt").code == 0
 
 
-@pytest.mark.parametrize("arguments", [("show",), ("check",), ("threshold", "40")], ids=" ".join)
+@pytest.mark.parametrize("arguments", [("show",), ("threshold", "40")], ids=" ".join)
 def test_there_is_no_fingerprint_without_a_registration(server: Server, arguments: tuple[str, ...]) -> None:
     said = server.run("fingerprint", *arguments)
     assert (said.code, said.out) == (77, "")

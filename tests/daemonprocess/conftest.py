@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -126,9 +127,9 @@ class Daemon:
 Start = Callable[..., Daemon]
 
 
-@pytest.fixture
-def start() -> Iterator[Start]:
-    """Starts daemons; none of them, and nothing that they started, is there any more after the test."""
+@contextmanager
+def daemons() -> Iterator[Start]:
+    """Starts daemons; none of them, and nothing that they started, is there any more at the end."""
     started: list[Daemon] = []
 
     def begin(server: Server, **environment: str) -> Daemon:
@@ -144,14 +145,23 @@ def start() -> Iterator[Start]:
         started.append(Daemon(server, process, log_file))
         return started[-1]
 
-    yield begin
+    try:
+        yield begin
+    finally:
+        for daemon in started:
+            daemon.process.kill()
+            daemon.wait()
+            for pid in processes(daemon.server):
+                os.kill(pid, signal.SIGKILL)
     for daemon in started:
-        daemon.process.kill()
-        daemon.wait()
-        for pid in processes(daemon.server):
-            os.kill(pid, signal.SIGKILL)
         log = daemon.log_file.read_text()
         assert "Traceback" not in log, log
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    with daemons() as begin:
+        yield begin
 
 
 @pytest.fixture

@@ -90,7 +90,7 @@ def test_a_daemon_killed_again_and_again_never_leaves_half_a_file(node: Server, 
     node.emulator.token_lifetime = timedelta(seconds=2)
     kill_when_published(start(node))
     reader = python(READER, str(node.output))
-    for _ in range(4):
+    for _ in range(3):
         kill_when_published(start(node))
     result = end(reader)
     assert result["wrong"] == []

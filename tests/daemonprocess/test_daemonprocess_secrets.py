@@ -1,11 +1,14 @@
 """Where the private key, the activation code and the tokens are not."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.conftest import Server
-from tests.daemonprocess.conftest import TOKEN, UPDATE_KEY, Daemon, Start, processes, until
+from tests.daemonprocess.conftest import TOKEN, UPDATE_KEY, Daemon, Start, daemons, processes, until
+
+from rolekeeper.emulator import Emulator
 
 REGION = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) rw", re.MULTILINE)
 
@@ -26,9 +29,14 @@ def sockets(pid: int) -> list[str]:
     return [target for target in targets if target.startswith("socket:")]
 
 
-@pytest.fixture
-def talkative(server: Server, start: Start) -> Daemon:
+@pytest.fixture(scope="module")
+def talkative(tmp_path_factory: pytest.TempPathFactory, emulator: Emulator) -> Iterator[Daemon]:
     """A daemon at debug level that has been through everything in which a secret could slip out."""
+    with daemons() as start:
+        yield talk(start, Server(tmp_path_factory.mktemp("server"), emulator))
+
+
+def talk(start: Start, server: Server) -> Daemon:
     server.configure(daemon='log_level = "debug"')
     server.activation = server.emulator.create_activation()
     said = server.run(*server.registration(), "--json", stdin=server.activation.code)
@@ -38,13 +46,14 @@ def talkative(server: Server, start: Start) -> Daemon:
     server.emulator.request_rotation(server.node_id)
     server.run("refresh")
     daemon.until_logged("key_rotated")
-    for trouble in ({"error": "InternalServerError"}, {"cut_body": 900}, {"fields": {"TokenExpirationDate": "x"}}):
-        server.emulator.fail(TOKEN, **trouble)
-        server.run("refresh", "--json")
+    server.emulator.fail(TOKEN, cut_body=900)
+    server.run("refresh", "--json")
+    server.emulator.fail(TOKEN, fields={"TokenExpirationDate": "x"})
+    server.run("attempt")
     server.emulator.fail(UPDATE_KEY, error="InvalidPublicKey")
     server.emulator.request_rotation(server.node_id)
     server.run("attempt")
-    for arguments in (("status",), ("status", "--json"), ("fingerprint", "--json"), ("check", "--json")):
+    for arguments in (("status",), ("fingerprint", "--json"), ("check", "--json")):
         server.run(*arguments)
     return daemon
 
@@ -56,24 +65,6 @@ def test_no_secret_is_in_an_output_a_log_or_the_status(talkative: Daemon) -> Non
     assert len(server.secrets()) >= 8
     assert [secret for secret in server.secrets() if secret in told] == []
     assert "PRIVATE KEY" not in told
-
-
-def test_no_secret_is_in_an_argument_list_or_an_environment(talkative: Daemon) -> None:
-    server = talkative.server
-    server.emulator.fail(TOKEN, hang=True)
-    talkative.refresh_until_asked()
-    attempt = talkative.attempt()
-    assert {attempt, talkative.pid} <= set(processes(server))
-    for pid in (attempt, talkative.pid):
-        shown = Path(f"/proc/{pid}/cmdline").read_bytes() + Path(f"/proc/{pid}/environ").read_bytes()
-        assert [secret for secret in server.secrets() if secret.encode() in shown] == []
-
-
-def test_an_attempt_cannot_dump_core(daemon: Daemon) -> None:
-    daemon.server.emulator.fail(TOKEN, hang=True)
-    daemon.refresh_until_asked()
-    limits = Path(f"/proc/{daemon.attempt()}/limits").read_text()
-    assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE)
 
 
 def test_the_daemon_itself_holds_no_key_no_token_and_no_socket(talkative: Daemon) -> None:
@@ -91,3 +82,18 @@ def test_only_their_owner_can_read_the_files_with_secrets(talkative: Daemon) -> 
     for path in [*files, server.output]:
         assert path.stat().st_mode & 0o077 == 0
     until(lambda: not list(server.directory.rglob(".*rolekeeper-new*")), "no temporary file")
+
+
+def test_while_an_attempt_runs_no_secret_is_in_an_argument_list_or_an_environment_and_no_core_can_be_dumped(
+    talkative: Daemon,
+) -> None:
+    server = talkative.server
+    server.emulator.fail(TOKEN, hang=True)
+    talkative.refresh_until_asked()
+    attempt = talkative.attempt()
+    assert {attempt, talkative.pid} <= set(processes(server))
+    for pid in (attempt, talkative.pid):
+        shown = Path(f"/proc/{pid}/cmdline").read_bytes() + Path(f"/proc/{pid}/environ").read_bytes()
+        assert [secret for secret in server.secrets() if secret.encode() in shown] == []
+    limits = Path(f"/proc/{attempt}/limits").read_text()
+    assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE)
