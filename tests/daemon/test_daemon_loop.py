@@ -135,8 +135,9 @@ def test_a_vault_that_somebody_wrote_to_is_looked_at_within_a_minute(kit: Any, o
 
 def test_what_an_attempt_itself_writes_to_the_vault_wakes_nobody(kit: Any) -> None:
     world = kit.world(kit.attempt(kit.issued(HOUR), takes=10 * SECOND))
-    world.at(5 * SECOND, world.writes_vault).runs(20 * MINUTE)
-    assert len(world.starts) == 1
+    world.at(5 * SECOND, world.writes_vault)
+    world.at(MINUTE, Wakeup.REFRESH).at(65 * SECOND, world.writes_vault).runs(20 * MINUTE)
+    assert len(world.starts) == 2
 
 
 def test_an_unregistered_daemon_stays_up_and_waits(kit: Any) -> None:
@@ -172,6 +173,12 @@ def test_a_bad_reload_keeps_the_old_settings_and_says_what_is_wrong(kit: Any) ->
         ("error", "Keeping the old configuration, the new one is wrong: refresh.at: too large")
     ]
     assert world.document(110 * SECOND)["state"] == "waiting"
+
+
+def test_an_attempt_that_found_a_wrong_configuration_has_its_full_time_all_the_same(kit: Any) -> None:
+    world = kit.world(Outcome.ISSUED, kit.attempt(kit.issued(HOUR), finds="wrong", takes=100 * SECOND))
+    world.at(100 * SECOND, Wakeup.RELOAD).runs(10 * MINUTE)
+    assert world.ends == []
 
 
 @pytest.mark.parametrize(

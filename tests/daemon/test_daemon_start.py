@@ -7,7 +7,7 @@ import pytest
 
 from rolekeeper.errors import InputOutputError, RolekeeperError, UnavailableError
 from rolekeeper.model import Outcome
-from rolekeeper.ports import Ended, Wakeup
+from rolekeeper.ports import Ended
 
 MILLISECOND, SECOND, MINUTE, HOUR = (timedelta(milliseconds=n) for n in (1, 1000, 60_000, 3_600_000))
 
@@ -129,7 +129,7 @@ def test_sigterm_before_the_configuration_is_read_ends_the_daemon_too(kit: Any) 
 
 
 def test_a_stop_that_comes_with_the_report_wins(kit: Any) -> None:
-    world = kit.world(Outcome.ISSUED)
-    world.at(400 * MILLISECOND, Wakeup.STOP)
-    assert world.runs(HOUR) == 0
-    assert world.elapsed == 400 * MILLISECOND
+    world = kit.world(kit.attempt(None))
+    world.at(SECOND, lambda: world.inbox.append(kit.issued(HOUR)))  # unread when SIGTERM is taken
+    assert world.runs(SECOND) == 0
+    assert world.document()["state"] == "stopping"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -119,6 +120,20 @@ def test_an_attempt_that_cannot_be_started_wakes_the_daemon_and_shows_as_ended(a
     assert running.messages() == [Ended(CANNOT_START)]
     assert running.messages() == []
     running.end()
+
+
+def test_a_daemon_that_has_no_descriptor_left_for_an_attempt_is_woken_to_try_later(attempts: Any) -> None:
+    running = attempts.run(("/nonexistent/python",))
+    running.messages()
+    attempts.signals.wait(attempts.longest)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        running.start(settings=None, reload=True, reuse=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert attempts.signals.wait(attempts.longest) is Wakeup.ATTEMPT
+    assert running.messages() == [Ended(CANNOT_START)]
 
 
 def test_descriptors_do_not_pile_up(attempts: Any) -> None:
