@@ -129,6 +129,17 @@ def test_a_key_that_is_said_to_be_registered_is_ours_when_the_service_accepts_it
     assert machine.attempt().facts[-1].event == "key_rotated"
 
 
+def test_a_key_that_is_said_to_be_registered_is_not_ours_when_the_service_refuses_its_signature(
+    machine: Machine,
+) -> None:
+    first = service_key(machine)
+    machine.emulator.request_rotation(machine.node_id)
+    machine.emulator.fail(UPDATE_KEY, error="PublicKeyAlreadyRegistered")
+    assert machine.attempt().facts[-1].event == "key_rotation_refused"
+    assert machine.knows_one_key()
+    assert service_key(machine) == first
+
+
 def test_a_key_that_is_said_to_be_registered_is_kept_until_the_service_tells_whose_it_is(machine: Machine) -> None:
     """The answer to the question may itself be a refusal of something else: that tells nothing about the key."""
     machine.emulator.request_rotation(machine.node_id)
@@ -212,6 +223,16 @@ def test_a_rotation_taken_up_after_a_crash_is_told(machine: Machine) -> None:
     facts = machine.attempt(reuse=True).facts
     assert [fact.event for fact in facts] == ["key_rotated", "credentials_published"]
     assert machine.requests(UPDATE_KEY)[1:] == ()
+
+
+def test_a_rotation_taken_up_is_what_the_service_wished_for(machine: Machine) -> None:
+    pending = machine.keys.new_key(machine.clock.wall)
+    machine.save(replace(machine.vault(), pending_key=pending))
+    tell(machine, pending)
+    machine.emulator.fail(TOKEN, fields={"UpdateKeyPair": True}, times=2)
+    machine.attempt()
+    assert len(machine.requests(UPDATE_KEY)) == 1
+    assert service_key(machine) == public_key(pending)
 
 
 def test_a_service_that_went_back_to_the_old_key_is_followed(machine: Machine) -> None:
