@@ -1,0 +1,226 @@
+"""An operator's day: everything through systemctl and journalctl, and the commands that they sit beside."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from tests.systemd.conftest import OUTPUT, UNIT, Machine
+
+TOKEN = "RequestManagedInstanceRoleToken"
+QUICK_RESTART = "[Service]\nRestartSec=100ms\n"
+SHORT_WATCHDOG = "[Service]\nRestartSec=100ms\nWatchdogSec=2\nTimeoutAbortSec=1\n"
+WAITING = """\
+[Unit]
+Requires=rolekeeper-wait.service
+After=rolekeeper-wait.service
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/cp /root/.aws/credentials /run/taken
+"""
+
+
+@pytest.fixture(scope="module")
+def machine(new_machine: Callable[..., Machine]) -> Machine:
+    """Installed and running, and not registered yet."""
+    machine = new_machine()
+    machine.configure()
+    machine.install()
+    return machine
+
+
+@pytest.fixture
+def running(machine: Machine) -> Machine:
+    """Registered, with fresh credentials and nothing that an earlier test left behind."""
+    machine.service.clear_faults()
+    machine.shell(f"rm -rf /etc/systemd/system/{UNIT}.d")
+    machine.systemctl("daemon-reload")
+    machine.configure()
+    if machine.activation is None:
+        machine.register()
+    machine.systemctl("restart", UNIT)
+    machine.rolekeeper("wait", "--timeout", "60s")
+    machine.until_published()
+    return machine
+
+
+def until_restarted(machine: Machine, times: int) -> None:
+    machine.until(f"systemd restarts it, {times}", lambda: machine.property(UNIT, "NRestarts") == str(times))
+
+
+def test_an_installed_machine_runs_enabled_and_says_that_it_waits_to_be_registered(machine: Machine) -> None:
+    assert machine.property(UNIT, "UnitFileState") == "enabled"
+    line = machine.until_status("Unregistered: waiting for `rolekeeper register`")
+    assert line in machine.systemctl("status", UNIT).out
+    assert machine.until_event("unregistered")["PRIORITY"] == "4"
+
+
+def test_a_unit_that_waits_for_credentials_starts_when_the_registration_brings_them(machine: Machine) -> None:
+    machine.write("/etc/systemd/system/job.service", WAITING)
+    machine.systemctl("daemon-reload")
+    machine.systemctl("start", "--no-block", "job")
+    machine.until("the job waits", lambda: machine.property("rolekeeper-wait", "ActiveState") == "activating")
+    assert machine.property("job", "ActiveState") == "inactive"
+    machine.register()  # nobody restarts anything
+    machine.until("the job ran", lambda: machine.property("job", "ActiveState") == "active")
+    assert machine.until_published() in machine.read("/run/taken")
+    assert machine.property("rolekeeper-wait", "Result") == "success"
+
+
+def test_a_restart_of_the_daemon_restarts_nothing_that_waited_for_it(running: Machine) -> None:
+    before = running.property("job", "InvocationID")
+    running.systemctl("restart", UNIT)
+    assert before == running.property("job", "InvocationID") != ""
+
+
+def test_status_tells_node_expiry_and_the_next_step(running: Machine) -> None:
+    line = running.until_status("Waiting for the refresh point")
+    node = next(iter(running.service.nodes))
+    token = list(running.service.tokens.values())[-1]
+    assert f"{node} in {running.service.region}" in line
+    assert f"credentials fresh until {token.expires_at:%Y-%m-%dT%H:%M:%SZ}" in line
+    assert "; next attempt at " in line
+    assert line in running.systemctl("status", UNIT).out
+
+
+def test_stopped_it_leaves_the_credentials_and_started_again_it_asks_for_no_others(running: Machine) -> None:
+    issued = running.issued()
+    running.systemctl("stop", UNIT)
+    assert running.access_key_id() == issued[-1]
+    assert running.property(UNIT, "Result") == "success"
+    assert running.rolekeeper("status", expect=3).code == 3
+    running.systemctl("start", UNIT)
+    running.until_status("Waiting")
+    assert running.issued() == issued
+
+
+def test_a_good_reload_counts_at_once(running: Machine) -> None:
+    pid = running.pid()
+    running.configure(f'[[credentials_file]]\npath = "{OUTPUT}"\nprofile = "other"\n')
+    running.systemctl("reload", UNIT)
+    running.until("the new profile is published", lambda: "[other]" in running.read(OUTPUT))
+    assert running.pid() == pid
+
+
+def test_a_wrong_configuration_fails_the_reload_with_its_reasons_and_the_daemon_stays(running: Machine) -> None:
+    pid, reloads = running.pid(), len(running.events("reloaded"))
+    running.configure("[refresh]\nat = 7\n[vault]\ndirektory = 1\n")
+    assert running.systemctl("reload", UNIT, expect=1).code == 1
+    shown = running.systemctl("status", UNIT).out
+    assert "refresh.at" in shown
+    assert "vault.direktory" in shown
+    assert (running.pid(), running.property(UNIT, "ActiveState")) == (pid, "active")
+    running.configure()
+    running.rolekeeper("refresh")
+    assert len(running.events("reloaded")) == reloads
+
+
+def test_a_reload_prints_no_configuration_into_the_journal(running: Machine) -> None:
+    running.systemctl("reload", UNIT)
+    running.until_status("Waiting")
+    assert running.journal("_COMM=rolekeeper", "-g", "endpoint_url") == []
+
+
+def test_a_wrong_configuration_at_the_start_is_said_once_and_not_tried_again(running: Machine) -> None:
+    running.systemctl("stop", UNIT)
+    running.configure("[refresh]\nat = 7\n")
+    running.systemctl("start", UNIT, expect=1)
+    assert running.property(UNIT, "ExecMainStatus") == "78"
+    assert running.property(UNIT, "ActiveState") == "failed"
+    assert running.property(UNIT, "NRestarts") == "0"
+    assert "refresh.at" in running.systemctl("status", UNIT, expect=3).out
+
+
+def test_a_killed_daemon_comes_back_and_the_credentials_are_whole_throughout(running: Machine) -> None:
+    running.drop_in(QUICK_RESTART)
+    issued = running.issued()
+    for restarts in (1, 2, 3):
+        running.systemctl("kill", "--kill-whom=all", "--signal=KILL", UNIT)
+        until_restarted(running, restarts)
+        assert running.access_key_id() in issued  # and whole
+        running.until_status("Waiting")
+    assert running.issued() == issued
+
+
+def test_a_daemon_that_is_frozen_is_killed_by_the_watchdog_and_comes_back(running: Machine) -> None:
+    running.drop_in(SHORT_WATCHDOG)
+    running.systemctl("restart", UNIT)
+    pid = running.pid()
+    running.systemctl("kill", "--kill-whom=main", "--signal=STOP", UNIT)
+    until_restarted(running, 1)
+    assert any("atchdog" in entry["MESSAGE"] for entry in running.journal("-u", UNIT, f"--since=-{60}s", "-p", "err"))
+    running.until_status("Waiting")
+    assert running.pid() != pid
+
+
+def test_an_attempt_that_hangs_is_ended_and_the_watchdog_has_no_part_in_it(running: Machine) -> None:
+    running.drop_in(SHORT_WATCHDOG)
+    running.configure('[daemon]\nattempt_timeout = "4s"\n')
+    running.systemctl("restart", UNIT)
+    running.until_status("Waiting")
+    running.service.fail(TOKEN, hang=True, times=None)
+    running.rolekeeper("refresh", expect=69)
+    line = running.until_status("Backing off: Cannot finish the attempt before its deadline")
+    assert "credentials fresh" in line
+    assert running.property(UNIT, "NRestarts") == "0"
+
+
+def test_it_stops_at_once_while_an_attempt_hangs(running: Machine) -> None:
+    running.service.fail(TOKEN, hang=True, times=None)
+    running.systemctl("kill", "--kill-whom=main", "--signal=USR1", UNIT)
+    running.until_status("Attempt")
+    running.systemctl("stop", UNIT)
+    assert (running.property(UNIT, "Result"), running.property(UNIT, "ExecMainStatus")) == ("success", "0")
+    assert running.access_key_id() == running.issued()[-1]
+
+
+def test_a_start_that_the_service_does_not_answer_is_ready_all_the_same(running: Machine) -> None:
+    running.systemctl("stop", UNIT)
+    running.shell(f"rm {OUTPUT}")
+    running.drop_in("[Service]\nTimeoutStartSec=5\n")  # less than the 20 s after which it is ready in any case
+    running.service.fail(TOKEN, hang=True, times=None)
+    running.systemctl("start", UNIT)
+    assert running.property(UNIT, "ActiveState") == "active"
+    assert running.status().startswith("Attempt 1 is under way")
+
+
+def test_hibernation_and_its_end_are_seen_through_systemctl_and_journalctl_alone(running: Machine) -> None:
+    node = next(iter(running.service.nodes))
+    fingerprint = running.service.nodes[node].fingerprint
+    running.service.change_fingerprint(node)
+    running.rolekeeper("refresh", expect=77)
+    line = running.until_status("Hibernating: MachineFingerprintDoesNotMatch")
+    assert "; next probe at " in line
+    entered = running.until_event("hibernation_entered")
+    assert entered["PRIORITY"] == "4"
+    assert entered["ROLEKEEPER_NODE_ID"] == node
+    assert entered["ROLEKEEPER_CODE"] == "MachineFingerprintDoesNotMatch"
+    assert "hint:" in entered["MESSAGE"]
+    explained = running.run("journalctl", "--catalog", "--quiet", "ROLEKEEPER_EVENT=hibernation_entered").out
+    assert "Subject: " in explained
+    running.service.change_fingerprint(node, fingerprint)
+    running.systemctl("reload", UNIT)
+    running.until_status("Waiting for the refresh point")
+    assert running.until_event("hibernation_left")["PRIORITY"] == "6"
+
+
+def test_a_refresh_is_one_entry_with_its_facts(new_machine: Callable[..., Machine]) -> None:
+    machine = new_machine(emulated=timedelta(seconds=3))
+    machine.configure()
+    machine.install()
+    machine.register()
+    machine.until("three tokens are published", lambda: len(machine.events("credentials_published")) >= 3)
+    machine.systemctl("stop", UNIT)
+    events = [entry for entry in machine.journal("-u", UNIT) if "ROLEKEEPER_EVENT" in entry]
+    published = [entry for entry in events if entry["ROLEKEEPER_EVENT"] == "credentials_published"]
+    assert [entry["ROLEKEEPER_ACCESS_KEY_ID"] for entry in published] == machine.issued()[: len(published)]
+    others = [entry["ROLEKEEPER_EVENT"] for entry in events if entry not in published]
+    assert others == ["started", "unregistered", "stopping"]
+    for entry in published:
+        assert entry["PRIORITY"] == "6"
+        assert entry["SYSLOG_IDENTIFIER"] == "rolekeeper"
+        assert len(entry["MESSAGE_ID"]) == 32
+        assert entry["MESSAGE"].startswith("Published role credentials of mi-")
+        facts = ("NODE_ID", "REGION", "EXPIRES_AT", "REQUEST_ID", "ATTEMPT")
+        assert {f"ROLEKEEPER_{name}" for name in facts} <= entry.keys(), json.dumps(entry)

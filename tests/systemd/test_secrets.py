@@ -1,0 +1,97 @@
+"""Canaries: activation code, node key and tokens of a machine are looked for wherever others may look."""
+
+import re
+import shutil
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from tests.systemd.conftest import UNIT, Machine
+
+from rolekeeper.adapters.clock import SystemClock
+from rolekeeper.adapters.vault import FileVault
+
+TOKEN = "RequestManagedInstanceRoleToken"
+EVERYTHING = """\
+journalctl --all --output=json
+systemctl status --full --lines=1000 rolekeeper.service
+systemctl show rolekeeper.service
+cat /run/rolekeeper/*
+"""
+PROCESSES = "for process in /proc/[0-9]*; do cat $process/cmdline $process/environ 2>/dev/null || true; done"
+
+
+@pytest.fixture(scope="module")
+def machine(new_machine: Callable[..., Machine]) -> Machine:
+    """Registered, and as talkative as it can be."""
+    machine = new_machine()
+    machine.configure('[daemon]\nlog_level = "debug"\n')
+    machine.install()
+    machine.register()
+    machine.until_published()
+    return machine
+
+
+def secrets(machine: Machine, directory: Path) -> list[str]:
+    shutil.copytree(machine.root / "var/lib/rolekeeper/vault", directory)
+    contents = FileVault(str(directory), SystemClock()).load()
+    assert contents.registration is not None
+    assert machine.activation is not None
+    keys = [key.private_key for key in (contents.registration.key, contents.superseded_key) if key is not None]
+    tokens = machine.service.tokens.values()
+    issued = [secret for token in tokens for secret in (token.secret_access_key, token.session_token)]
+    return [machine.activation.code, *keys, *issued]
+
+
+def hits(text: str, wanted: list[str]) -> list[str]:
+    """The secrets of which more than a chance part is in the text."""
+    return [secret for secret in wanted if secret[:24] in text or secret[-24:] in text]
+
+
+def attempt_pid(machine: Machine) -> str:
+    """The process of the attempt that runs, which is the daemon's only child."""
+    children = f"/proc/{machine.pid()}/task/{machine.pid()}/children"
+    return str(machine.until("an attempt runs", lambda: machine.read(children).strip()))
+
+
+def test_no_secret_is_where_others_may_look_whatever_happened(machine: Machine, tmp_path: Path) -> None:
+    service = machine.service
+    service.request_rotation(next(iter(service.nodes)))
+    machine.rolekeeper("refresh")
+    for fault in ({"cut_body": 700}, {"error": "AccessDeniedException"}, {"fields": {"TokenExpirationDate": "soon"}}):
+        service.fail(TOKEN, **fault)
+        machine.rolekeeper("refresh", expect=None)
+    service.fail(TOKEN, delay=timedelta(seconds=3))
+    machine.systemctl("kill", "--kill-whom=main", "--signal=USR1", UNIT)
+    attempt_pid(machine)
+    seen = machine.shell(PROCESSES).out + machine.shell(EVERYTHING).out
+    assert "rolekeeper\0attempt" in seen.replace("-m\0", "")
+    assert "cut_body" not in seen
+    assert "AccessDeniedException" in seen
+    assert hits(seen, secrets(machine, tmp_path / "vault")) == []
+
+
+def test_the_same_look_finds_a_secret_that_is_there(machine: Machine, tmp_path: Path) -> None:
+    wanted = secrets(machine, tmp_path / "vault")
+    machine.run("systemd-cat", "echo", wanted[-1])
+    assert hits(machine.shell(EVERYTHING).out, wanted) == wanted[-1:]
+
+
+def test_an_attempt_that_dies_leaves_no_core(machine: Machine) -> None:
+    machine.service.fail(TOKEN, delay=timedelta(seconds=30))
+    machine.systemctl("kill", "--kill-whom=main", "--signal=USR1", UNIT)
+    pid = attempt_pid(machine)
+    for process in (pid, str(machine.pid())):
+        assert re.search(r"Max core file size +0 +0 ", machine.read(f"/proc/{process}/limits"))
+    machine.run("touch", "/run/before")
+    machine.run("kill", "-ABRT", pid)
+    machine.until_status("the attempt ended with signal 6")
+    assert machine.run("find", "/", "-xdev", "-type", "f", "-name", "core*", "-newer", "/run/before").out == ""
+    machine.service.clear_faults()
+
+
+def test_what_is_published_and_kept_is_for_root_alone(machine: Machine) -> None:
+    found = machine.run("find", "/var/lib/rolekeeper", "/root/.aws", "-perm", "/077", "-not", "-type", "l").out
+    assert found == ""
+    assert machine.run("stat", "-c", "%a", "/run/rolekeeper/status.json").out.strip() == "644"
