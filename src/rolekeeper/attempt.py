@@ -234,6 +234,7 @@ class _Attempt:
                 refusals.append(refused)
                 continue
             self.request_id = answer.request_id
+            self.facts.append(_issued_fact(candidate, answer))
             return candidate, answer
         raise refusals[0]
 
@@ -276,3 +277,9 @@ class _Attempt:
             return issue.life
         now = self.world.clock.now()  # another boot: nothing better than the wall clock tells the age
         return replace(issue.life, issued_boot=now.boot - (now.wall - issue.life.issued_at))
+
+
+def _issued_fact(node: Registration, answer: TokenAnswer) -> Fact:
+    expires_at = rfc3339(answer.token.expires_at)
+    fields = {"expires_at": expires_at, **({"request_id": answer.request_id} if answer.request_id else {})}
+    return Fact("token_issued", "debug", f"Role token issued to {node.node_id}, good until {expires_at}", fields)

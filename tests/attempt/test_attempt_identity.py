@@ -35,9 +35,9 @@ def test_a_change_within_the_threshold_is_told_once(machine: Machine) -> None:
     machine.attempt()
     machine.hardware.replace_parts("disk-info")
     first, second = machine.attempt(), machine.attempt()
-    assert [fact.event for fact in first.facts] == ["hardware_changed", "credentials_published"]
+    assert [fact.event for fact in first.facts] == ["hardware_changed", "token_issued", "credentials_published"]
     assert first.facts[0].message == "Hardware changed, still similar: disk-info"
-    assert [fact.event for fact in second.facts] == ["credentials_published"]
+    assert [fact.event for fact in second.facts] == ["token_issued", "credentials_published"]
 
 
 def test_drift_by_small_steps_does_not_add_up(machine: Machine) -> None:

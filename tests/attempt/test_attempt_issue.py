@@ -24,7 +24,7 @@ def test_a_registered_machine_gets_a_token_and_publishes_it(machine: Machine) ->
     assert report.published == (str(machine.output()),)
     assert report.expires_at == token.expires_at == machine.clock.wall + HOUR
     assert report.request_id == machine.requests()[0].request_id
-    assert [fact.event for fact in report.facts] == ["credentials_published"]
+    assert [fact.event for fact in report.facts] == ["token_issued", "credentials_published"]
 
 
 def test_what_is_published_is_the_emulators_token_as_botocore_reads_it(machine: Machine) -> None:

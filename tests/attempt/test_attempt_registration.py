@@ -186,7 +186,7 @@ def test_a_machine_registers_itself_with_the_configured_activation(unregistered:
     in_unattended_mode(unregistered)
     report = unregistered.attempt()
     assert report.outcome is Outcome.ISSUED
-    assert [fact.event for fact in report.facts] == ["registered", "credentials_published"]
+    assert [fact.event for fact in report.facts] == ["registered", "token_issued", "credentials_published"]
     assert report.node_id in unregistered.emulator.nodes
     assert unregistered.published() is not None
     unregistered.attempt()

@@ -85,7 +85,7 @@ def test_a_rotation_follows_the_publication_and_is_over_with_the_next_token(mach
     first = service_key(machine)
     machine.emulator.request_rotation(machine.node_id)
     report = machine.attempt()
-    assert [fact.event for fact in report.facts] == ["credentials_published", "key_rotated"]
+    assert [fact.event for fact in report.facts] == ["token_issued", "credentials_published", "key_rotated"]
     assert [request.operation for request in machine.emulator.requests] == [TOKEN, UPDATE_KEY]
     assert machine.vault().superseded_key is not None
     machine.attempt()
@@ -119,7 +119,7 @@ def test_a_rotation_that_was_not_finished_does_not_spoil_the_attempt(machine: Ma
     machine.emulator.fail(UPDATE_KEY, drop=True)
     report = machine.attempt()
     assert (report.outcome, report.code) == (Outcome.ISSUED, "")
-    assert [fact.event for fact in report.facts] == ["credentials_published", "key_rotation_unfinished"]
+    assert [fact.event for fact in report.facts] == ["token_issued", "credentials_published", "key_rotation_unfinished"]
     assert report.facts[-1].level == "warning"
 
 
@@ -221,7 +221,7 @@ def test_a_rotation_taken_up_after_a_crash_is_told(machine: Machine) -> None:
     machine.save(replace(machine.vault(), pending_key=pending))
     tell(machine, pending)
     facts = machine.attempt(reuse=True).facts
-    assert [fact.event for fact in facts] == ["key_rotated", "credentials_published"]
+    assert [fact.event for fact in facts] == ["token_issued", "key_rotated", "credentials_published"]
     assert machine.requests(UPDATE_KEY)[1:] == ()
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,11 @@ def test_a_symlink_opens_the_directory_that_it_leads_to(tmp_path: Path) -> None:
 
 def test_a_file_that_goes_to_another_user_takes_the_capability_to_read_it_again() -> None:
     assert lines("/etc/credentials", errno.EACCES, STRANGER)[-1] == "CapabilityBoundingSet=CAP_DAC_OVERRIDE"
+
+
+def test_in_a_directory_that_users_share_files_of_others_take_one_more() -> None:
+    assert Path("/dev/shm").stat().st_mode & stat.S_ISVTX
+    assert lines("/dev/shm/credentials", errno.EPERM, STRANGER)[-1].endswith("=CAP_DAC_OVERRIDE CAP_FOWNER")
 
 
 def test_below_tmp_no_drop_in_helps_because_nobody_would_find_the_file() -> None:

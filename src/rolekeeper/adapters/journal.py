@@ -44,6 +44,7 @@ MESSAGE_IDS = {
     "started": "86ca148f21654f5a8d282fa65f221265",
     "status_unwritten": "d1c36a59199c43f6984fb0429be00e33",
     "stopping": "306c43b449344ccc88528514daa452f4",
+    "token_issued": "7dcdb15576e14d5fafa4cae60c5e6899",
     "unregistered": "e0048100855142edb6c1ba18ae04a87b",
     "vault_file_damaged": "e743b8d337d347a69e7a3c79b98c109f",
 }
