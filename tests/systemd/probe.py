@@ -28,9 +28,9 @@ CALLS = {  # x86-64; none of them takes a privilege, or none that the error coul
     "unshare": (272, 0),
     "setuid": (105, 0),
     "setgroups": (116, 0, 0),
-    "sched_setscheduler": (144, 0, 0, 0),
+    "sched_setscheduler": (144, 0, 1, 0),  # SCHED_FIFO
     "setpriority": (141, 0, 0, 0),
-    "personality": (135, 0xFFFFFFFF),
+    "personality": (135, 0x0040000),  # ADDR_NO_RANDOMIZE
     "mq_open": (240, 0, 0),
     "shmget": (29, 0, 1, 0),
     "perf_event_open": (298, 0, 0, -1, -1, 0),
@@ -45,7 +45,7 @@ CALLS = {  # x86-64; none of them takes a privilege, or none that the error coul
     "kexec_load": (246, 0, 0, 0, 0),
     "clock_settime": (227, 0, 0),
     "settimeofday": (164, 0, 0),
-    "sethostname": (170, 0, 0),
+    "sethostname": (170, 0, -1),
     "syslog": (103, 10, 0, 0),
     "iopl": (172, 0),
     "acct": (163, 0),
@@ -75,6 +75,11 @@ def write(path: str) -> object:
 
 def read(path: str) -> str:
     return Path(path).read_text()
+
+
+def open_for_writing(path: str) -> str:
+    os.close(os.open(path, os.O_WRONLY))
+    return "open"
 
 
 def names(path: str) -> list[str]:
@@ -167,6 +172,7 @@ PROBES: dict[str, Callable[[], object]] = {
     "write /dev/disk": lambda: write("/dev/disk/probe"),
     "write cgroup": lambda: os.mkdir("/sys/fs/cgroup/probe"),
     "write /sys": lambda: write("/sys/kernel/mm/transparent_hugepage/enabled"),
+    "tunable": lambda: open_for_writing("/proc/irq/default_smp_affinity"),
     "/home": lambda: names("/home"),
     "/tmp": lambda: names("/tmp"),
     "/dev/disk/by-uuid": lambda: names("/dev/disk/by-uuid"),

@@ -56,6 +56,23 @@ PROOFS: dict[str, dict[str, Any]] = {
     "UMask": {"give away": ["600", 12345, 23456]},
     "StateDirectoryMode": {"state directory": "700"},
 }
+# What several directives keep out: each of these does so on its own, too.
+ALONE: dict[str, dict[str, Any]] = {
+    "DevicePolicy": {"device": KEPT_OUT},
+    "LockPersonality": {"personality": KEPT_OUT},
+    "ProtectClock": {"clock_settime": KEPT_OUT},
+    "ProtectHostname": {"sethostname": KEPT_OUT},
+    "ProtectKernelLogs": {"syslog": KEPT_OUT},
+    "ProtectKernelTunables": {"tunable": READ_ONLY},
+    "RestrictRealtime": {"sched_setscheduler": KEPT_OUT},
+}
+LONE_UNIT = """\
+[Service]
+Type=oneshot
+RuntimeDirectory=rolekeeper
+RuntimeDirectoryPreserve=yes
+ExecStart=/usr/bin/python3 -I /usr/local/lib/probe.py
+"""
 # Proven by what is seen of the box around it.
 PROVEN_BELOW = {"PrivateMounts", "ProtectHostname", "PrivateDevices", "ProtectProc", "ProcSubset"}
 # How the daemon is run, and proven in the other files; not what it may do.
@@ -92,6 +109,21 @@ def probed(machine: Machine) -> dict[str, Any]:
     return found
 
 
+@pytest.fixture(scope="module")
+def free(machine: Machine, probed: dict[str, Any]) -> dict[str, Any]:
+    """What it sees in a unit without a sandbox."""
+    assert probed
+    return probe_alone(machine, "")
+
+
+def probe_alone(machine: Machine, directive: str) -> dict[str, Any]:
+    machine.write("/run/systemd/system/lone.service", LONE_UNIT + directive)
+    machine.systemctl("daemon-reload")
+    machine.systemctl("start", "lone")
+    found: dict[str, Any] = json.loads(machine.read("/run/rolekeeper/probed"))
+    return found
+
+
 @pytest.mark.parametrize("directive", PROOFS)
 def test_each_directive_of_the_sandbox_is_enforced(directive: str, probed: dict[str, Any]) -> None:
     expected = PROOFS[directive]
@@ -105,9 +137,7 @@ def test_every_directive_of_the_unit_has_its_proof() -> None:
     assert found == PROOFS.keys() | PROVEN_BELOW
 
 
-def test_without_the_unit_the_same_probes_succeed(machine: Machine, probed: dict[str, Any]) -> None:
-    machine.run("/usr/bin/python3", "-I", "/usr/local/lib/probe.py")
-    free = json.loads(machine.read("/run/rolekeeper/probed"))
+def test_without_the_sandbox_the_same_probes_succeed(probed: dict[str, Any], free: dict[str, Any]) -> None:
     for directive in ("ProtectSystem", "TemporaryFileSystem", "PrivateTmp", "RestrictSUIDSGID", "RestrictNamespaces"):
         for name in PROOFS[directive]:
             assert free[name] != probed[name], name
@@ -115,6 +145,16 @@ def test_without_the_unit_the_same_probes_succeed(machine: Machine, probed: dict
         {"EPERM"}
     )
     assert (free["packet socket"], free["multicast"]) != (probed["packet socket"], probed["multicast"])
+
+
+@pytest.mark.parametrize("directive", ALONE)
+def test_a_directive_that_others_overlap_is_enforced_on_its_own(
+    directive: str, machine: Machine, free: dict[str, Any]
+) -> None:
+    line = next(line for line in SERVICE.read_text().splitlines() if line.startswith(f"{directive}="))
+    found = probe_alone(machine, line)
+    for name, expected in ALONE[directive].items():
+        assert (found[name], free[name] == expected) == (expected, False)
 
 
 def test_mounts_and_host_name_are_its_own(machine: Machine, probed: dict[str, Any]) -> None:
