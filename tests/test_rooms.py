@@ -25,7 +25,7 @@ ROOMS = {
     "ports": r"ports",
     "adapters": r"adapters(\..*)?",
     "daemon": r"daemon",
-    "attempt": r"(attempt|registration|adoption|identity|rotation)",
+    "attempt": r"(attempt|registration|adoption|identity|rotation|facts)",
     "config": r"config(_\w+)?",
     "compose": r"compose(_\w+)?",
     "emulator": r"emulator(\..*)?",

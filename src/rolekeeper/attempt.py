@@ -12,12 +12,12 @@
 Everything that can go wrong becomes an outcome. The vault's lock is held throughout.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
-from rolekeeper import identity, registration, rotation
+from rolekeeper import facts, identity, registration, rotation
 from rolekeeper.core import keyrotation, schedule
-from rolekeeper.core.wire import rfc3339
 from rolekeeper.errors import (
     FingerprintRefusedError,
     HardwareError,
@@ -63,16 +63,25 @@ OUTCOMES: tuple[tuple[type[RolekeeperError], Outcome], ...] = (
 )
 
 
-def run(world: World, settings: Settings, *, reuse: bool) -> AttemptReport:
-    """Make one attempt. With `reuse`, fresh credentials that are published everywhere spare the request."""
+def run(
+    world: World, settings: Settings, *, reuse: bool, tell: Callable[[AttemptReport], None] | None = None
+) -> AttemptReport:
+    """Make one attempt. With `reuse`, fresh credentials that are published everywhere spare the request.
+
+    `tell` is called with the report while the vault is still locked: whoever changes the vault next does so after the
+    report was told, and so his word to the daemon comes after it too.
+    """
     attempt = _Attempt(world, settings)
     try:
         with world.vault.lock(LONGEST_WAIT_FOR_VAULT):
-            attempt.go(reuse=reuse)
-    except RolekeeperError as error:
-        outcome = next(outcome for kind, outcome in OUTCOMES if isinstance(error, kind))
-        return attempt.report(outcome, error)
-    return attempt.report(Outcome.ISSUED)
+            report = attempt.conclude(reuse=reuse)
+            if tell:
+                tell(report)
+    except VaultError as error:  # the lock's
+        report = attempt.report(Outcome.VAULT_UNREADABLE, error)
+        if tell:
+            tell(report)
+    return report
 
 
 class _Attempt:
@@ -87,6 +96,13 @@ class _Attempt:
         self.request_id: str | None = None
         self.token_at_hand: Lifetime | None = None
         self.published: list[str] = []
+
+    def conclude(self, *, reuse: bool) -> AttemptReport:
+        try:
+            self.go(reuse=reuse)
+        except RolekeeperError as error:
+            return self.report(next(outcome for kind, outcome in OUTCOMES if isinstance(error, kind)), error)
+        return self.report(Outcome.ISSUED)
 
     def go(self, *, reuse: bool) -> None:
         self._read_vault()
@@ -125,9 +141,7 @@ class _Attempt:
 
     def _read_vault(self) -> None:
         self.contents = self.world.vault.load()
-        for name in self.contents.damaged:
-            message = f"Ignoring {name} in the vault: it is damaged; nothing of worth was in it"
-            self.facts.append(Fact("vault_file_damaged", "warning", message, {"file": name}))
+        self.facts += [facts.damaged_file(name) for name in self.contents.damaged]
 
     def _registration(self) -> Registration:
         if self.contents.registration is None:
@@ -147,9 +161,7 @@ class _Attempt:
         activation = registration.Activation(node.activation_id, code, node.region)
         self.contents = registration.register(self.world, self.contents, activation, replace_old=False)
         assert self.contents.registration is not None  # noqa: S101 - that is what register returns
-        node_id = self.contents.registration.node_id
-        message = f"Registered as {node_id} in {node.region} with activation {node.activation_id}"
-        self.facts.append(Fact("registered", "info", message, {"node_id": node_id, "region": node.region}))
+        self.facts.append(facts.registered(self.contents.registration, node.activation_id))
 
     def _identity(self) -> Identity:
         accepted = self.contents.fingerprint
@@ -181,10 +193,7 @@ class _Attempt:
             return False
         self.token_at_hand = issue.life
         self.published = [output.path for output in self.settings.outputs]
-        message = (
-            f"Fresh credentials of {node.node_id} are published already, good until {rfc3339(issue.life.expires_at)}"
-        )
-        self.facts.append(Fact("credentials_fresh", "info", message, {"node_id": node.node_id}))
+        self.facts.append(facts.already_published(issue))
         return True
 
     def _is_fresh(self, issue: IssueRecord) -> bool:
@@ -214,9 +223,7 @@ class _Attempt:
         self.contents = identity.accepted(keyrotation.accepted(self.contents, by), who)
         resumed = had_pending and self.contents.pending_key is None
         if resumed:
-            self.facts.append(
-                Fact("key_rotated", "info", f"Node key of {by.node_id} rotated: an earlier change was taken up")
-            )
+            self.facts.append(facts.key_change_taken_up(by))
         self._publish(answer.token, issue, ready, broken)
         wanted = answer.token.update_key_pair and not resumed
         rotate_after = self.settings.rotate_key_after
@@ -234,7 +241,7 @@ class _Attempt:
                 refusals.append(refused)
                 continue
             self.request_id = answer.request_id
-            self.facts.append(_issued_fact(candidate, answer))
+            self.facts.append(facts.token_issued(candidate, answer))
             return candidate, answer
         raise refusals[0]
 
@@ -254,19 +261,10 @@ class _Attempt:
             else:
                 self.published.append(output.path)
         if written:
-            self.facts.append(self._published_fact(issue, written))
+            self.facts.append(facts.published(issue, written, self.request_id))
         held = HeldToken(token, issue) if broken else None
         self.contents = replace(self.contents, issue=issue if self.published else self.contents.issue, held_token=held)
         self.world.vault.save(self.contents)
-
-    def _published_fact(self, issue: IssueRecord, written: list[str]) -> Fact:
-        expires_at = rfc3339(issue.life.expires_at)
-        where = ", ".join(written)
-        fields = {"node_id": issue.node_id, "expires_at": expires_at, "access_key_id": issue.access_key_id}
-        if self.request_id:
-            fields["request_id"] = self.request_id
-        message = f"Published role credentials of {issue.node_id} in {where}, good until {expires_at}"
-        return Fact("credentials_published", "info", message, fields)
 
     def _standing(self) -> Lifetime | None:
         """What the outputs hold now, as far as the vault knows."""
@@ -276,10 +274,6 @@ class _Attempt:
         if issue.boot_id == self.world.clock.boot_id():
             return issue.life
         now = self.world.clock.now()  # another boot: nothing better than the wall clock tells the age
+        if now.wall < issue.life.issued_at:
+            return None  # and it is wrong: better no word than one of credentials that may have expired
         return replace(issue.life, issued_boot=now.boot - (now.wall - issue.life.issued_at))
-
-
-def _issued_fact(node: Registration, answer: TokenAnswer) -> Fact:
-    expires_at = rfc3339(answer.token.expires_at)
-    fields = {"expires_at": expires_at, **({"request_id": answer.request_id} if answer.request_id else {})}
-    return Fact("token_issued", "debug", f"Role token issued to {node.node_id}, good until {expires_at}", fields)

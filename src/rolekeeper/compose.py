@@ -45,6 +45,7 @@ def service(accepted: Settings) -> NodeService:
     """The service as the configuration says it is reached."""
     from rolekeeper.adapters.ssm import SsmService
 
+    os.environ.pop("SSLKEYLOGFILE", None)  # urllib3 would write the keys of our sessions there
     return SsmService(accepted.service, clock(), __version__)
 
 

@@ -114,14 +114,17 @@ class _Daemon:
         self.deadline_boot = self.world.clock.now().boot + longest
 
     def _events(self, wakeup: Wakeup | None) -> list[Event]:
-        """What has happened: a signal first, then what the attempt said, then what time and vault say."""
+        """What has happened: what the attempt said, then a signal, else what time and vault say.
+
+        In this order: who changes the vault after the attempt's last word, and signals, wants another attempt.
+        """
         events: list[Event] = []
         if wakeup in EVENTS:
             events.append(EVENTS[wakeup]())
             if wakeup is Wakeup.RELOAD:
                 self.world.manager.tell("RELOADING=1")
         if self.state.phase is Phase.ATTEMPTING:
-            return events[:1] if wakeup is Wakeup.STOP else events + self._from_attempt()
+            return events[:1] if wakeup is Wakeup.STOP else self._from_attempt() + events
         if events:
             return events
         return self._from_time_and_vault()

@@ -8,8 +8,10 @@ import pytest
 from botocore.configloader import raw_config_parse
 from tests.attempt.conftest import TOKEN, Machine, output
 
+from rolekeeper import attempt
 from rolekeeper.core.schedule import freshness
-from rolekeeper.model import Freshness, Outcome
+from rolekeeper.errors import VaultError
+from rolekeeper.model import AttemptReport, Freshness, Outcome
 
 HOUR = timedelta(hours=1)
 
@@ -261,3 +263,28 @@ def test_after_a_reboot_the_report_says_what_the_outputs_still_hold(machine: Mac
     assert freshness(report.standing, machine.clock.now()) is Freshness.FRESH
     machine.clock.move(HOUR / 4 + timedelta(seconds=2))
     assert freshness(report.standing, machine.clock.now()) is Freshness.STALE
+
+
+def test_after_a_boot_with_a_clock_in_the_past_nothing_is_said_of_what_stands_published(machine: Machine) -> None:
+    machine.attempt()
+    machine.clock.reboot()
+    machine.clock.wall -= 2 * HOUR  # the age of what was issued would come out negative, so fresh for ever
+    machine.emulator.fail(TOKEN, error="InternalServerError")
+    report = machine.attempt()
+    assert report.outcome is Outcome.FAILED
+    assert report.standing is None
+
+
+def test_the_report_is_told_before_anybody_else_can_change_the_vault(machine: Machine) -> None:
+    world = machine.world()
+    told: list[AttemptReport] = []
+
+    def tell(report: AttemptReport) -> None:
+        told.append(report)
+        with pytest.raises(VaultError), machine.world().vault.lock(timedelta(0)):
+            raise AssertionError("the vault was not locked")
+
+    assert attempt.run(world, machine.settings, reuse=False, tell=tell) is told[0]
+    with machine.world().vault.lock(timedelta(0)):
+        attempt.run(world, machine.settings, reuse=False, tell=told.append)
+    assert told[1].outcome is Outcome.VAULT_UNREADABLE

@@ -199,6 +199,11 @@ def test_being_unregistered_is_said_once(loop: Any) -> None:
     assert loop.events() == ["unregistered"]
 
 
+def test_being_unregistered_is_said_also_after_a_first_attempt_that_failed_otherwise(loop: Any) -> None:
+    loop.ends_with(Outcome.FAILED).comes_due().ends_with(Outcome.UNREGISTERED)
+    assert loop.events()[-1] == "unregistered"
+
+
 WISHES = {
     # what was wished for within a second of the last attempt's beginning -> (reload, reuse) of the one that follows
     ("refresh",): (False, False),

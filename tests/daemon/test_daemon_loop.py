@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.model import DaemonSettings, HibernationSettings, Outcome
+from rolekeeper.model import DaemonSettings, HibernationSettings, Lifetime, Outcome
 from rolekeeper.ports import Ended, Wakeup
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=n) for n in (1, 60, 3600, 86400))
@@ -236,3 +236,17 @@ def test_a_suspend_is_followed_by_an_attempt_at_once(kit: Any) -> None:
 
     world.at(5 * MINUTE, suspend).runs(2 * DAY)
     assert world.starts[1].at == DAY + 5 * MINUTE
+
+
+def test_a_refresh_that_comes_together_with_the_attempts_last_word_gets_an_attempt_of_its_own(kit: Any) -> None:
+    world = kit.world(kit.attempt(None), Outcome.ISSUED)
+
+    def last_word() -> None:
+        at = world.now()
+        life = Lifetime(at.wall, at.wall + HOUR, at.boot)
+        world.running = 0
+        world.inbox.append(replace(kit.issued(HOUR), standing=life))
+
+    world.at(SECOND / 2, last_word).at(SECOND / 2, Wakeup.REFRESH)
+    world.runs(MINUTE)
+    assert world.began() == [timedelta(0), SECOND]

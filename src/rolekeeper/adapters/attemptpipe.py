@@ -142,7 +142,12 @@ def _message(line: bytes) -> Message:
 def _spawn(command: tuple[str, ...], environment: Mapping[str, str], order: bytes) -> _Running:
     """Start `command` with an empty signal mask, default signals and a session of its own."""
     their_orders, orders = os.pipe2(os.O_CLOEXEC)
-    answers, their_answers = os.pipe2(os.O_CLOEXEC)
+    try:
+        answers, their_answers = os.pipe2(os.O_CLOEXEC)
+    except OSError:
+        os.close(their_orders)
+        os.close(orders)
+        raise
     try:
         if len(order) > PIPE_BYTES:
             fcntl.fcntl(orders, fcntl.F_SETPIPE_SZ, len(order))  # so that nobody has to wait for a reader

@@ -1,10 +1,13 @@
-"""What an attempt does to its own process before it touches a secret."""
+"""What a command that talks to the service does to its own process before it touches a secret."""
 
 import ctypes
 import math
 import resource
 import signal
 from datetime import timedelta
+from types import FrameType
+
+from rolekeeper.errors import ServiceError
 
 PR_SET_DUMPABLE = 4  # linux/prctl.h
 
@@ -20,3 +23,17 @@ def die_after(longest: timedelta) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(max(1, math.ceil(longest.total_seconds())))
+
+
+def give_up_after(longest: timedelta) -> None:
+    """Have ServiceError `deadline` raised after `longest`: for a command that a person waits for."""
+    signal.signal(signal.SIGALRM, _give_up)
+    signal.alarm(max(1, math.ceil(longest.total_seconds())))
+
+
+def _give_up(_number: int, _frame: FrameType | None) -> None:
+    raise ServiceError(
+        "deadline",
+        "Cannot finish in time: the service, a resolver or a disk hangs",
+        "try again; `[daemon] attempt_timeout` says how long it may take",
+    )

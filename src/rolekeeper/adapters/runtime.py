@@ -39,8 +39,11 @@ class FileRuntimeDirectory:
         except OSError as error:
             raise _cannot("use the runtime directory", directory, error) from error
         self._take_lock()
-        os.truncate(self._lock, 0)
-        os.pwrite(self._lock, f"{self._pid}\n".encode(), 0)
+        try:
+            os.truncate(self._lock, 0)
+            os.pwrite(self._lock, f"{self._pid}\n".encode(), 0)
+        except OSError as error:
+            raise _cannot("write", path, error) from error
 
     def _take_lock(self) -> None:
         try:

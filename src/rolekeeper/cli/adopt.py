@@ -4,7 +4,7 @@ import argparse
 
 from rolekeeper import compose
 from rolekeeper.adapters import agentvault
-from rolekeeper.adapters.process import keep_secrets_in_memory
+from rolekeeper.adapters.process import give_up_after, keep_secrets_in_memory
 from rolekeeper.adoption import Adoption, adopt
 from rolekeeper.attempt import LONGEST_WAIT_FOR_VAULT
 from rolekeeper.cli.output import print_json, say
@@ -36,6 +36,7 @@ def run(options: argparse.Namespace) -> int:
         )
     settings = compose.settings(options.config)
     found = agentvault.read_agent_vault(options.source)
+    give_up_after(settings.daemon.attempt_timeout)
     world = compose.world(settings)
     with world.vault.lock(LONGEST_WAIT_FOR_VAULT):
         adoption = adopt(world, found, prove=not options.offline, replace_old=options.force)

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from rolekeeper import attempt, compose
 from rolekeeper.adapters.attemptpipe import SupervisorPipe
-from rolekeeper.adapters.process import die_after, keep_secrets_in_memory
+from rolekeeper.adapters.process import die_after, give_up_after, keep_secrets_in_memory
 from rolekeeper.cli.output import EXIT_CODES, print_report
 from rolekeeper.core.schedule import READING_CONFIGURATION
 from rolekeeper.errors import ConfigurationError
@@ -28,6 +28,7 @@ def run(options: argparse.Namespace) -> int:
     if options.supervised:
         return _supervised(options.config)
     settings = compose.settings(options.config)
+    give_up_after(settings.daemon.attempt_timeout)
     report = attempt.run(compose.world(settings), settings, reuse=False)
     print_report(report)
     return EXIT_CODES[report.outcome]
@@ -41,7 +42,7 @@ def _supervised(configuration: str | None) -> int:
     if settings is None or order.reload:
         settings = _read(configuration, pipe, settings)
     die_after(settings.daemon.attempt_timeout + GRACE)
-    pipe.report(attempt.run(compose.world(settings), settings, reuse=order.reuse))
+    attempt.run(compose.world(settings), settings, reuse=order.reuse, tell=pipe.report)
     return 0
 
 

@@ -11,7 +11,7 @@ import re
 import sys
 
 from rolekeeper import compose
-from rolekeeper.adapters.process import keep_secrets_in_memory
+from rolekeeper.adapters.process import give_up_after, keep_secrets_in_memory
 from rolekeeper.attempt import LONGEST_WAIT_FOR_VAULT
 from rolekeeper.cli.output import print_json, say
 from rolekeeper.errors import UsageError
@@ -45,9 +45,10 @@ def run(options: argparse.Namespace) -> int:
     """Register; the old registration, if any, stays in force until the new one is on disk."""
     keep_secrets_in_memory()
     settings = compose.settings(options.config)
-    activation = Activation(_matching("--activation-id", ACTIVATION_ID, options.activation_id), "", options.region)
-    _matching("--region", REGION, options.region)
-    activation = Activation(activation.activation_id, _code(options.activation_code_file), activation.region)
+    activation_id = _matching("--activation-id", ACTIVATION_ID, options.activation_id)
+    region = _matching("--region", REGION, options.region)
+    activation = Activation(activation_id, _code(options.activation_code_file), region)
+    give_up_after(settings.daemon.attempt_timeout)
     world = compose.world(settings)
     with world.vault.lock(LONGEST_WAIT_FOR_VAULT):
         contents = register(world, world.vault.load(), activation, replace_old=options.force)

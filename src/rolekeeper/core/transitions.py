@@ -101,6 +101,8 @@ def finished(state: State, event: Event, now: Instant) -> Step:
     about = _about(learned)
     facts = tuple(Record(fact.event, fact.level, fact.message, {**about, **fact.fields}) for fact in report.facts)
     after, effects = OUTCOMES[report.outcome](learned, report, now)
+    if report.outcome is Outcome.UNREGISTERED and state.last is not None and state.last.outcome is report.outcome:
+        effects = ()  # said before
     if state.reload_wanted:
         after, more = reload(after, ReloadWanted(), now)
         effects += more
@@ -223,8 +225,6 @@ def _unregistered(state: State, report: AttemptReport, _now: Instant) -> Step:
         probes=None,
         ask=Ask(scheduled=True),
     )
-    if state.node_id is None and state.attempts > 1:
-        return cleared, ()  # said before
     return cleared, (Record("unregistered", "warning", f"{report.message}; {report.hint}"),)
 
 
