@@ -19,6 +19,7 @@ from tests.conftest import LONGEST, Server
 from rolekeeper.emulator import Emulator
 
 POLL = 0.02  # seconds
+PATIENCE = 25  # seconds; less than an attempt takes that nobody ends, or that hangs until its read_timeout
 HOUR = timedelta(hours=1)
 TOKEN = "RequestManagedInstanceRoleToken"
 UPDATE_KEY = "UpdateManagedInstancePublicKey"
@@ -26,7 +27,7 @@ UPDATE_KEY = "UpdateManagedInstancePublicKey"
 
 def until(condition: Callable[[], Any], what: str = "") -> Any:
     """What `condition` says as soon as that is true; fails when it never is."""
-    end = time.monotonic() + LONGEST
+    end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         if found := condition():
             return found

@@ -5,7 +5,7 @@ import signal
 from datetime import timedelta
 
 from tests.conftest import Server
-from tests.daemonprocess.conftest import TOKEN, Daemon, Start, published, until
+from tests.daemonprocess.conftest import TOKEN, Daemon, Start, processes, published, until
 
 from rolekeeper.core.status import FIELDS
 
@@ -65,14 +65,20 @@ def test_it_ends_while_an_attempt_does_nothing_any_more(daemon: Daemon) -> None:
     daemon.until_nothing_is_left()
 
 
-def test_an_attempt_ends_at_its_deadline_and_the_daemon_goes_on(node: Server, start: Start) -> None:
+def test_an_attempt_that_does_nothing_any_more_is_ended_at_its_deadline_and_the_daemon_goes_on(
+    node: Server, start: Start
+) -> None:
     node.configure(daemon='attempt_timeout = "1s"')
     node.emulator.fail(TOKEN, hang=True)
     daemon = start(node)
+    until(daemon.requests, "a request")
+    stuck = daemon.attempt()
+    os.kill(stuck, signal.SIGSTOP)  # its own deadline cannot end it now
     record = daemon.until_logged("backing_off")[0]
     assert record["code"] == "attempt-timeout"
     daemon.until_state("waiting")
     assert published(node) == node.tokens()[-1].access_key_id
+    assert stuck not in processes(node)
 
 
 def test_an_attempt_that_is_killed_costs_one_attempt(node: Server, start: Start) -> None:
