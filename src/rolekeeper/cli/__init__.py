@@ -7,9 +7,9 @@ def main() -> int:
     """Run the command line; returns the exit code (sysexits.h, see `rolekeeper --help`)."""
     arguments = sys.argv[1:]
     if arguments[:1] == ["credential-process"]:  # started by SDKs, again and again: past argparse and the rest
-        from rolekeeper.cli import credential_process
+        from rolekeeper.cli.credential_process import main as credential_process
 
-        return credential_process.main(arguments[1:])
-    from rolekeeper.cli import parser
+        return credential_process(arguments[1:])
+    from rolekeeper.cli.parser import main as run
 
-    return parser.main(arguments)
+    return run(arguments)

@@ -34,9 +34,9 @@ def main(arguments: list[str]) -> int:
     """Print the JSON; anything but the two options goes to the ordinary parser, which explains."""
     values = dict(zip(arguments[::2], arguments[1::2], strict=False))
     if len(arguments) % 2 or not set(values) <= set(OPTIONS):
-        from rolekeeper.cli import parser
+        from rolekeeper.cli.parser import main as main_with_help
 
-        return parser.main(["credential-process", *arguments])
+        return main_with_help(["credential-process", *arguments])
     return _print(values.get("--file"), values.get("--profile"))
 
 
