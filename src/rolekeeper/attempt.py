@@ -135,7 +135,7 @@ class _Attempt:
             fingerprint=self.summary,
             node_id=node.node_id if node else None,
             region=node.region if node else None,
-            standing=self._standing(),
+            standing=self.token_at_hand if self.published else self._standing(),
             facts=tuple(self.facts),
         )
 

@@ -1,7 +1,7 @@
 """From the vault to the credentials file, and when the request is spared."""
 
 import stat
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,7 +11,8 @@ from tests.attempt.conftest import TOKEN, Machine, output
 from rolekeeper import attempt
 from rolekeeper.core.schedule import freshness
 from rolekeeper.errors import VaultError
-from rolekeeper.model import AttemptReport, Freshness, Outcome
+from rolekeeper.model import AttemptReport, Freshness, Outcome, Output, RoleToken
+from rolekeeper.ports import CredentialSink
 
 HOUR = timedelta(hours=1)
 
@@ -288,3 +289,28 @@ def test_the_report_is_told_before_anybody_else_can_change_the_vault(machine: Ma
     with machine.world().vault.lock(timedelta(0)):
         attempt.run(world, machine.settings, reuse=False, tell=told.append)
     assert told[1].outcome is Outcome.VAULT_UNREADABLE
+
+
+def test_what_was_published_stands_even_if_another_writer_replaces_it_at_once(machine: Machine) -> None:
+    world = machine.world()
+
+    @dataclass
+    class Overwritten:
+        """A file that somebody else writes over as soon as it is published."""
+
+        sink: CredentialSink
+
+        def prepare(self, output: Output) -> None:
+            self.sink.prepare(output)
+
+        def publish(self, output: Output, token: RoleToken) -> None:
+            self.sink.publish(output, token)
+            machine.output().write_text("[default]\naws_access_key_id = ASIAOFSOMEBODYELSE0\n")
+
+        def holds(self, output: Output, access_key_id: str, expires_at: datetime) -> bool:
+            return self.sink.holds(output, access_key_id, expires_at)
+
+    report = attempt.run(replace(world, sink=Overwritten(world.sink)), machine.settings, reuse=False)
+    assert report.outcome is Outcome.ISSUED
+    assert report.standing is not None
+    assert report.standing.expires_at == report.expires_at
