@@ -151,10 +151,10 @@ def test_a_code_file_that_cannot_be_read_is_told(activated: Server) -> None:
     [("InvalidActivation", 77), ("RegistrationLimitExceeded", 77), ("InternalServerError", 69)],
 )
 def test_a_registration_that_came_to_nothing_is_told_with_a_hint(activated: Server, error: str, exit_code: int) -> None:
-    activated.emulator.fail(REGISTER, error=error)
+    activated.emulator.fail(REGISTER, error=error, message=f"{code(activated)} will not do")
     said = activated.run(*activated.registration(), stdin=code(activated))
     assert (said.code, said.out) == (exit_code, "")
-    assert f"Cannot register this machine in us-east-1: {error}" in said.err
+    assert f"Cannot register this machine in us-east-1: {error}: *** will not do" in said.err
     assert "  hint: " in said.err
     assert activated.vault().registration is None
 
