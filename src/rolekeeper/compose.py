@@ -87,7 +87,7 @@ def credential_file(environment: Mapping[str, str]) -> str | None:
 def read_activation_code(path: str) -> str:
     """The activation code in a file, without the line's end; raises InputOutputError."""
     try:
-        return Path(path).read_text(encoding="ascii").strip()
+        code = Path(path).read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
         raise InputOutputError(
@@ -95,6 +95,13 @@ def read_activation_code(path: str) -> str:
             f"Cannot read the activation code from {path}: {why}",
             "make the file readable for the user that runs rolekeeper, and for nobody else",
         ) from error
+    if not code:
+        raise InputOutputError(
+            "activation-code-empty",
+            f"Cannot read the activation code from {path}: the file is empty",
+            "write the code that `aws ssm create-activation` gave into it",
+        )
+    return code
 
 
 def tell_daemon(accepted: Settings) -> bool:

@@ -181,7 +181,7 @@ class _Daemon:
             self._log(Record("started", "info", f"Started rolekeeper {self.world.version}"))
         else:
             self._log(Record("reloaded", "info", "Configuration reloaded"))
-            self._say_ready_again()
+        self._say_ready_again()
 
     def _reject(self, problems: str) -> None:
         assert self.settings is not None  # noqa: S101 - there is an old configuration

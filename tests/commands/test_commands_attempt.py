@@ -177,3 +177,8 @@ def test_a_status_file_left_behind_does_not_speak_for_a_daemon_that_is_gone(node
     (node.runtime / "lock").write_text("1\n")
     assert node.run("status").code == 3
     assert node.run("refresh").code == 69
+
+
+@pytest.mark.parametrize("value", ["0", "101", "40%", "-1", "on", "1" * 5000])
+def test_what_is_no_threshold_is_refused(node: Server, value: str) -> None:
+    assert node.run("fingerprint", "threshold", "--", value).code == 64

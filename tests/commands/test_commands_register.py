@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from tests.conftest import LONGEST, Server
 
+from rolekeeper.adapters.runtime import FileRuntimeDirectory
 from rolekeeper.model import VaultContents
 
 REGISTER = "RegisterManagedInstance"
+UUID = "12345678-1234-1234-1234-123456789012"
 ON_A_TERMINAL = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 )
@@ -220,3 +222,29 @@ def test_clear_forgets_a_registration_that_cannot_be_read(node: Server) -> None:
     assert node.run("attempt").code == 74
     assert node.run("clear", "--yes").code == 0
     assert node.run("attempt").json["outcome"] == "unregistered"
+
+
+def test_clear_is_refused_while_the_daemon_would_register_anew(node: Server) -> None:
+    node.configure('[node]\nregion = "us-east-1"\nactivation_id = "12345678-1234-1234-1234-123456789012"')
+    daemon = FileRuntimeDirectory(os.getpid())
+    daemon.claim(str(node.runtime))
+    said = node.run("clear", "--yes")
+    assert (said.code, said.out) == (77, "")
+    assert "systemctl stop rolekeeper" in said.err
+    assert registered(node) == node.node_id
+
+
+@pytest.mark.parametrize("verb", [("clear",), ("register", "--activation-id", UUID, "--region", "us-east-1")])
+def test_a_closed_standard_input_is_a_wrong_command_line(server: Server, verb: tuple[str, ...]) -> None:
+    closed = ["/bin/sh", "-c", '"$@" <&-', "sh", *server.command(*verb)]
+    done = subprocess.run(closed, capture_output=True, text=True, timeout=LONGEST, check=False)
+    assert done.returncode == 64
+    assert "Traceback" not in done.stderr
+
+
+def test_an_empty_code_file_is_named(server: Server) -> None:
+    path = server.directory / "empty"
+    path.write_text("\n")
+    said = server.run("register", "--activation-id", UUID, "--region", "us-east-1", "--activation-code-file", str(path))
+    assert said.code == 74
+    assert f"{path}: the file is empty" in said.err

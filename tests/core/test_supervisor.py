@@ -204,6 +204,15 @@ def test_being_unregistered_is_said_also_after_a_first_attempt_that_failed_other
     assert loop.events()[-1] == "unregistered"
 
 
+def test_another_node_begins_without_the_hibernation_and_the_failures_of_the_old_one(loop: Any) -> None:
+    loop.goes_through(Outcome.ISSUED, Outcome.FAILED, Outcome.REFUSED, Outcome.NODE_UNKNOWN)
+    loop.node_id = "mi-0123456789abcdef1"
+    loop.passes(MINUTE).refresh().ends_with(Outcome.FAILED)
+    assert loop.phase == "backing-off"
+    assert loop.planned <= 1.1 * SECOND
+    assert (loop.state.credentials, loop.state.published) == (None, {})
+
+
 WISHES = {
     # what was wished for within a second of the last attempt's beginning -> (reload, reuse) of the one that follows
     ("refresh",): (False, False),

@@ -250,3 +250,11 @@ def test_a_refresh_that_comes_together_with_the_attempts_last_word_gets_an_attem
     world.at(SECOND / 2, last_word).at(SECOND / 2, Wakeup.REFRESH)
     world.runs(MINUTE)
     assert world.began() == [timedelta(0), SECOND]
+
+
+def test_a_reload_is_answered_even_if_the_first_attempt_died_before_it_read_the_configuration(kit: Any) -> None:
+    world = kit.world(kit.attempt(Ended(-9), reads=None), Outcome.ISSUED)
+    world.at(SECOND / 2, Wakeup.RELOAD)
+    world.runs(MINUTE)
+    words = [one for one in world.notices() if one in ("READY=1", "RELOADING=1")]
+    assert words[:3] == ["READY=1", "RELOADING=1", "READY=1"]

@@ -284,6 +284,6 @@ def _refuse_foreign_lock(status: os.stat_result, name: str) -> None:
 
 
 def _holder(directory: int, name: str) -> str:
-    with open(os.open(name, _READ, dir_fd=directory), encoding="ascii") as file:
+    with open(os.open(name, _READ, dir_fd=directory), encoding="ascii", errors="replace") as file:
         pid = file.read(20).strip()
     return f"process {pid}" if pid else "another process"

@@ -180,14 +180,16 @@ class FileVault:
             return atomicfile.read(str(place))
 
     def _damaged(self, error: DamagedFileError) -> VaultError:
-        return VaultError(
-            "vault-damaged",
-            f"Cannot read {self._directory / error.path}: {error}",
-            "restore the whole vault directory from a backup; without one, `rolekeeper clear` forgets this registration"
-            " and `rolekeeper register` makes a new one",
-        )
+        place = self._directory / error.path
+        hint = _BROKEN_JOURNAL.format(place) if error.path == JOURNAL else _DAMAGED
+        return VaultError("vault-damaged", f"Cannot read {place}: {error}", hint)
 
 
+_DAMAGED = (
+    "restore the whole vault directory from a backup; without one, `rolekeeper clear` forgets this registration and"
+    " `rolekeeper register` makes a new one"
+)
+_BROKEN_JOURNAL = "restore the whole vault directory from a backup; without one, move {} away: its change is then lost"
 _STRANGE = "find out what put it there, and move it away"
 
 

@@ -4,8 +4,9 @@ import argparse
 import sys
 
 from rolekeeper import compose
+from rolekeeper.adapters import runtime
 from rolekeeper.attempt import LONGEST_WAIT_FOR_VAULT
-from rolekeeper.errors import UsageError
+from rolekeeper.errors import RefusedError, UsageError
 from rolekeeper.model import VaultContents
 
 EXAMPLE = "rolekeeper clear --yes"
@@ -22,6 +23,13 @@ def run(options: argparse.Namespace) -> int:
     if not options.yes and not _confirmed(settings.vault_directory):
         print("Nothing was changed.")
         return 0
+    node = settings.node
+    if node.activation_id and node.region and runtime.holder(settings.daemon.runtime_directory) is not None:
+        raise RefusedError(
+            "would-register-again",
+            "Cannot forget the registration: the running daemon would register anew at once, as [node] says",
+            "`systemctl stop rolekeeper` first",
+        )
     vault = compose.vault(settings)
     with vault.lock(LONGEST_WAIT_FOR_VAULT):
         vault.save(VaultContents())
@@ -31,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _confirmed(directory: str) -> bool:
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise UsageError("not-confirmed", "Cannot ask: standard input is no terminal", "`rolekeeper clear --yes`")
     try:
         answer = input(f"Forget the registration in {directory}? This cannot be undone. [y/N] ")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from json import dumps, loads
+from os import write
 
 from rolekeeper.core.profilelines import UnparsableError, profile_values, scan
 
@@ -54,11 +55,15 @@ def run(options: argparse.Namespace) -> int:
 def _print(path: str | None, profile: str | None) -> int:
     try:
         where, name = (path, profile or "default") if path else _first_output(profile)
-        print(dumps(_credentials(where, name)))
+        credentials = dumps(_credentials(where, name))
     except OSError as error:
         return _fail(74, f"Cannot read {error.filename}: {error.strerror}", "run as a user who may read that file")
     except _Unusable as error:
         return _fail(error.exit_code, str(error), error.hint)
+    try:
+        write(1, f"{credentials}\n".encode())
+    except OSError as error:
+        return _fail(74, f"Cannot write to standard output: {error.strerror}", "see what it leads to")
     return 0
 
 

@@ -1,6 +1,7 @@
 """`rolekeeper fingerprint`: the hardware of now against the hardware that the fingerprint is bound to."""
 
 import argparse
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from rolekeeper.model import SMBIOS_COMPONENTS, THRESHOLD_OFF, AcceptedFingerpri
 from rolekeeper.ports import World
 
 EXAMPLE = "rolekeeper fingerprint check || rolekeeper fingerprint show"
-PERCENT = range(1, 101)
+PERCENTAGE = re.compile(r"[1-9][0-9]?|100")
 SHOWN = 24  # characters of a value in the table
 CODES = {Verdict.SIMILAR: 0, Verdict.NOT_SIMILAR: RefusedError.exit_code, Verdict.UNREADABLE: HardwareError.exit_code}
 
@@ -61,7 +62,7 @@ def _accepted(contents: VaultContents, settings: Settings) -> AcceptedFingerprin
 def _threshold(value: str) -> int:
     if value == "off":
         return THRESHOLD_OFF
-    if not value.isascii() or not value.isdecimal() or int(value) not in PERCENT:
+    if not PERCENTAGE.fullmatch(value):
         raise UsageError("argument-invalid", f"{value!r} is no threshold", "write 1 to 100, or off")
     return int(value)
 

@@ -68,6 +68,8 @@ def _code(path: str | None) -> str:
     source = path or compose.credential_file(os.environ)
     if source is not None:
         code = compose.read_activation_code(source)
+    elif sys.stdin is None:  # closed before we began
+        code = ""
     elif sys.stdin.isatty():
         code = _ask()
     else:

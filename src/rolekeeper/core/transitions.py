@@ -110,7 +110,9 @@ def finished(state: State, event: Event, now: Instant) -> Step:
 
 
 def _learn(state: State, report: AttemptReport, now: Instant) -> State:
-    """Take over what the report knows; what it does not know stays as it was."""
+    """Take over what the report knows; what it does not know stays as it was, unless it was of another node."""
+    if state.node_id is not None and report.node_id is not None and report.node_id != state.node_id:
+        state = replace(state, failures=0, refusals=0, probes=None, credentials=None, published={}, fingerprint=None)
     fresh = any(fact.event == "credentials_published" for fact in report.facts)
     standing = report.standing or state.credentials
     at = now.wall if fresh or report.standing is None else report.standing.issued_at

@@ -49,3 +49,14 @@ def test_without_a_signal_the_wait_ends_by_itself(signals: BlockedSignals) -> No
 def test_the_daemon_can_wake_itself(signals: BlockedSignals) -> None:
     wake_self()
     assert signals.wait(LONG) is Wakeup.ATTEMPT
+
+
+def test_a_child_is_seen_to_end_although_who_started_us_ignores_it() -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        BlockedSignals()
+        child = os.posix_spawn("/bin/true", ["true"], {})
+        assert os.waitpid(child, 0)[0] == child
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, MEANING)
