@@ -51,16 +51,16 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: list[str]) -> int:
     """Run the verb that `arguments` name; returns the exit code."""
+    exit_code = 0
     try:
         exit_code = _run(arguments)
         if sys.stdout:  # None when it was closed before we began
             sys.stdout.flush()
     except OSError as error:  # everything else that can fail so has an error of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter's end tries again, and complains
-        if isinstance(error, BrokenPipeError):  # whoever read our output has seen enough
-            return 0
-        sys.stderr.write(f"rolekeeper: Cannot write to standard output: {error.strerror}\n")
-        return InputOutputError.exit_code
+        if not isinstance(error, BrokenPipeError):  # whoever read our output has seen enough
+            sys.stderr.write(f"rolekeeper: Cannot write to standard output: {error.strerror}\n")
+            return InputOutputError.exit_code
     return exit_code
 
 
