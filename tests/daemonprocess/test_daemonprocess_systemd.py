@@ -56,7 +56,9 @@ def test_systemd_is_told_of_every_step(node: Server, start: Start, manager: Mana
     manager.read_until("STATUS=Waiting")
     node.emulator.change_fingerprint(node.node_id)
     daemon.send(signal.SIGUSR1)
-    manager.read_until("STATUS=Hibernating: MachineFingerprintDoesNotMatch")
+    manager.read_until(
+        "STATUS=Hibernating: error occurred in RequestManagedInstanceRoleToken: MachineFingerprintDoesNotMatch"
+    )
     daemon.send(signal.SIGTERM)
     manager.read_until("STOPPING=1")
     assert daemon.wait() == 0
