@@ -256,6 +256,13 @@ _TIMED_OUT = AttemptReport(
 
 
 def _crashed(ended: Ended) -> AttemptReport:
+    if ended.why:
+        return AttemptReport(
+            Outcome.FAILED,
+            code="attempt-not-started",
+            message=f"Cannot start an attempt: {ended.why}",
+            hint="restart the daemon if rolekeeper or its Python was replaced; else free memory, processes or files",
+        )
     how = f"exit status {ended.status}" if ended.status >= 0 else f"signal {-ended.status}"
     return AttemptReport(
         Outcome.FAILED,

@@ -153,9 +153,13 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The attempt has ended without a report: `status` is its exit status, negative for a signal."""
+    """The attempt has ended without a report: `status` is its exit status, negative for a signal.
+
+    `why` says why it could not be started, if it could not.
+    """
 
     status: int
+    why: str = ""
 
 
 class Attempts(Protocol):

@@ -132,7 +132,7 @@ LINES = {
         "next attempt at DUE"
     ),
     "hibernating": (
-        "Hibernating: node-unknown: Cannot: node-unknown; NODE in eu-central-1; "
+        "Hibernating: error occurred in RequestManagedInstanceRoleToken: node-unknown; NODE in eu-central-1; "
         "credentials fresh until 2026-11-23T13:00:00Z; next probe at DUE"
     ),
     "stopping": "Stopping; NODE in eu-central-1; credentials fresh until 2026-11-23T13:00:00Z",

@@ -100,7 +100,9 @@ def test_another_machine_hibernates_and_recovers_when_the_hardware_is_back(machi
     entry = changed(machine, matched=8, code=77)
     assert components(entry) == {"machine-id"}
     assert entry["PRIORITY"] == "4"
-    machine.until_status("Hibernating: MachineFingerprintDoesNotMatch")
+    machine.until_status(
+        "Hibernating: error occurred in RequestManagedInstanceRoleToken: MachineFingerprintDoesNotMatch"
+    )
     machine.run("umount", "/etc/machine-id")
     machine.rolekeeper("refresh")
     machine.until_status("Waiting")

@@ -190,7 +190,9 @@ def test_hibernation_and_its_end_are_seen_through_systemctl_and_journalctl_alone
     fingerprint = running.service.nodes[node].fingerprint
     running.service.change_fingerprint(node)
     running.rolekeeper("refresh", expect=77)
-    line = running.until_status("Hibernating: MachineFingerprintDoesNotMatch")
+    line = running.until_status(
+        "Hibernating: error occurred in RequestManagedInstanceRoleToken: MachineFingerprintDoesNotMatch"
+    )
     assert "; next probe at " in line
     entered = running.until_event("hibernation_entered")
     assert entered["PRIORITY"] == "4"

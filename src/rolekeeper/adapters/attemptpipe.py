@@ -41,15 +41,15 @@ class AttemptProcesses:
         self._environment = dict(environment)
         self._running: _Running | None = None
         self._leaving: set[int] = set()  # pids of attempts that are done with, until they are gone
-        self._cannot_start = False
+        self._cannot_start = ""  # or the reason
 
     def start(self, *, settings: Settings | None, reload: bool, reuse: bool) -> None:
         """Start an attempt; one that cannot be started shows as Ended."""
         order = json.dumps({"settings": encode(settings), "reload": reload, "reuse": reuse}).encode() + b"\n"
         try:
             self._running = _spawn(self._command, self._environment, order)
-        except OSError:
-            self._cannot_start = True
+        except OSError as error:
+            self._cannot_start = f"{self._command[0]}: {error.strerror}"
             wake_self()
 
     def messages(self) -> list[Message]:
@@ -58,8 +58,8 @@ class AttemptProcesses:
 
     def _said(self) -> Iterator[Message]:
         if self._cannot_start:
-            self._cannot_start = False
-            yield Ended(CANNOT_START)
+            why, self._cannot_start = self._cannot_start, ""
+            yield Ended(CANNOT_START, why)
         running = self._running
         if running is None:
             return

@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     settings = compose.settings(options.config)
     world = compose.world(settings)
     if options.action == "threshold":
-        return _set_threshold(world, settings, _threshold(options.value))
+        return _set_threshold(world, settings, _threshold(options.value), as_json=options.json)
     contents = world.vault.load()
     hardware = world.probe.look()
     report = similarity.judge(_accepted(contents, settings), contents.measured, hardware)
@@ -67,12 +67,15 @@ def _threshold(value: str) -> int:
     return int(value)
 
 
-def _set_threshold(world: World, settings: Settings, threshold: int) -> int:
+def _set_threshold(world: World, settings: Settings, threshold: int, *, as_json: bool) -> int:
     with world.vault.lock(LONGEST_WAIT_FOR_VAULT):
         contents = world.vault.load()
         accepted = _accepted(contents, settings)
         world.vault.save(replace(contents, fingerprint=replace(accepted, threshold=threshold)))
     compose.tell_daemon(settings)
+    if as_json:
+        print_json({"threshold": threshold})
+        return 0
     shown = "off: any hardware is taken for this machine" if threshold == THRESHOLD_OFF else f"{threshold}%"
     print(f"Similarity threshold: {shown}")
     return 0

@@ -45,7 +45,7 @@ def _phase(state: State) -> str:
         Phase.ATTEMPTING: f"Attempt {state.attempts} is under way",
         Phase.WAITING: "Waiting for the refresh point",
         Phase.BACKING_OFF: f"Backing off{reason}",
-        Phase.HIBERNATING: f"Hibernating{': ' + state.last.code if state.last and state.last.code else ''}{reason}",
+        Phase.HIBERNATING: f"Hibernating{reason}",
         Phase.STOPPING: "Stopping",
     }
     return words[state.phase]

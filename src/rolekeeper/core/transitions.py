@@ -124,9 +124,13 @@ def _learn(state: State, report: AttemptReport, now: Instant) -> State:
         credentials=standing,
         published={**state.published, **dict.fromkeys(newly, at)},
         fingerprint=report.fingerprint or state.fingerprint,
-        last=LastOutcome(report.outcome, report.code, report.message, now.wall),
+        last=LastOutcome(report.outcome, report.code, _message(report), now.wall),
         hint=report.hint,
     )
+
+
+def _message(report: AttemptReport) -> str:
+    return _refusal(report) if report.outcome in (Outcome.FINGERPRINT_REFUSED, Outcome.NODE_UNKNOWN) else report.message
 
 
 def _issued(state: State, report: AttemptReport, now: Instant) -> Step:

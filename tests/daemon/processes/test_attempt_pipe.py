@@ -117,7 +117,10 @@ def test_an_end_without_a_report_is_told_with_its_status(attempts: Any, script: 
 def test_an_attempt_that_cannot_be_started_wakes_the_daemon_and_shows_as_ended(attempts: Any) -> None:
     running = attempts.run(("/nonexistent/python",))
     assert attempts.signals.wait(attempts.longest) is Wakeup.ATTEMPT
-    assert running.messages() == [Ended(CANNOT_START)]
+    (ended,) = running.messages()
+    assert isinstance(ended, Ended)
+    assert ended.status == CANNOT_START
+    assert ended.why.startswith("/nonexistent/python: ")
     assert running.messages() == []
     running.end()
 
@@ -133,7 +136,10 @@ def test_a_daemon_that_has_no_descriptor_left_for_an_attempt_is_woken_to_try_lat
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert attempts.signals.wait(attempts.longest) is Wakeup.ATTEMPT
-    assert running.messages() == [Ended(CANNOT_START)]
+    (ended,) = running.messages()
+    assert isinstance(ended, Ended)
+    assert ended.status == CANNOT_START
+    assert ended.why.startswith("/nonexistent/python: ")
 
 
 def test_descriptors_do_not_pile_up(attempts: Any) -> None:
