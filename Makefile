@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # The lock is the only source of versions; building rolekeeper itself uses the locked hatchling, so no isolation.
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test lint unit bench packages lock clean
+.PHONY: demo test lint unit bench exposure packages lock clean
 demo: $(VENV)/ready
 	$(BIN)/python tests/demo/demo.py
 
@@ -26,6 +26,10 @@ unit: $(VENV)/ready
 
 bench: $(VENV)/ready
 	$(BIN)/python tests/benchmarks/figures.py
+
+# The unit's exposure as systemd itself rates it: 0 is a sealed box, 10 an open door.
+exposure:
+	systemd-analyze security --offline=true systemd/rolekeeper.service | tail -n 1
 
 packages: $(VENV)/ready
 	packaging/need-programs strip:binutils python3.11:python3.11

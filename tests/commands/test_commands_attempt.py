@@ -182,3 +182,12 @@ def test_a_status_file_left_behind_does_not_speak_for_a_daemon_that_is_gone(node
 @pytest.mark.parametrize("value", ["0", "101", "40%", "-1", "on", "1" * 5000])
 def test_what_is_no_threshold_is_refused(node: Server, value: str) -> None:
     assert node.run("fingerprint", "threshold", "--", value).code == 64
+
+
+@pytest.mark.parametrize(("value", "threshold"), [("50", 50), ("off", -1)])
+def test_the_threshold_is_told_as_json_when_asked_for(node: Server, value: str, threshold: int) -> None:
+    assert node.run("fingerprint", "threshold", value, "--json").json == {"threshold": threshold}
+
+
+def test_an_attempt_takes_the_option_that_every_other_verb_has(node: Server) -> None:
+    assert node.run("attempt", "--json").json["outcome"] == "issued"
