@@ -5,8 +5,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,27 @@ import pytest
 
 from rolekeeper import compose, registration
 from rolekeeper.adapters.clock import SystemClock
+from rolekeeper.adapters.nodekey import RsaKeyMaker
 from rolekeeper.adapters.vault import FileVault
 from rolekeeper.emulator import Emulator
 from rolekeeper.emulator.state import Activation, Token
-from rolekeeper.model import VaultContents
+from rolekeeper.model import NodeKey, VaultContents
 
 COMMAND = str(Path(sys.executable).parent / "rolekeeper")
 LONGEST = 60  # seconds, for whatever should end by itself
+
+
+class OneKey:
+    """One real key for every server that is not registered by a command: to make one takes its time."""
+
+    made: NodeKey | None = None
+
+    def new_key(self, created_at: datetime) -> NodeKey:
+        self.made = self.made or RsaKeyMaker().new_key(created_at)
+        return replace(self.made, created_at=created_at)
+
+
+ONE_KEY = OneKey()
 
 
 @dataclass(frozen=True)
@@ -98,7 +112,7 @@ class Server:
         """Register with a new activation, in this process: a command of its own takes longer than many a test."""
         self.activation = self.emulator.create_activation()
         wanted = registration.Activation(self.activation.activation_id, self.activation.code, self.emulator.region)
-        world = compose.world(compose.settings(str(self.config)))
+        world = replace(compose.world(compose.settings(str(self.config))), keys=ONE_KEY)
         with world.vault.lock(timedelta(seconds=LONGEST)):
             contents = registration.register(world, world.vault.load(), wanted, replace_old=True)
         assert contents.registration is not None

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from tests.conftest import LONGEST, Server
@@ -17,6 +18,7 @@ READER = """
 import json, os, select, sys
 from botocore.configloader import raw_config_parse
 seen, wrong, reads = set(), [], 0
+print("reading", flush=True)
 while not select.select([0], [], [], 0)[0]:
     reads += 1
     try:
@@ -51,6 +53,14 @@ def python(code: str, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
+def reading(path: Path) -> subprocess.Popen[str]:
+    """A reader that has begun."""
+    reader = python(READER, str(path))
+    assert reader.stdout is not None
+    assert reader.stdout.readline() == "reading\n"
+    return reader
+
+
 def end(reader: subprocess.Popen[str]) -> Any:
     return json.loads(reader.communicate(timeout=LONGEST)[0])
 
@@ -61,7 +71,7 @@ def test_no_reader_sees_a_torn_an_empty_or_a_missing_file_through_200_rewrites(n
     node.emulator.token_lifetime = timedelta(seconds=2)
     daemon = start(node)
     until(lambda: FOREIGN + "\n" in node.output.read_text(), "the first publication")
-    readers = [python(READER, str(node.output)) for _ in range(2)]
+    readers = [reading(node.output) for _ in range(2)]
     writer = python(WRITER, str(node.config), str(REWRITES))
     assert writer.communicate(timeout=LONGEST) == ("", None)
     assert writer.returncode == 0
@@ -89,7 +99,7 @@ def test_a_daemon_killed_again_and_again_never_leaves_half_a_file(node: Server, 
     node.output.write_text(FOREIGN)
     node.emulator.token_lifetime = timedelta(seconds=2)
     kill_when_published(start(node))
-    reader = python(READER, str(node.output))
+    reader = reading(node.output)
     for _ in range(3):
         kill_when_published(start(node))
     result = end(reader)
