@@ -61,6 +61,7 @@ class Attempts:
         return self.run((sys.executable, "-I", "-S", str(self.script)), **order)
 
     def run(self, command: tuple[str, ...], **order: Any) -> AttemptProcesses:
+        self.heard.clear()  # what an attempt before this one said to its end is not of this one
         attempts = AttemptProcesses(command, {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"})
         self.processes.append(attempts)
         attempts.start(**({"settings": None, "reload": True, "reuse": True} | order))
