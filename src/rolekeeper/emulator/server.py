@@ -96,9 +96,9 @@ class Server:
         with contextlib.suppress(OSError):
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._converse(peer, origin)
+        peer.close()  # first, so that `stop` waits for it
         with self._lock:
             self._peers.pop(peer, None)
-        peer.close()
 
     def _converse(self, peer: socket.socket, origin: str) -> None:
         if self._tls is None:
