@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from json import dumps, loads
 from os import write
+from resource import RLIMIT_CORE, setrlimit
 
 from rolekeeper.core.profilelines import UnparsableError, profile_values, scan
 
@@ -53,6 +54,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _print(path: str | None, profile: str | None) -> int:
+    setrlimit(RLIMIT_CORE, (0, 0))  # no core dump holds the token; more, as process.py does it, would take ctypes
     try:
         where, name = (path, profile or "default") if path else _first_output(profile)
         credentials = dumps(_credentials(where, name))

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from rolekeeper import compose
+from rolekeeper.adapters.process import keep_secrets_in_memory
 from rolekeeper.attempt import LONGEST_WAIT_FOR_VAULT
 from rolekeeper.cli.output import print_json, say
 from rolekeeper.core import similarity
@@ -33,6 +34,7 @@ def run(options: argparse.Namespace) -> int:
     """Show, check, or set the threshold."""
     if (options.action == "threshold") != (options.value is not None):
         raise UsageError("argument-missing", "threshold takes a value, show and check take none", EXAMPLE)
+    keep_secrets_in_memory()  # the vault is read whole, with the node key
     settings = compose.settings(options.config)
     world = compose.world(settings)
     if options.action == "threshold":
