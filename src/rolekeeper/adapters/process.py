@@ -1,4 +1,4 @@
-"""What a command that talks to the service does to its own process before it touches a secret."""
+"""What a command that opens the vault does to its own process before it touches a secret."""
 
 import ctypes
 import math

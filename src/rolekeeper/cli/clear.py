@@ -5,6 +5,7 @@ import sys
 
 from rolekeeper import compose
 from rolekeeper.adapters import runtime
+from rolekeeper.adapters.process import keep_secrets_in_memory
 from rolekeeper.attempt import LONGEST_WAIT_FOR_VAULT
 from rolekeeper.errors import RefusedError, UsageError
 from rolekeeper.model import VaultContents
@@ -19,6 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Empty the vault, after asking. The service still knows the node; credentials stay until they expire."""
+    keep_secrets_in_memory()
     settings = compose.settings(options.config)
     if not options.yes and not _confirmed(settings.vault_directory):
         print("Nothing was changed.")
