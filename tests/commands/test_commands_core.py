@@ -23,6 +23,7 @@ def command(verb: str, server: Server) -> list[str]:
         "attempt": ("attempt",),
         "adopt": ("adopt", "--from", str(AGENT_VAULT), "--offline", "--force"),
         "fingerprint": ("fingerprint",),
+        "clear": ("clear", "--yes"),
     }
     if verb in arguments:
         return server.command(*arguments[verb])
@@ -48,7 +49,7 @@ def stuck(words: list[str], server: Server) -> Iterator[int]:
         os.close(writer)
 
 
-@pytest.mark.parametrize("verb", ["register", "attempt", "adopt", "fingerprint", "credential-process"])
+@pytest.mark.parametrize("verb", ["register", "attempt", "adopt", "fingerprint", "clear", "credential-process"])
 def test_a_command_that_holds_a_secret_forbids_itself_a_core(node: Server, verb: str) -> None:
     assert node.run("attempt").code == 0
     node.activation = node.emulator.create_activation()

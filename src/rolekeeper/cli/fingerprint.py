@@ -32,7 +32,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Show, check, or set the threshold."""
-    keep_secrets_in_memory()
     if (options.action == "threshold") != (options.value is not None):
         raise UsageError("argument-missing", "threshold takes a value, show and check take none", EXAMPLE)
     keep_secrets_in_memory()  # the vault is read whole, with the node key
