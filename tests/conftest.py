@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,7 @@ from rolekeeper.model import NodeKey, VaultContents
 
 COMMAND = str(Path(sys.executable).parent / "rolekeeper")
 LONGEST = 60  # seconds, for whatever should end by itself
+MEMORY_REGION = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) rw", re.MULTILINE)
 
 
 class OneKey:
@@ -143,6 +145,17 @@ class Server:
         codes = [activation.code for activation in self.emulator.activations.values()]
         issued = [secret for token in self.tokens() for secret in (token.secret_access_key, token.session_token)]
         return [*codes, *private, *issued]
+
+
+def memory(process: Path) -> bytes:
+    """Everything that the process /proc/PID could write into a core dump."""
+    found = bytearray()
+    with (process / "mem").open("rb", buffering=0) as file:
+        for start, end in MEMORY_REGION.findall((process / "maps").read_text()):
+            file.seek(int(start, 16))
+            while (left := int(end, 16) - file.tell()) > 0 and (piece := file.read(left)):
+                found += piece
+    return bytes(found)
 
 
 @pytest.fixture(scope="module")

@@ -5,23 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.conftest import Server
+from tests.conftest import Server, memory
 from tests.daemonprocess.conftest import TOKEN, UPDATE_KEY, Daemon, Start, daemons, processes, until
 
 from rolekeeper.emulator import Emulator
-
-REGION = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) rw", re.MULTILINE)
-
-
-def memory(pid: int) -> bytes:
-    """Everything that a process could write into a core dump."""
-    found = bytearray()
-    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as file:
-        for start, end in REGION.findall(Path(f"/proc/{pid}/maps").read_text()):
-            file.seek(int(start, 16))
-            while (left := int(end, 16) - file.tell()) > 0 and (piece := file.read(left)):
-                found += piece
-    return bytes(found)
 
 
 def sockets(pid: int) -> list[str]:
@@ -68,7 +55,7 @@ def test_no_secret_is_in_an_output_a_log_or_the_status(talkative: Daemon) -> Non
 
 
 def test_the_daemon_itself_holds_no_key_no_token_and_no_socket(talkative: Daemon) -> None:
-    seen = memory(talkative.pid)
+    seen = memory(Path(f"/proc/{talkative.pid}"))
     assert talkative.server.node_id.encode() in seen  # so that we know where we look
     assert [secret for secret in talkative.server.secrets() if secret.encode() in seen] == []
     assert sockets(talkative.pid) == []
