@@ -111,7 +111,7 @@ class Loop:
         """The attempt ends with credentials of this life, issued that long ago; `spared`: they were there before."""
         issued_at = self.now.wall + service_ahead - age
         standing = Lifetime(issued_at, issued_at + life, self.now.boot - age)
-        facts = () if spared else (Fact("credentials_published", "info", "Published"),)
+        facts = (Fact("credentials_fresh" if spared else "credentials_published", "info", "Published"),)
         report = AttemptReport(
             Outcome.ISSUED,
             expires_at=standing.expires_at,

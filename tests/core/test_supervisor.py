@@ -175,6 +175,23 @@ def test_a_refresh_during_an_attempt_is_joined_to_it(loop: Any) -> None:
     assert len(loop.began) == 1
 
 
+def test_a_refresh_during_an_attempt_that_spares_the_request_is_granted_after_it(loop: Any) -> None:
+    before = loop.refresh().state.last
+    loop.passes(2 * SECOND).issues(age=MINUTE, spared=True)
+    assert loop.phase == "attempting"
+    assert (loop.asks[-1].reload, loop.asks[-1].reuse) == (False, False)
+    assert loop.state.last == before  # what the spared one found out is no answer to the wish
+    loop.ends_with(Outcome.ISSUED)
+    assert (loop.phase, len(loop.began)) == ("waiting", 2)
+
+
+def test_a_refresh_and_a_reload_during_an_attempt_that_spares_the_request_are_granted_together(loop: Any) -> None:
+    loop.refresh().reload().passes(2 * SECOND).issues(age=MINUTE, spared=True)
+    assert (loop.asks[-1].reload, loop.asks[-1].reuse) == (True, False)
+    loop.ends_with(Outcome.ISSUED)
+    assert (loop.phase, len(loop.began)) == ("waiting", 2)
+
+
 def test_stopping_ends_the_attempt_that_runs_and_only_that(kit: Any) -> None:
     assert kit.loop().stop().ends == 1
     assert kit.loop().ends_with(Outcome.ISSUED).stop().ends == 0
@@ -187,7 +204,9 @@ def test_a_forgotten_registration_leaves_nothing_of_the_node_behind(loop: Any) -
     assert loop.phase == "unregistered"
     assert (state.node_id, state.region, state.fingerprint, state.due, state.refresh_at) == (None,) * 5
     assert loop.events()[-1] == "unregistered"
+    loop.node_id = "mi-0fedcba9876543210"
     loop.passes(MINUTE).vault_changes().ends_with(Outcome.FAILED)
+    assert loop.state.credentials is None  # those in the file are of a node that this machine is no more
     assert loop.phase == "backing-off"  # and not in the hibernation of the old one, nor after its failures
     assert loop.planned <= 1.1 * SECOND
 

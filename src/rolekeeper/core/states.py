@@ -59,6 +59,7 @@ class State:
     began: Instant | None = None  # the last of them
     ask: Ask = field(default_factory=Ask)  # of the attempt that runs or is due next
     reload_wanted: bool = False  # during an attempt
+    refresh_wanted: bool = False  # the same
     due: Due | None = None
     failures: int = 0
     refusals: int = 0

@@ -2,7 +2,8 @@
 
 - Every outcome of an attempt leads to one phase (`OUTCOMES`); delays are those of `schedule`.
 - In hibernation only an accepted request, or a vault without a registration, leads out; everything else stays in it.
-- A wish to refresh during an attempt is joined to that attempt; a wish to reload is granted right after it.
+- A wish to refresh during an attempt is joined to that attempt, and granted after it if that one spared the request; a
+  wish to reload is granted right after it.
 - Failures and refusals are counted since the last success, so that a service that alternates gains nothing.
 - Attempts begin at least a second apart, whoever asks.
 """
@@ -24,7 +25,6 @@ from rolekeeper.core.states import (
     LastOutcome,
     Phase,
     Record,
-    ReloadWanted,
     StartAttempt,
     State,
     Step,
@@ -40,7 +40,8 @@ def attempt(state: State, ask: Ask, now: Instant) -> Step:
         if too_soon > timedelta(0):
             return replace(state, ask=ask, due=schedule.after(now, too_soon)), ()
     number = state.attempts + 1
-    begun = replace(state, phase=Phase.ATTEMPTING, attempts=number, began=now, ask=ask, due=None, reload_wanted=False)
+    begun = replace(state, phase=Phase.ATTEMPTING, attempts=number, began=now, ask=ask, due=None)
+    begun = replace(begun, reload_wanted=False, refresh_wanted=False)
     return begun, (StartAttempt(number, ask),)
 
 
@@ -74,6 +75,11 @@ def join(state: State, _event: Event, _now: Instant) -> Step:
     return state, ()
 
 
+def join_refresh(state: State, _event: Event, _now: Instant) -> Step:
+    """Let the attempt that runs serve the wish, unless it finds fresh credentials and asks for none."""
+    return replace(state, refresh_wanted=True), ()
+
+
 def queue_reload(state: State, _event: Event, _now: Instant) -> Step:
     """Reload as soon as the attempt that runs has ended."""
     return replace(state, reload_wanted=True), ()
@@ -103,15 +109,19 @@ def finished(state: State, event: Event, now: Instant) -> Step:
     after, effects = OUTCOMES[report.outcome](learned, report, now)
     if report.outcome is Outcome.UNREGISTERED and state.last is not None and state.last.outcome is report.outcome:
         effects = ()  # said before
-    if state.reload_wanted:
-        after, more = reload(after, ReloadWanted(), now)
+    unserved = state.refresh_wanted and any(fact.event == "credentials_fresh" for fact in report.facts)
+    if unserved:  # its outcome is none to whoever waits for the refresh
+        after = replace(after, ask=Ask(), last=state.last)
+    if state.reload_wanted or unserved:
+        again = reload if state.reload_wanted else refresh
+        after, more = again(after, event, now)
         effects += more
     return after, facts + effects
 
 
 def _learn(state: State, report: AttemptReport, now: Instant) -> State:
     """Take over what the report knows; what it does not know stays as it was, unless it was of another node."""
-    if state.node_id is not None and report.node_id is not None and report.node_id != state.node_id:
+    if report.node_id is not None and report.node_id != state.node_id:
         state = replace(state, failures=0, refusals=0, probes=None, credentials=None, published={}, fingerprint=None)
     fresh = any(fact.event == "credentials_published" for fact in report.facts)
     standing = report.standing or state.credentials
