@@ -126,7 +126,7 @@ def daemon_world(configuration: str | None) -> DaemonWorld:
         clock=clock(),
         signals=BlockedSignals(),
         attempts=AttemptProcesses(_attempt_command(configuration), _attempt_environment(environment)),
-        runtime=FileRuntimeDirectory(os.getpid()),
+        runtime=FileRuntimeDirectory(os.getpid(), clock().boot_id),
         watch=StatWatch(),
         manager=Systemd(
             environment.get("NOTIFY_SOCKET"), environment.get("WATCHDOG_USEC"), environment.get("WATCHDOG_PID")

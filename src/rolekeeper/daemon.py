@@ -69,7 +69,7 @@ class _Daemon:
         self.reloading = False  # the attempt that runs has not said yet what it makes of the configuration
         self.vault_seen: object = None
         self.last_line = ""
-        self.last_document: dict[str, object] = {}  # as it stands in status.json
+        self.last_document: status.Document | None = None  # as it stands in status.json
         self.status_trouble = ""  # why it could not be written last time; told once
         self.exit_code: int | None = None
 
@@ -218,11 +218,11 @@ class _Daemon:
         if self.settings is not None:
             self._write_status(status.document(self.state, now, self.world.pid, self.world.version))
 
-    def _write_status(self, document: dict[str, object]) -> None:
+    def _write_status(self, document: status.Document) -> None:
         if document == self.last_document:
             return
         try:
-            self.world.runtime.write_status(document)
+            self.world.runtime.write_status(document, self.state.credentials)
         except InputOutputError as error:
             if error.message != self.status_trouble:
                 fields = {"code": error.code, "hint": error.hint}

@@ -3,17 +3,19 @@
 Only values of `model` cross a port, and only errors of `errors` come back: nothing of botocore, psutil or cryptography.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Protocol
 
+from rolekeeper.core.status import Document
 from rolekeeper.model import (
     AttemptReport,
     Hardware,
     Instant,
+    Lifetime,
     NodeKey,
     Output,
     Registration,
@@ -182,13 +184,13 @@ class Attempts(Protocol):
 
 
 class RuntimeDirectory(Protocol):
-    """Where one running daemon shows itself: a lock with its pid, and status.json."""
+    """Where one running daemon shows itself: a lock with its pid, status.json, and what readers reckon with."""
 
     def claim(self, directory: str) -> None:
         """Take the lock; UnavailableError `daemon-running` when another daemon holds it, InputOutputError."""
 
-    def write_status(self, document: Mapping[str, object]) -> None:
-        """Replace status.json; InputOutputError."""
+    def write_status(self, document: Document, life: Lifetime | None) -> None:
+        """Replace status.json, after `life`, that of its credentials, was written beside it; InputOutputError."""
 
 
 class VaultWatch(Protocol):

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from rolekeeper.core import schedule, status
-from rolekeeper.core.wire import rfc3339
+from rolekeeper.core.wire import encode, rfc3339
 from rolekeeper.model import FingerprintSummary, Outcome, Verdict
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
-# design: status.json, and what a reader needs to compute the freshness of its own moment
+# The interface to the letter: no field less, and none more.
 FIELDS = (
-    "state node_id region freshness expires_at issued_at clock_difference refresh_at next_attempt_at last_success_at "
+    "state node_id region freshness expires_at refresh_at next_attempt_at last_success_at "
     "last_outcome attempts outputs fingerprint pid version"
 )
 
@@ -30,7 +30,8 @@ STATES: dict[str, Callable[[Any], Any]] = {
 
 
 def document(loop: Any) -> dict[str, Any]:
-    return status.document(loop.state, loop.now, 4711, "1.2.3")
+    written: dict[str, Any] = encode(status.document(loop.state, loop.now, 4711, "1.2.3"))
+    return written
 
 
 def line(loop: Any) -> str:
@@ -59,9 +60,7 @@ def test_a_node_that_waits_tells_everything(loop: Any) -> None:
         "node_id": loop.node_id,
         "region": "eu-central-1",
         "freshness": "fresh",
-        "issued_at": "2026-11-23T12:00:00.200000Z",
         "expires_at": "2026-11-23T13:00:00.200000Z",
-        "clock_difference": 0.0,
         "refresh_at": rfc3339(loop.state.due.wall),
         "next_attempt_at": rfc3339(loop.state.due.wall),
         "last_success_at": "2026-11-23T12:00:00.200000Z",
@@ -94,7 +93,7 @@ def test_the_fingerprint_is_told_in_figures(loop: Any) -> None:
 
 def test_credentials_that_were_there_already_keep_the_time_of_their_publication(loop: Any) -> None:
     told = document(loop.issues(age=10 * MINUTE, spared=True))
-    assert told["outputs"][0]["published_at"] == told["issued_at"] == "2026-11-23T11:50:00Z"
+    assert told["outputs"][0]["published_at"] == "2026-11-23T11:50:00Z"
 
 
 def test_a_spared_request_does_not_publish_anew(loop: Any) -> None:
@@ -103,18 +102,27 @@ def test_a_spared_request_does_not_publish_anew(loop: Any) -> None:
     assert document(loop)["outputs"][0]["published_at"] == "2026-11-23T12:02:00Z"
 
 
-@pytest.mark.parametrize("ahead", [-HOUR, 3 * MINUTE, HOUR])
-def test_a_reader_can_compute_freshness_from_its_own_clock(loop: Any, ahead: timedelta) -> None:
-    told = document(loop.issues(service_ahead=ahead))
-    assert told["clock_difference"] == ahead.total_seconds()
-    loop.passes(20 * MINUTE).sets_clock(HOUR)  # and a machine whose clock is set learns the new difference
-    assert document(loop)["clock_difference"] == (ahead - HOUR).total_seconds()
+def test_a_probe_of_a_hibernation_is_told_as_hibernation(loop: Any) -> None:
+    loop.goes_through(Outcome.ISSUED, Outcome.FINGERPRINT_REFUSED).comes_due()
+    assert loop.phase == "attempting"
+    assert (document(loop)["state"], document(loop)["next_attempt_at"]) == ("hibernating", None)
+    assert line(loop).startswith("Hibernating: error occurred in RequestManagedInstanceRoleToken: ")
+    assert line(loop).endswith("; a probe is under way")
 
 
-def test_the_clock_difference_is_whole_seconds_and_does_not_flicker(loop: Any) -> None:
-    loop.issues(service_ahead=timedelta(seconds=2.4))
-    seen = {document(loop.passes(timedelta(microseconds=1)))["clock_difference"] for _ in range(50)}
-    assert seen == {2.0}
+def test_a_document_is_read_as_it_was_written_whatever_another_version_adds(loop: Any) -> None:
+    loop.goes_through(Outcome.ISSUED, Outcome.FINGERPRINT_REFUSED)
+    written = status.document(loop.state, loop.now, 4711, "1.2.3")
+    assert status.read(json.loads(json.dumps(encode(written) | {"of_another_version": 1}))) == written
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"state": "well"}, {"outputs": 1}, {"expires_at": "soon"}, {"last_outcome": {}}, {"pid": "4711"}]
+)
+def test_what_is_no_document_is_an_error(loop: Any, wrong: dict[str, Any]) -> None:
+    for found in (document(loop) | wrong, list(document(loop).items()), {}, None):
+        with pytest.raises(ValueError):  # noqa: PT011 - whatever is wrong with it
+            status.read(found)
 
 
 LINES = {

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from rolekeeper import daemon
+from rolekeeper.core.status import Document
+from rolekeeper.core.wire import encode
 from rolekeeper.errors import RolekeeperError
 from rolekeeper.model import (
     AttemptReport,
@@ -89,6 +91,7 @@ class World:
     ends: list[Told] = field(default_factory=list)
     notified: list[Told] = field(default_factory=list)
     documents: list[Told] = field(default_factory=list)
+    lives: list[Lifetime | None] = field(default_factory=list)  # one for each document
     entries: list[Told] = field(default_factory=list)
     slices: list[timedelta] = field(default_factory=list)
     levels: list[str] = field(default_factory=list)
@@ -237,11 +240,12 @@ class World:
             raise self.claim_fails
         self.claimed.append(directory)
 
-    def write_status(self, document: Mapping[str, object]) -> None:
+    def write_status(self, document: Document, life: Lifetime | None) -> None:
         if self.write_fails is not None:
             raise self.write_fails
         assert self.claimed
-        self.documents.append(Told(self.elapsed, dict(document)))
+        self.documents.append(Told(self.elapsed, encode(document)))
+        self.lives.append(life)
 
     def look(self, directory: str) -> object:
         assert directory == SETTINGS.vault_directory

@@ -30,7 +30,7 @@ def test_status_tells_everything_and_no_secret(daemon: Daemon) -> None:
     assert (status["freshness"], status["attempts"], status["pid"]) == ("fresh", 1, daemon.pid)
     assert status["outputs"][0]["path"] == str(node.output)
     assert status["last_outcome"]["outcome"] == "issued"
-    assert status["issued_at"] < status["refresh_at"] < status["expires_at"]
+    assert status["last_outcome"]["at"] < status["refresh_at"] < status["expires_at"]
     said, plain = node.run("status", "--json"), node.run("status")
     assert (said.code, said.json) == (0, status)
     assert (plain.code, plain.err) == (0, "")

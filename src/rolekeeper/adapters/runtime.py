@@ -1,4 +1,4 @@
-"""The runtime directory: `lock`, held by the running daemon and naming its pid, and status.json for all to read.
+"""The runtime directory: `lock`, held by the running daemon and naming its pid; status.json and lifetime.json for all.
 
 The lock is one of the open file description (fcntl(2), F_OFD_SETLK): whether somebody holds it can be asked without
 taking it, so that a command that looks never keeps a daemon from starting, for however long it is not scheduled.
@@ -9,12 +9,14 @@ import json
 import os
 import signal
 import struct
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable
 
-from rolekeeper.adapters import atomicfile
+from rolekeeper.adapters import atomicfile, lifetimes
 from rolekeeper.adapters.places import Attributes, make_directories
+from rolekeeper.core import status
+from rolekeeper.core.wire import encode
 from rolekeeper.errors import InputOutputError, UnavailableError
+from rolekeeper.model import Lifetime
 
 LOCK = "lock"
 STATUS = "status.json"
@@ -22,10 +24,12 @@ _FLOCK = struct.Struct("hhqqi4x")  # struct flock: type, whence, start, length (
 
 
 class FileRuntimeDirectory:
-    """The daemon's side; the directory is known once the configuration was read."""
+    """The daemon's side; the directory is known once the configuration was read, `boot_id` is the clock's."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, boot_id: Callable[[], str]) -> None:
         self._pid = pid
+        self._boot_id = boot_id
+        self._lifetimes = b""  # as they stand in lifetime.json
         self._directory = ""
         self._lock = -1  # held until the process ends
 
@@ -55,10 +59,16 @@ class FileRuntimeDirectory:
                 "stop it first, or give this one another `[daemon] runtime_directory`",
             ) from error
 
-    def write_status(self, document: Mapping[str, object]) -> None:
-        """Replace status.json (0644), whole."""
-        path = f"{self._directory}/{STATUS}"
-        data = json.dumps(document, indent=2).encode() + b"\n"
+    def write_status(self, document: status.Document, life: Lifetime | None) -> None:
+        """Replace status.json, whole, and lifetime.json before it when that has changed (both 0644)."""
+        told = lifetimes.encoded(lifetimes.of_daemon(self._pid, self._boot_id(), life))
+        if told != self._lifetimes:
+            self._replace(lifetimes.NAME, told)
+            self._lifetimes = told
+        self._replace(STATUS, json.dumps(encode(document), indent=2).encode() + b"\n")
+
+    def _replace(self, name: str, data: bytes) -> None:
+        path = f"{self._directory}/{name}"
         try:
             atomicfile.replace(path, data, Attributes(0o644), durable=False)
         except OSError as error:
@@ -125,15 +135,14 @@ def send(directory: str, number: signal.Signals) -> bool:
     return True
 
 
-def read_status(directory: str) -> dict[str, Any] | None:
+def read_status(directory: str) -> status.Document | None:
     """What status.json says; None when there is none."""
     path = f"{directory}/{STATUS}"
     try:
         data = atomicfile.read(path)
-        document = json.loads(data) if data is not None else None
-    except (OSError, ValueError) as error:
+        return status.read(json.loads(data)) if data is not None else None
+    except (OSError, ValueError, RecursionError) as error:
         raise _cannot("read", path, error) from error
-    return document if isinstance(document, dict) else None
 
 
 def _cannot(what: str, path: str, error: Exception) -> InputOutputError:

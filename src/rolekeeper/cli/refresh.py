@@ -3,12 +3,12 @@
 import argparse
 import signal
 from datetime import timedelta
-from typing import Any
 
 from rolekeeper import compose
 from rolekeeper.adapters import runtime
 from rolekeeper.cli.output import EXIT_CODES, print_json, say
 from rolekeeper.cli.wait import duration
+from rolekeeper.core.states import LastOutcome
 from rolekeeper.errors import UnavailableError
 from rolekeeper.model import Outcome
 
@@ -35,10 +35,10 @@ def run(options: argparse.Namespace) -> int:
             "timeout", f"No outcome within {options.timeout}", "`rolekeeper status` says what the daemon does"
         )
     _print(outcome, as_json=options.json)
-    return EXIT_CODES[Outcome(outcome["outcome"])]
+    return EXIT_CODES[outcome.outcome]
 
 
-def _wait(directory: str, before: dict[str, Any] | None, longest: timedelta) -> dict[str, Any] | None:
+def _wait(directory: str, before: LastOutcome | None, longest: timedelta) -> LastOutcome | None:
     clock = compose.clock()
     until = clock.now().boot + longest
     while clock.now().boot < until:
@@ -49,16 +49,15 @@ def _wait(directory: str, before: dict[str, Any] | None, longest: timedelta) -> 
     return None
 
 
-def _last_outcome(directory: str) -> dict[str, Any] | None:
+def _last_outcome(directory: str) -> LastOutcome | None:
     document = runtime.read_status(directory)
-    last = document and document.get("last_outcome")
-    return last if isinstance(last, dict) else None
+    return document.last_outcome if document is not None else None
 
 
-def _print(outcome: dict[str, Any], *, as_json: bool) -> None:
+def _print(outcome: LastOutcome, *, as_json: bool) -> None:
     if as_json:
         print_json(outcome)
-    elif outcome["outcome"] == Outcome.ISSUED:
+    elif outcome.outcome is Outcome.ISSUED:
         print("Refreshed.")
     else:
-        say(f"{outcome['outcome']}: {outcome['message']}", "`rolekeeper status` says what comes next")
+        say(f"{outcome.outcome}: {outcome.message}", "`rolekeeper status` says what comes next")

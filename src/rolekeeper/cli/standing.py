@@ -3,78 +3,89 @@
 The daemon writes status.json whenever something changes; a reader may be somebody who may not look at its lock.
 """
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from rolekeeper.adapters import runtime
+from rolekeeper.adapters import lifetimes, runtime
+from rolekeeper.adapters.lifetimes import Lifetimes
 from rolekeeper.core import schedule
+from rolekeeper.core.states import Phase
+from rolekeeper.core.status import Document
 from rolekeeper.errors import InputOutputError
-from rolekeeper.model import Freshness, Instant, Lifetime, Outcome, Settings
+from rolekeeper.model import Freshness, Instant, Outcome, Settings
+from rolekeeper.ports import Clock
 
 FRESH, STALE, BAD, NOTHING = range(4)  # the exit codes of `status`
-ASLEEP = (Outcome.FINGERPRINT_REFUSED, Outcome.NODE_UNKNOWN)
+AFTER = {
+    Outcome.ISSUED: Phase.WAITING,
+    Outcome.UNREGISTERED: Phase.UNREGISTERED,
+    Outcome.FINGERPRINT_REFUSED: Phase.HIBERNATING,
+    Outcome.NODE_UNKNOWN: Phase.HIBERNATING,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
     """status.json as it reads now; `document` is None when there is none, `pid` None when no daemon runs."""
 
-    document: dict[str, Any] | None
+    document: Document | None
     pid: int | None
-    freshness: Freshness
+
+    @property
+    def freshness(self) -> Freshness:
+        """Of the published credentials, at the moment of reading."""
+        return self.document.freshness if self.document is not None else Freshness.ABSENT
+
+    @property
+    def state(self) -> Phase | None:
+        """The state; during an attempt the one that the last outcome led to, so that trying does not look like health.
+
+        None when there is no daemon to be in one.
+        """
+        if self.document is None or self.pid is None:
+            return None
+        last = self.document.last_outcome
+        if self.document.state is not Phase.ATTEMPTING or last is None:
+            return self.document.state
+        return AFTER.get(last.outcome, Phase.BACKING_OFF)
 
 
-def read(settings: Settings, now: Instant) -> Standing:
+def read(settings: Settings, clock: Clock) -> Standing:
     """How things stand. Raises InputOutputError when status.json cannot be read."""
     directory = settings.daemon.runtime_directory
     document = runtime.read_status(directory)
-    pid = _running(directory, document)
-    freshness = Freshness.ABSENT if document is None else _freshness(document, now)
+    lived = lifetimes.read(directory, clock.boot_id)
+    pid = _running(directory, document, lived)
     if document is not None:
-        document |= {"freshness": freshness.value, "pid": pid}
-    return Standing(document, pid, freshness)
+        document = replace(document, freshness=_freshness(document, lived, clock.now()), pid=pid)
+    return Standing(document, pid)
 
 
 def exit_code(standing: Standing) -> int:
     """0 fresh, 1 stale or backing off with valid credentials, 2 expired, absent or hibernating, 3 nothing to go by."""
-    if standing.document is None or standing.pid is None:
+    if standing.state in (None, Phase.UNREGISTERED):
         return NOTHING
-    state = _resting_state(standing.document)
-    if state == "unregistered":
-        return NOTHING
-    if state == "hibernating" or standing.freshness in (Freshness.EXPIRED, Freshness.ABSENT):
+    if standing.state is Phase.HIBERNATING or standing.freshness in (Freshness.EXPIRED, Freshness.ABSENT):
         return BAD
-    return STALE if state == "backing-off" or standing.freshness is Freshness.STALE else FRESH
+    return STALE if standing.state is Phase.BACKING_OFF or standing.freshness is Freshness.STALE else FRESH
 
 
-def _resting_state(document: dict[str, Any]) -> str:
-    """The state; during an attempt the one that the last outcome led to, so that a probe does not look like health."""
-    last = document.get("last_outcome")
-    if document["state"] != "attempting" or last is None:
-        return str(document["state"])
-    if last["outcome"] in ASLEEP:
-        return "hibernating"
-    known = {Outcome.ISSUED.value: "waiting", Outcome.UNREGISTERED.value: "unregistered"}
-    return known.get(last["outcome"], "backing-off")
-
-
-def _freshness(document: dict[str, Any], now: Instant) -> Freshness:
-    """The freshness at `now` on the service's clock, as far as the daemon knows that."""
-    if document.get("expires_at") is None or document.get("issued_at") is None:
+def _freshness(document: Document, lived: Lifetimes | None, now: Instant) -> Freshness:
+    """The freshness at `now` by the clock that only runs; else that of the moment of writing, never past the expiry."""
+    if document.expires_at is None:
         return Freshness.ABSENT
-    issued_at = datetime.fromisoformat(document["issued_at"])
-    expires_at = datetime.fromisoformat(document["expires_at"])
-    difference = timedelta(seconds=document.get("clock_difference") or 0)
-    age = now.wall + difference - issued_at
-    return schedule.freshness(Lifetime(issued_at, expires_at, now.boot - age), now)
+    if lived and lived.credentials and lived.credentials.expires_at == document.expires_at:
+        return schedule.freshness(lived.credentials, now)
+    return Freshness.EXPIRED if now.wall >= document.expires_at else document.freshness
 
 
-def _running(directory: str, document: dict[str, Any] | None) -> int | None:
-    """The daemon's pid. Somebody who may not read the lock goes by status.json and by whether that process lives."""
-    try:
+def _running(directory: str, document: Document | None, lived: Lifetimes | None) -> int | None:
+    """The daemon's pid. Somebody who may not read the lock goes by whether that very process still lives."""
+    with suppress(InputOutputError):
         return runtime.holder(directory)
-    except InputOutputError:
-        pid = document and document.get("pid")
-        return pid if pid and Path(f"/proc/{pid}").exists() else None
+    if document is None or document.pid is None:
+        return None
+    if lived is not None and lived.pid == document.pid:
+        return lived.pid if lifetimes.started(lived.pid) == lived.started else None
+    return document.pid if Path(f"/proc/{document.pid}").exists() else None

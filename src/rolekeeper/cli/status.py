@@ -1,12 +1,13 @@
 """`rolekeeper status`: how the running daemon and the credentials are."""
 
 import argparse
-from typing import Any
 
 from rolekeeper import compose
 from rolekeeper.cli import standing
 from rolekeeper.cli.output import print_json, say
 from rolekeeper.core import status
+from rolekeeper.core.status import Document
+from rolekeeper.core.wire import encode
 
 EXAMPLE = "rolekeeper status || journalctl -u rolekeeper -n 20"
 LINES = (
@@ -33,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print how things stand."""
     settings = compose.settings(options.config)
-    now = standing.read(settings, compose.clock().now())
+    now = standing.read(settings, compose.clock())
     if now.pid is None:
         say(f"no daemon runs on {settings.daemon.runtime_directory}", "`systemctl start rolekeeper`")
     if options.json:
@@ -43,17 +44,18 @@ def run(options: argparse.Namespace) -> int:
     return standing.exit_code(now)
 
 
-def _print(document: dict[str, Any]) -> None:
+def _print(document: Document) -> None:
+    told = encode(document)
     for title, field in LINES:
-        if document.get(field) is not None:
-            print(f"{title + ':':14}{document[field]}")
-    last = document.get("last_outcome")
-    if last:
+        if told[field] is not None:
+            print(f"{title + ':':14}{told[field]}")
+    if document.last_outcome is not None:
+        last = told["last_outcome"]
         words = ": ".join(word for word in (last["outcome"], last["code"], last["message"]) if word)
         print(f"{'Last outcome:':14}{words} ({last['at']})")
-    for output in document["outputs"]:
+    for output in told["outputs"]:
         print(f"{'Output:':14}{output['path']} [{output['profile']}], published {output['published_at'] or 'never'}")
-    hardware = document.get("fingerprint")
-    if hardware:
-        counts = f"{hardware['matched']} of {hardware['compared']} components match, threshold {hardware['threshold']}"
-        print(f"{'Hardware:':14}{hardware['verdict']}, {counts}")
+    if document.fingerprint is not None:
+        found = document.fingerprint
+        counts = f"{found.matched} of {found.compared} components match, threshold {found.threshold}"
+        print(f"{'Hardware:':14}{found.verdict}, {counts}")

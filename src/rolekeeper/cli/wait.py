@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from rolekeeper import compose, durations
 from rolekeeper.cli import standing
+from rolekeeper.core.states import Phase
 from rolekeeper.errors import UnavailableError, UsageError
 from rolekeeper.model import Freshness
 
@@ -18,22 +19,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Wait until fresh credentials are published by a running daemon."""
+    """Wait until a running daemon has published fresh credentials; those of a forgotten registration do not count."""
     longest = duration("--timeout", options.timeout)
     settings = compose.settings(options.config)
     clock = compose.clock()
     until = clock.now().boot + longest
     while True:
-        now = standing.read(settings, clock.now())
-        if now.pid is not None and now.freshness is Freshness.FRESH:
+        now = standing.read(settings, clock)
+        registered = now.state not in (None, Phase.UNREGISTERED)
+        if registered and now.freshness is Freshness.FRESH:
             return 0
         left = until - clock.now().boot
         if left <= timedelta(0):
-            what = "no daemon runs" if now.pid is None else f"credentials are {now.freshness}"
+            what = _lacking(now)
             raise UnavailableError(
                 "timeout", f"No fresh credentials within {options.timeout}: {what}", "`rolekeeper status` says why"
             )
         clock.sleep(min(POLL, left))
+
+
+def _lacking(now: standing.Standing) -> str:
+    if now.pid is None:
+        return "no daemon runs"
+    return "the machine is not registered" if now.state is Phase.UNREGISTERED else f"credentials are {now.freshness}"
 
 
 def duration(name: str, text: str) -> timedelta:

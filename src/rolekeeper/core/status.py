@@ -1,41 +1,63 @@
 """What the loop tells about itself: the line in `systemctl status`, and status.json (no secret in either).
 
-Beside the fields that every version has, status.json holds `issued_at` and `clock_difference` (seconds, the service's
-clock minus this machine's), from which a reader can compute the freshness of the moment when it reads.
+A probe of a hibernation is told as hibernation: that an attempt runs does not mean that anything is well again.
 """
 
-from datetime import datetime, timedelta
+from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import Any
 
 from rolekeeper.core import schedule
-from rolekeeper.core.states import Phase, State
-from rolekeeper.core.wire import encode, rfc3339
-from rolekeeper.model import Freshness, Instant, Lifetime
+from rolekeeper.core.states import LastOutcome, Phase, State
+from rolekeeper.core.wire import decode, rfc3339
+from rolekeeper.model import FingerprintSummary, Freshness, Instant
 
-FIELDS = (
-    "state",
-    "node_id",
-    "region",
-    "freshness",
-    "expires_at",
-    "issued_at",
-    "clock_difference",
-    "refresh_at",
-    "next_attempt_at",
-    "last_success_at",
-    "last_outcome",
-    "attempts",
-    "outputs",
-    "fingerprint",
-    "pid",
-    "version",
-)
+
+@dataclass(frozen=True, slots=True)
+class PublishedOutput:
+    """One profile of one credentials file."""
+
+    path: str
+    profile: str
+    published_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The content of status.json, field by field."""
+
+    state: Phase
+    node_id: str | None
+    region: str | None
+    freshness: Freshness
+    expires_at: datetime | None
+    refresh_at: datetime | None
+    next_attempt_at: datetime | None
+    last_success_at: datetime | None
+    last_outcome: LastOutcome | None
+    attempts: int
+    outputs: tuple[PublishedOutput, ...]
+    fingerprint: FingerprintSummary | None
+    pid: int | None
+    version: str
+
+
+FIELDS = tuple(field.name for field in fields(Document))
 
 
 def line(state: State, now: Instant) -> str:
     """One line for a person: state, node id, expiry, and the next step."""
     node = f"{state.node_id} in {state.region}" if state.node_id else "no node id yet"
     return f"{_phase(state)}; {node}; {_credentials(state, now)}{_next(state)}"
+
+
+def _shown(state: State) -> Phase:
+    """The phase as it is told."""
+    return Phase.HIBERNATING if _probes(state) else state.phase
+
+
+def _probes(state: State) -> bool:
+    return state.phase is Phase.ATTEMPTING and state.probes is not None
 
 
 def _phase(state: State) -> str:
@@ -48,7 +70,7 @@ def _phase(state: State) -> str:
         Phase.HIBERNATING: f"Hibernating{reason}",
         Phase.STOPPING: "Stopping",
     }
-    return words[state.phase]
+    return words[_shown(state)]
 
 
 def _credentials(state: State, now: Instant) -> str:
@@ -60,6 +82,8 @@ def _credentials(state: State, now: Instant) -> str:
 
 
 def _next(state: State) -> str:
+    if _probes(state):
+        return "; a probe is under way"
     if state.due is None:
         return ""
     what = "probe" if state.phase is Phase.HIBERNATING else "attempt"
@@ -70,36 +94,29 @@ def _second(moment: datetime) -> str:
     return rfc3339(moment.replace(microsecond=0))
 
 
-def document(state: State, now: Instant, pid: int, version: str) -> dict[str, Any]:
-    """The content of status.json."""
-    credentials = state.credentials
+def document(state: State, now: Instant, pid: int, version: str) -> Document:
+    """What status.json is to hold."""
     outputs = state.policy.outputs if state.policy else ()
-    return {
-        "state": state.phase.value,
-        "node_id": state.node_id,
-        "region": state.region,
-        "freshness": schedule.freshness(credentials, now).value,
-        "expires_at": encode(credentials and credentials.expires_at),
-        "issued_at": encode(credentials and credentials.issued_at),
-        "clock_difference": encode(clock_difference(credentials, now)),
-        "refresh_at": encode(state.refresh_at),
-        "next_attempt_at": encode(state.due and state.due.wall),
-        "last_success_at": encode(state.last_success_at),
-        "last_outcome": encode(state.last),
-        "attempts": state.attempts,
-        "outputs": [
-            {"path": path, "profile": profile, "published_at": encode(state.published.get(path))}
-            for path, profile in outputs
-        ],
-        "fingerprint": encode(state.fingerprint),
-        "pid": pid,
-        "version": version,
-    }
+    return Document(
+        state=_shown(state),
+        node_id=state.node_id,
+        region=state.region,
+        freshness=schedule.freshness(state.credentials, now),
+        expires_at=state.credentials.expires_at if state.credentials else None,
+        refresh_at=state.refresh_at,
+        next_attempt_at=state.due.wall if state.due else None,
+        last_success_at=state.last_success_at,
+        last_outcome=state.last,
+        attempts=state.attempts,
+        outputs=tuple(PublishedOutput(path, profile, state.published.get(path)) for path, profile in outputs),
+        fingerprint=state.fingerprint,
+        pid=pid,
+        version=version,
+    )
 
 
-def clock_difference(credentials: Lifetime | None, now: Instant) -> timedelta | None:
-    """The service's clock minus the wall clock, in whole seconds; None when the service's clock is not known."""
-    if credentials is None:
-        return None
-    difference = schedule.service_time(credentials, now) - now.wall
-    return timedelta(seconds=round(difference.total_seconds()))
+def read(found: Any) -> Document:
+    """The document that was written as `found`; ValueError when it is none. Fields of another version are left out."""
+    if not isinstance(found, dict):
+        raise ValueError("it is no JSON object")  # noqa: TRY004 - one kind of error for all that is wrong with it
+    return decode(Document, {name: value for name, value in found.items() if name in FIELDS})

@@ -9,13 +9,22 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from rolekeeper.adapters import runtime
+from rolekeeper.adapters import lifetimes, runtime
 from rolekeeper.adapters.runtime import FileRuntimeDirectory, StatWatch
+from rolekeeper.core.states import Phase
+from rolekeeper.core.status import Document
 from rolekeeper.errors import InputOutputError, UnavailableError
+from rolekeeper.model import Freshness, Lifetime
+
+BOOT_ID = "b00t"
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+LIFE = Lifetime(NOON, NOON + timedelta(hours=1), timedelta(days=3))
 
 
 @pytest.fixture
@@ -29,6 +38,15 @@ def stranger() -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen(["/bin/sleep", "600"]) as process:
         yield process
         process.kill()
+
+
+def daemon_of(pid: int) -> FileRuntimeDirectory:
+    return FileRuntimeDirectory(pid, lambda: BOOT_ID)
+
+
+def waiting(attempts: int = 1) -> Document:
+    """What a daemon writes; attempts may be very many, so that documents differ in size."""
+    return Document(Phase.WAITING, *(None,) * 2, Freshness.ABSENT, *(None,) * 5, attempts, (), None, 7, "1.2.3")
 
 
 def mode(path: Path) -> int:
@@ -47,25 +65,25 @@ def umask(mask: int) -> Iterator[None]:
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
 def test_others_may_read_the_status_and_not_the_lock_whatever_the_umask(directory: Path, mask: int) -> None:
     with umask(mask):
-        daemon = FileRuntimeDirectory(4711)
+        daemon = daemon_of(4711)
         daemon.claim(str(directory))
-        daemon.write_status({"state": "waiting"})
+        daemon.write_status(waiting(), LIFE)
     assert mode(directory) == 0o755
-    assert mode(directory / "status.json") == 0o644
+    assert mode(directory / "status.json") == mode(directory / "lifetime.json") == 0o644
     assert mode(directory / "lock") == 0o600
 
 
 def test_a_directory_that_was_there_keeps_its_mode(directory: Path) -> None:
     directory.mkdir(parents=True, mode=0o750)
-    FileRuntimeDirectory(4711).claim(str(directory))
+    daemon_of(4711).claim(str(directory))
     assert mode(directory) == 0o750
 
 
 def test_a_second_daemon_is_told_who_is_there(directory: Path) -> None:
-    first = FileRuntimeDirectory(4711)
+    first = daemon_of(4711)
     first.claim(str(directory))
     with pytest.raises(UnavailableError) as raised:
-        FileRuntimeDirectory(4712).claim(str(directory))
+        daemon_of(4712).claim(str(directory))
     assert raised.value.code == "daemon-running"
     assert "pid 4711" in raised.value.message
     assert runtime.holder(str(directory)) == 4711
@@ -74,7 +92,7 @@ def test_a_second_daemon_is_told_who_is_there(directory: Path) -> None:
 def test_a_lock_that_a_daemon_left_behind_is_taken_over(directory: Path) -> None:
     directory.mkdir(parents=True)
     (directory / "lock").write_text("999999999999\n", encoding="ascii")
-    daemon = FileRuntimeDirectory(7)
+    daemon = daemon_of(7)
     daemon.claim(str(directory))
     assert runtime.holder(str(directory)) == 7
     assert (directory / "lock").read_text(encoding="ascii") == "7\n"
@@ -94,7 +112,7 @@ for thread in looking:
 try:
     for claimed in range(300):
         open(f"{sys.argv[1]}/{claimed}/lock", "x").close()
-        runtime.FileRuntimeDirectory(claimed + 1).claim(f"{sys.argv[1]}/{claimed}")
+        runtime.FileRuntimeDirectory(claimed + 1, str).claim(f"{sys.argv[1]}/{claimed}")
 finally:
     done = True
 """
@@ -115,18 +133,18 @@ def test_a_lock_that_is_a_symlink_is_not_followed(directory: Path, tmp_path: Pat
     other.write_text("precious", encoding="ascii")
     (directory / "lock").symlink_to(other)
     with pytest.raises(InputOutputError):
-        FileRuntimeDirectory(7).claim(str(directory))
+        daemon_of(7).claim(str(directory))
     assert other.read_text(encoding="ascii") == "precious"
 
 
 def test_a_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputOutputError, match=r"^Cannot use the runtime directory .*/file/run: "):
-        FileRuntimeDirectory(7).claim(str(tmp_path / "file" / "run"))
+        daemon_of(7).claim(str(tmp_path / "file" / "run"))
 
 
 def test_a_signal_reaches_the_daemon_that_holds_the_lock(directory: Path, stranger: subprocess.Popen[bytes]) -> None:
-    daemon = FileRuntimeDirectory(stranger.pid)
+    daemon = daemon_of(stranger.pid)
     daemon.claim(str(directory))
     assert runtime.send(str(directory), signal.SIGUSR1)
     assert stranger.wait(timeout=20) == -signal.SIGUSR1
@@ -142,7 +160,7 @@ def test_a_pid_that_was_left_behind_hits_no_stranger(directory: Path, stranger: 
 
 @pytest.mark.parametrize("content", ["", "\n", "0\n"])
 def test_a_lock_that_is_held_without_a_pid_is_sent_nothing(directory: Path, content: str) -> None:
-    daemon = FileRuntimeDirectory(7)
+    daemon = daemon_of(7)
     daemon.claim(str(directory))
     (directory / "lock").write_text(content, encoding="ascii")
     assert runtime.holder(str(directory)) is None
@@ -150,7 +168,7 @@ def test_a_lock_that_is_held_without_a_pid_is_sent_nothing(directory: Path, cont
 
 
 def test_a_daemon_that_just_died_is_sent_nothing(directory: Path, stranger: subprocess.Popen[bytes]) -> None:
-    daemon = FileRuntimeDirectory(stranger.pid)
+    daemon = daemon_of(stranger.pid)
     daemon.claim(str(directory))
     stranger.kill()
     stranger.wait(timeout=20)
@@ -163,55 +181,84 @@ def test_where_no_daemon_ever_ran_there_is_none(directory: Path) -> None:
     assert runtime.read_status(str(directory)) is None
 
 
-def test_the_status_is_read_as_it_was_written(directory: Path) -> None:
-    daemon = FileRuntimeDirectory(7)
+def test_status_and_lifetimes_are_read_as_they_were_written(directory: Path) -> None:
+    daemon = daemon_of(os.getpid())
     daemon.claim(str(directory))
     for number in range(3):
-        daemon.write_status({"state": "waiting", "attempts": number, "node_id": None})
-    assert runtime.read_status(str(directory)) == {"state": "waiting", "attempts": 2, "node_id": None}
-    assert sorted(one.name for one in directory.iterdir()) == ["lock", "status.json"]
+        daemon.write_status(waiting(number), LIFE if number else None)
+    assert runtime.read_status(str(directory)) == waiting(2)
+    read = lifetimes.read(str(directory), lambda: BOOT_ID)
+    assert read == lifetimes.Lifetimes(BOOT_ID, os.getpid(), lifetimes.started(os.getpid()) or 0, LIFE)
+    assert lifetimes.read(str(directory), lambda: "another boot") is None
+    assert sorted(one.name for one in directory.iterdir()) == ["lifetime.json", "lock", "status.json"]
+
+
+def test_a_reader_of_a_status_finds_the_lifetime_that_belongs_to_it(directory: Path) -> None:
+    daemon = daemon_of(7)
+    daemon.claim(str(directory))
+    daemon.write_status(waiting(), None)
+    seen = (directory / "status.json").stat().st_ino
+    (directory / "lifetime.json").unlink()
+    (directory / "lifetime.json").mkdir()
+    with pytest.raises(InputOutputError, match=r"lifetime\.json"):
+        daemon.write_status(waiting(2), LIFE)
+    assert (directory / "status.json").stat().st_ino == seen  # the lifetime comes first
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]", b'{"boot_id": "b00t"}', b"[" * 100_000])
+def test_lifetimes_that_cannot_be_read_are_as_good_as_none(directory: Path, content: bytes) -> None:
+    directory.mkdir(parents=True)
+    (directory / "lifetime.json").write_bytes(content)
+    assert lifetimes.read(str(directory), lambda: BOOT_ID) is None
+
+
+def test_a_process_is_told_from_another_that_was_given_its_pid(stranger: subprocess.Popen[bytes]) -> None:
+    first, own = lifetimes.started(stranger.pid), lifetimes.started(os.getpid())
+    assert first is not None
+    assert own is not None
+    assert own < first == lifetimes.started(stranger.pid)
+    stranger.kill()
+    stranger.wait(timeout=20)
+    assert lifetimes.started(stranger.pid) is None
 
 
 def test_a_reader_of_the_status_sees_the_old_one_or_the_new_one(directory: Path) -> None:
-    daemon = FileRuntimeDirectory(7)
+    daemon = daemon_of(7)
     daemon.claim(str(directory))
-    daemon.write_status({"number": 0})
+    daemon.write_status(waiting(), None)
     written = threading.Event()
 
     def write() -> None:
         for number in range(200):
-            daemon.write_status({"number": number, "filling": "x" * (number * 40)})
+            daemon.write_status(waiting(10**number), replace(LIFE, issued_boot=timedelta(seconds=number)))
         written.set()
 
     writer = threading.Thread(target=write)
     writer.start()
     while not written.is_set():
-        found = json.loads((directory / "status.json").read_text(encoding="utf-8"))
-        assert len(found.get("filling", "")) == 40 * found["number"]
+        document = runtime.read_status(str(directory))
+        assert document is not None
+        assert str(document.attempts).rstrip("0") == "1"
+        if (directory / "lifetime.json").exists():
+            json.loads((directory / "lifetime.json").read_text(encoding="utf-8"))
     writer.join()
 
 
 def test_a_status_that_cannot_be_written_is_an_error_that_names_it(directory: Path) -> None:
-    daemon = FileRuntimeDirectory(7)
+    daemon = daemon_of(7)
     daemon.claim(str(directory))
     (directory / "status.json").mkdir()
     with pytest.raises(InputOutputError, match=r"^Cannot write .*/status\.json: ") as raised:
-        daemon.write_status({"state": "waiting"})
+        daemon.write_status(waiting(), LIFE)
     assert raised.value.hint
 
 
-@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b'{"state": '])
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b'{"state": ', b"[]", b"{}", b"[" * 100_000])
 def test_a_status_that_is_garbled_is_an_error_that_names_it(directory: Path, content: bytes) -> None:
     directory.mkdir(parents=True)
     (directory / "status.json").write_bytes(content)
     with pytest.raises(InputOutputError, match=r"^Cannot read .*/status\.json: "):
         runtime.read_status(str(directory))
-
-
-def test_a_status_of_another_kind_is_none(directory: Path) -> None:
-    directory.mkdir(parents=True)
-    (directory / "status.json").write_text("[]", encoding="ascii")
-    assert runtime.read_status(str(directory)) is None
 
 
 def test_the_watch_sees_a_vault_appear_change_and_disappear(tmp_path: Path) -> None:

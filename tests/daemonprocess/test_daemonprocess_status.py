@@ -1,0 +1,173 @@
+"""What `status` and `wait` make of what a daemon has written, at the moment when they are asked."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from tests.conftest import LONGEST, Said, Server
+from tests.daemonprocess.conftest import TOKEN, Daemon, Start, published, until
+
+from rolekeeper.adapters import lifetimes
+from rolekeeper.adapters.clock import SystemClock
+from rolekeeper.adapters.vault import FileVault
+
+# Root reads everything, unless it has given these up.
+POWERLESS = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+HOUR = timedelta(hours=1)
+GONE = "no daemon runs"
+
+
+def edit(server: Server, name: str, **changes: Any) -> None:
+    """Change fields of a file in the runtime directory; a value that is a dictionary changes the field's own."""
+    path = server.runtime / name
+    document = json.loads(path.read_text())
+    for field, value in changes.items():
+        document[field] = document[field] | value if isinstance(value, dict) else value
+    path.write_text(json.dumps(document))
+
+
+def since_boot(ago: timedelta) -> float:
+    return (SystemClock().now().boot - ago).total_seconds()
+
+
+def said_to_a_bystander(server: Server) -> Said:
+    """What `status --json` says to somebody who may not read the daemon's lock."""
+    (server.runtime / "lock").chmod(0)
+    command = [*POWERLESS, *server.command("status", "--json")]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=LONGEST, check=False, env=server.environment()
+    )
+    return Said(done.returncode, done.stdout, done.stderr)
+
+
+LATER = (datetime.now(UTC) + 365 * timedelta(days=1)).isoformat()
+EARLIER = "2020-01-01T00:00:00Z"
+# What has happened to the files, or to the clocks behind them, since the daemon wrote them; and what is said now.
+MOMENTS: dict[str, tuple[Callable[[Server], Any], str, int]] = {
+    "nothing": (lambda _: None, "fresh", 0),
+    "three quarters of the life have passed": (
+        lambda server: edit(server, "lifetime.json", credentials={"issued_boot": since_boot(HOUR * 0.76)}),
+        "stale",
+        1,
+    ),
+    "the machine was suspended for an hour, and nobody has written anything since": (
+        lambda server: edit(server, "lifetime.json", credentials={"issued_boot": since_boot(HOUR)}),
+        "expired",
+        2,
+    ),
+    "the wall clock is years ahead": (
+        lambda server: [
+            edit(server, "status.json", expires_at=EARLIER),
+            edit(server, "lifetime.json", credentials={"issued_at": "2019-12-31T23:00:00Z", "expires_at": EARLIER}),
+        ],
+        "fresh",
+        0,
+    ),
+    "lifetime.json is missing": (lambda server: (server.runtime / "lifetime.json").unlink(), "fresh", 0),
+    "lifetime.json is garbled": (lambda server: (server.runtime / "lifetime.json").write_text("{"), "fresh", 0),
+    "lifetime.json is missing, and the time of expiry has come": (
+        lambda server: [(server.runtime / "lifetime.json").unlink(), edit(server, "status.json", expires_at=EARLIER)],
+        "expired",
+        2,
+    ),
+    "lifetime.json is of another boot, and the time of expiry has come": (
+        lambda server: [
+            edit(server, "status.json", expires_at=EARLIER),
+            edit(server, "lifetime.json", boot_id="another", credentials={"expires_at": EARLIER}),
+        ],
+        "expired",
+        2,
+    ),
+    "lifetime.json is of older credentials, and the time of expiry has come": (
+        lambda server: edit(server, "status.json", expires_at=EARLIER),
+        "expired",
+        2,
+    ),
+    "lifetime.json is of credentials to come": (
+        lambda server: edit(server, "lifetime.json", credentials={"expires_at": LATER}),
+        "fresh",
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize("what", MOMENTS)
+def test_freshness_is_that_of_the_moment_when_it_is_asked_for(daemon: Daemon, what: str) -> None:
+    happens, freshness, code = MOMENTS[what]
+    happens(daemon.server)
+    said = daemon.server.run("status", "--json")
+    assert (said.json["freshness"], said.code) == (freshness, code)
+    assert daemon.server.run("wait", "--timeout", "1ms").code == (0 if freshness == "fresh" else 69)
+
+
+def test_a_bystander_is_told_whether_the_daemon_runs(daemon: Daemon) -> None:
+    server, bystander = daemon.server, os.getpid()
+    said = said_to_a_bystander(server)
+    assert (said.code, said.json["pid"], said.err) == (0, daemon.pid, "")
+    daemon.send(signal.SIGKILL)
+    daemon.wait()
+    said = said_to_a_bystander(server)
+    assert (said.code, said.json["pid"]) == (3, None)
+    assert GONE in said.err
+    edit(server, "status.json", pid=bystander)  # as if this process had been given the daemon's pid
+    edit(server, "lifetime.json", pid=bystander)
+    assert said_to_a_bystander(server).code == 3
+    edit(server, "lifetime.json", started=lifetimes.started(bystander))
+    assert said_to_a_bystander(server).code == 0
+    (server.runtime / "lifetime.json").unlink()  # nothing better to go by than the pid
+    assert said_to_a_bystander(server).code == 0
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '"x"', '{"state": "waiting"}'])
+def test_a_status_that_is_none_is_named(server: Server, content: str) -> None:
+    server.runtime.mkdir()
+    (server.runtime / "status.json").write_text(content)
+    for verb in ("status", "wait", "refresh"):
+        said = server.run(verb)
+        assert (said.code, said.out) == (74, "")
+        assert f"Cannot read {server.runtime}/status.json: " in said.err
+
+
+def test_a_probe_of_a_hibernation_is_told_as_hibernation(node: Server, start: Start) -> None:
+    daemon = start(node)
+    daemon.until_state("waiting")
+    node.emulator.deregister(node.node_id)
+    assert node.run("refresh").code == 77
+    node.emulator.fail(TOKEN, hang=True)
+    daemon.refresh_until_asked()
+    until(lambda: daemon.status()["attempts"] == 3, "the probe in the status")
+    said = node.run("status")
+    assert (said.code, said.out.splitlines()[0]) == (2, "State:        hibernating")
+
+
+def test_credentials_of_a_forgotten_registration_are_nothing_to_wait_for(daemon: Daemon) -> None:
+    server = daemon.server
+    assert server.run("clear", "--yes").code == 0
+    daemon.until_state("unregistered")
+    said = server.run("wait", "--timeout", "1ms")
+    assert said.code == 69
+    assert "the machine is not registered" in said.err
+    server.emulator.fail(TOKEN, error="InternalServerError", times=None)
+    server.activation = server.emulator.create_activation()
+    assert server.run(*server.registration(), stdin=server.activation.code).code == 0
+    daemon.until_state("backing-off")
+    assert daemon.status()["freshness"] == "absent"  # of the node that it is now
+    assert server.run("wait", "--timeout", "1ms").code == 69
+    server.emulator.clear_faults()
+    assert server.run("wait").code == 0
+
+
+def test_a_refresh_that_meets_an_attempt_which_spares_the_request_has_one_made(daemon: Daemon) -> None:
+    server, first = daemon.server, published(daemon.server)
+    vault = FileVault(server.directory / "vault", SystemClock())
+    with vault.lock(timedelta(seconds=LONGEST)):  # so that the attempt waits here
+        daemon.send(signal.SIGHUP)
+        daemon.until_state("attempting")
+        daemon.send(signal.SIGUSR1)
+    until(lambda: published(server) not in ("", first), "another token")
+    assert len(server.tokens()) == 2
