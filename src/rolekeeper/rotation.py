@@ -1,68 +1,54 @@
 """Changing the node key with the service; `core.keyrotation` says what is kept when.
 
-Nothing here fails an attempt: the credentials are published already, and a key change that did not succeed is taken up
-at the next one. The caller holds the vault's lock.
+Nothing here fails an attempt: the credentials are published already, and a key change that did not succeed, whatever
+stood in its way, is taken up at the next one. The caller holds the vault's lock.
 """
 
 from rolekeeper.core import keyrotation
-from rolekeeper.errors import RolekeeperError, ServiceError, ServiceRefusedError, SignatureRefusedError
+from rolekeeper.errors import RolekeeperError, ServiceError, ServiceRefusedError, VaultError
 from rolekeeper.model import Fact, Registration, VaultContents
 from rolekeeper.ports import World
 
-INVALID_PUBLIC_KEY = "InvalidPublicKey"
-PUBLIC_KEY_ALREADY_REGISTERED = "PublicKeyAlreadyRegistered"
+ABOUT_THE_KEY = ("InvalidPublicKey", "PublicKeyAlreadyRegistered")
 
 
 def rotate(
     world: World, contents: VaultContents, registration: Registration, fingerprint: str
 ) -> tuple[VaultContents, Fact]:
-    """Make the node key another one; returns what is in the vault then, and what to log. Raises VaultError."""
-    if contents.pending_key is None:
-        contents = keyrotation.begun(contents, world.keys.new_key(world.clock.now().wall))
-        world.vault.save(contents)
-    assert contents.pending_key is not None  # noqa: S101 - begun above
+    """Make the node key another one; returns what is in the vault then, and what to log."""
     try:
+        if contents.pending_key is None:
+            contents = _saved(world, keyrotation.begun(contents, world.keys.new_key(world.clock.now().wall)))
+        assert contents.pending_key is not None  # noqa: S101 - begun above
         world.service.update_public_key(registration, contents.pending_key)
+        return _saved(world, keyrotation.promoted(contents)), _rotated(registration)
     except ServiceRefusedError as refused:
         return _refused(world, contents, registration, fingerprint, refused)
-    except ServiceError as error:
+    except (ServiceError, VaultError) as error:
         return contents, _unfinished(registration, error)
-    return _promote(world, contents, registration)
-
-
-def _promote(world: World, contents: VaultContents, registration: Registration) -> tuple[VaultContents, Fact]:
-    contents = keyrotation.promoted(contents)
-    world.vault.save(contents)
-    return contents, _rotated(registration)
 
 
 def _refused(
     world: World, contents: VaultContents, registration: Registration, fingerprint: str, refused: ServiceRefusedError
 ) -> tuple[VaultContents, Fact]:
-    """Only a word about the key itself lets it go; after any other refusal the service may know it all the same."""
-    code = refused.code.removesuffix("Exception")
-    if code == PUBLIC_KEY_ALREADY_REGISTERED:
-        try:
-            if _is_ours(world, contents, registration, fingerprint):
-                return _promote(world, contents, registration)
-        except (ServiceError, ServiceRefusedError) as error:
-            return contents, _unfinished(registration, error)
-    elif code != INVALID_PUBLIC_KEY:
+    """Only a word about the key itself lets it go, and only if the service still accepts the old one after it.
+
+    An earlier answer may have been lost: then the service has the new key, and the next attempt finds that out.
+    """
+    if refused.code.removesuffix("Exception") not in ABOUT_THE_KEY:
         return contents, _unfinished(registration, refused)
-    contents = keyrotation.declined(contents)
-    world.vault.save(contents)
+    try:
+        world.service.request_role_token(registration, fingerprint)
+        contents = _saved(world, keyrotation.declined(contents))
+    except (ServiceError, ServiceRefusedError, VaultError) as error:
+        return contents, _unfinished(registration, error)
     message = f"The service refused a new node key for {registration.node_id}, the old one stays: {refused.message}"
     return contents, Fact("key_rotation_refused", "warning", message, {"code": refused.code})
 
 
-def _is_ours(world: World, contents: VaultContents, registration: Registration, fingerprint: str) -> bool:
-    """Whether the service accepts a request that is signed with the pending key: then an earlier answer was lost."""
-    pending = next(one for one in keyrotation.candidates(contents, registration) if one.key == contents.pending_key)
-    try:
-        world.service.request_role_token(pending, fingerprint)
-    except SignatureRefusedError:
-        return False
-    return True
+def _saved(world: World, contents: VaultContents) -> VaultContents:
+    world.vault.save(contents)
+    return contents
 
 
 def _rotated(registration: Registration) -> Fact:

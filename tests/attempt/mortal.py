@@ -1,0 +1,122 @@
+"""A process that may die at every step of a rotation, and that watches what becomes of the node keys.
+
+A step is the moment before and the moment after each save of the vault and each request; a save that is cut off itself
+leaves the old contents or the new ones (tests/vault). Vault, service and everything else are the real ones.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import TypeVar
+
+from tests.attempt.conftest import Machine
+
+from rolekeeper import attempt
+from rolekeeper.adapters.ssm import SsmService
+from rolekeeper.model import AttemptReport, NodeKey, Registration, TokenAnswer, VaultContents
+from rolekeeper.ports import NodeService, Vault
+
+SHORT = timedelta(milliseconds=200)  # to wait for the answer to a key change, which may not come
+T = TypeVar("T")
+
+
+class KilledError(BaseException):
+    """What the product cannot catch: the end of its process."""
+
+
+def keys(contents: VaultContents) -> list[NodeKey]:
+    """The node keys in the vault, the current one first."""
+    assert contents.registration is not None
+    found = (contents.registration.key, contents.pending_key, contents.superseded_key)
+    return [key for key in found if key is not None]
+
+
+@dataclass
+class Mortal:
+    """The attempts of one machine.
+
+    `events` are the keys that the service was told of and those that it accepted; `answered` is the step at which the
+    last attempt had the answer to its key change.
+    """
+
+    machine: Machine
+    events: list[tuple[str, str]] = field(default_factory=list)
+    steps: int = 0
+    answered: int = 0
+    last: int | None = None
+
+    def attempt(self, *, dies_at: int | None = None) -> AttemptReport | None:
+        """Make one attempt; None when it died at that step."""
+        self.steps, self.last = 0, dies_at
+        world = self.machine.world()
+        settings = self.machine.settings
+        impatient = SsmService(replace(settings.service, read_timeout=SHORT), self.machine.clock, "1.2.3")
+        mortal = replace(
+            world, vault=MortalVault(self, world.vault), service=MortalService(self, world.service, impatient)
+        )
+        try:
+            return attempt.run(mortal, settings, reuse=False)
+        except KilledError:
+            return None
+
+    def step(self, work: Callable[[], T]) -> T:
+        self._live()
+        try:
+            return work()
+        finally:
+            self._live()
+
+    def _live(self) -> None:
+        self.steps += 1
+        if self.steps == self.last:
+            raise KilledError
+
+    def watch(self, before: VaultContents, after: VaultContents) -> None:
+        """A node key is dropped only after another one, which stays, was accepted, and not told of any more then."""
+        left = {key.private_key for key in keys(after)}
+        for dropped in {key.private_key for key in keys(before)} - left:
+            accepted = [key for what, key in self.events if what == "accepted"][-1]
+            told = [number for number, event in enumerate(self.events) if event == ("told", dropped)]
+            assert accepted in left
+            assert ("accepted", accepted) in self.events[max(told, default=-1) + 1 :]
+
+
+@dataclass
+class MortalVault:
+    """The vault, as ports.Vault."""
+
+    process: Mortal
+    vault: Vault
+
+    def lock(self, wait: timedelta) -> AbstractContextManager[None]:
+        return self.vault.lock(wait)
+
+    def load(self) -> VaultContents:
+        return self.vault.load()
+
+    def save(self, contents: VaultContents) -> None:
+        self.process.watch(self.vault.load(), contents)
+        self.process.step(lambda: self.vault.save(contents))
+
+
+@dataclass
+class MortalService:
+    """The service, as ports.NodeService."""
+
+    process: Mortal
+    patient: NodeService
+    impatient: NodeService
+
+    def register(self, *arguments: object) -> str:
+        raise AssertionError(arguments)
+
+    def request_role_token(self, registration: Registration, fingerprint: str) -> TokenAnswer:
+        answer = self.process.step(lambda: self.patient.request_role_token(registration, fingerprint))
+        self.process.events.append(("accepted", registration.key.private_key))
+        return answer
+
+    def update_public_key(self, registration: Registration, new_key: NodeKey) -> None:
+        self.process.events.append(("told", new_key.private_key))
+        self.process.answered = self.process.steps + 2
+        self.process.step(lambda: self.impatient.update_public_key(registration, new_key))
