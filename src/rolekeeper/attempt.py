@@ -228,7 +228,7 @@ class _Attempt:
         wanted = answer.token.update_key_pair and not resumed
         rotate_after = self.settings.rotate_key_after
         if keyrotation.is_due(self.contents, answer.received_at, wanted=wanted, rotate_after=rotate_after):
-            self.contents, fact = rotation.rotate(self.world, self.contents, by, who.fingerprint)
+            self.contents, fact = rotation.rotate(self.world, self.contents, by, who.fingerprint, answer.received_at)
             self.facts.append(fact)
 
     def _ask(self, node: Registration, who: Identity) -> tuple[Registration, TokenAnswer]:

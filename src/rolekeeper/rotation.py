@@ -4,6 +4,8 @@ Nothing here fails an attempt: the credentials are published already, and a key 
 stood in its way, is taken up at the next one. The caller holds the vault's lock.
 """
 
+from datetime import datetime
+
 from rolekeeper.core import keyrotation
 from rolekeeper.errors import RolekeeperError, ServiceError, ServiceRefusedError, VaultError
 from rolekeeper.model import Fact, Registration, VaultContents
@@ -13,12 +15,15 @@ ABOUT_THE_KEY = ("InvalidPublicKey", "PublicKeyAlreadyRegistered")
 
 
 def rotate(
-    world: World, contents: VaultContents, registration: Registration, fingerprint: str
+    world: World, contents: VaultContents, registration: Registration, fingerprint: str, now: datetime
 ) -> tuple[VaultContents, Fact]:
-    """Make the node key another one; returns what is in the vault then, and what to log."""
+    """Make the node key another one; returns what is in the vault then, and what to log.
+
+    `now` is the service's time: keys that were dated by a wrong clock of ours would be too old at once, or never.
+    """
     try:
         if contents.pending_key is None:
-            contents = _saved(world, keyrotation.begun(contents, world.keys.new_key(world.clock.now().wall)))
+            contents = _saved(world, keyrotation.begun(contents, world.keys.new_key(now)))
         assert contents.pending_key is not None  # noqa: S101 - begun above
         world.service.update_public_key(registration, contents.pending_key)
         return _saved(world, keyrotation.promoted(contents)), _rotated(registration)

@@ -141,6 +141,17 @@ def test_a_key_that_grew_too_old_is_rotated_once(machine: Machine) -> None:
     assert service_key(machine) != first
 
 
+@pytest.mark.parametrize("wrong", [timedelta(days=-20000), timedelta(days=20000)], ids=["in 1972", "in 2081"])
+def test_a_key_dated_by_a_clock_that_is_years_wrong_is_rotated_once(unregistered: Machine, wrong: timedelta) -> None:
+    unregistered.change(rotate_key_after=MONTH)
+    unregistered.emulator.offset = -wrong
+    unregistered.clock.move(wrong)
+    unregistered.register()
+    for _ in range(3):
+        assert unregistered.attempt().outcome is Outcome.ISSUED
+    assert len(unregistered.requests(UPDATE_KEY)) == 1
+
+
 def test_an_old_key_is_not_rotated_unless_that_is_wanted(machine: Machine) -> None:
     machine.clock.move(MONTH * 100)
     machine.attempt()

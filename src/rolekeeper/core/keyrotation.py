@@ -37,10 +37,13 @@ def accepted(contents: VaultContents, by: Registration) -> VaultContents:
 
 
 def is_due(contents: VaultContents, now: datetime, *, wanted: bool, rotate_after: timedelta | None) -> bool:
-    """Whether the node key is to be changed: the service wants it, it is too old, or a change was begun."""
+    """Whether the node key is to be changed: the service wants it, it is too old, or a change was begun.
+
+    `now` is the service's time. A key dated that far ahead of it was made by a wrong clock, and may be any age.
+    """
     if contents.registration is None:
         return False
-    too_old = rotate_after is not None and now - contents.registration.key.created_at >= rotate_after
+    too_old = rotate_after is not None and abs(now - contents.registration.key.created_at) >= rotate_after
     return wanted or too_old or contents.pending_key is not None
 
 
