@@ -1,4 +1,4 @@
-# ruff: noqa: PTH101, PTH102, PTH108, PTH115, PTH116, PTH208 - what is probed are system calls, one by one
+# ruff: noqa: PTH101, PTH102, PTH106, PTH108, PTH115, PTH116, PTH208 - what is probed are system calls, one by one
 """Runs in the place of the daemon, in its unit, and prints as JSON what the sandbox lets a root process do there.
 
 Each probe is a function; its result is what it returns, or the name of the error (EPERM, EROFS ...) that it met.
@@ -106,6 +106,11 @@ def writable_mounts() -> list[str]:
     return sorted(found)
 
 
+def make_cgroup() -> None:
+    os.mkdir("/sys/fs/cgroup/probe")
+    os.rmdir("/sys/fs/cgroup/probe")
+
+
 def suid() -> object:
     write("/root/probe")
     try:
@@ -170,7 +175,7 @@ PROBES: dict[str, Callable[[], object]] = {
     "write /tmp": lambda: write("/tmp/probe"),
     "write /etc/rolekeeper": lambda: write("/etc/rolekeeper/probe"),
     "write /dev/disk": lambda: write("/dev/disk/probe"),
-    "write cgroup": lambda: os.mkdir("/sys/fs/cgroup/probe"),
+    "write cgroup": make_cgroup,
     "write /sys": lambda: write("/sys/kernel/mm/transparent_hugepage/enabled"),
     "tunable": lambda: open_for_writing("/proc/irq/default_smp_affinity"),
     "/home": lambda: names("/home"),
@@ -183,6 +188,7 @@ PROBES: dict[str, Callable[[], object]] = {
     "machine-id": lambda: read("/etc/machine-id"),
     "device": lambda: os.open("/root/kmsg", os.O_RDONLY),
     "mount namespace": lambda: os.readlink("/proc/self/ns/mnt"),
+    "mounts of all": lambda: os.readlink("/proc/self/ns/mnt") == os.readlink("/proc/1/ns/mnt"),
     "uts namespace": lambda: os.readlink("/proc/self/ns/uts"),
     "bounding": lambda: int(own_status("CapBnd"), 16),
     "effective": lambda: int(own_status("CapEff"), 16),
