@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from botocore.session import Session
 from tests.conftest import COMMAND, LONGEST, Server
+from tests.daemonprocess.conftest import daemons
 
 HEAVY = {
     "argparse",
@@ -121,6 +122,46 @@ def test_without_a_file_and_a_daemon_there_is_nothing_to_go_by() -> None:
     said = credential_process()
     assert (said.returncode, said.stdout) == (69, "")
     assert "name the file with --file" in said.stderr
+
+
+def beside_a_daemon(runtime: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """As on a machine whose daemon wrote these files, in a mount namespace of its own."""
+    script = 'mount -t tmpfs run /run && cp -r "$1" /run/rolekeeper && shift && exec "$@"'
+    own_run = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh", str(runtime)]
+    command = [*own_run, COMMAND, "credential-process", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=LONGEST, check=False)
+
+
+def test_without_a_file_it_prints_the_first_output_that_the_daemon_names(node: Server) -> None:
+    other = node.directory / "other"
+    node.configure(f'[[credentials_file]]\npath = "{other}"\nprofile = "rack"\n')
+    with daemons() as start:
+        start(node).until_state("waiting")
+    first, rack = (beside_a_daemon(node.runtime, *more) for more in ((), ("--profile", "rack")))
+    assert json.loads(first.stdout) == json.loads(rack.stdout)
+    assert json.loads(first.stdout)["AccessKeyId"] == node.tokens()[-1].access_key_id
+    other.unlink()
+    assert beside_a_daemon(node.runtime).returncode == 0
+    assert str(other) in beside_a_daemon(node.runtime, "--profile", "rack").stderr
+    assert beside_a_daemon(node.runtime, "--profile", "nobody's").returncode == 74
+
+
+def test_a_wall_clock_that_was_set_back_revives_no_credentials(node: Server) -> None:
+    with daemons() as start:
+        start(node).until_state("waiting")
+    assert beside_a_daemon(node.runtime).returncode == 0
+    lifetime = node.runtime / "lifetime.json"
+    told = json.loads(lifetime.read_text())
+    told["credentials"]["issued_boot"] -= 3601  # the hour is over by the clock that only runs
+    lifetime.write_text(json.dumps(told))
+    said = beside_a_daemon(node.runtime)
+    assert (said.returncode, said.stdout) == (69, "")
+    assert "expired at" in said.stderr
+    for changes in ({"boot_id": "another"}, {"credentials": None}, {"credentials": []}, {"credentials": {}}):
+        lifetime.write_text(json.dumps(told | changes))  # it tells nothing of these credentials
+        assert beside_a_daemon(node.runtime).returncode == 0
+    lifetime.unlink()
+    assert beside_a_daemon(node.runtime).returncode == 0
 
 
 def test_no_error_shows_a_secret(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from rolekeeper.core.profilelines import UnparsableError, profile_values, scan
 TYPE_CHECKING = False  # as typing's, whose import alone would cost a tenth of the whole
 if TYPE_CHECKING:
     import argparse
+    from datetime import datetime
     from typing import Any
 
 EXAMPLE = (
@@ -23,6 +24,8 @@ EXAMPLE = (
     "  credential_process = rolekeeper credential-process --file /srv/app/credentials"
 )
 STATUS = "/run/rolekeeper/status.json"
+LIFETIME = "/run/rolekeeper/lifetime.json"
+BOOT_ID, UPTIME = "/proc/sys/kernel/random/boot_id", "/proc/uptime"
 KEYS = {
     "AccessKeyId": "aws_access_key_id",
     "SecretAccessKey": "aws_secret_access_key",
@@ -78,8 +81,7 @@ class _Unusable(Exception):  # noqa: N818 - never leaves this module
 
 def _first_output(profile: str | None) -> tuple[str, str]:
     try:
-        with open(STATUS, encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs a third of the time
-            outputs = loads(file.read())["outputs"]
+        outputs = loads(_text(STATUS))["outputs"]
         first: dict[str, Any] = next(one for one in outputs if profile in (None, one["profile"]))
         return str(first["path"]), str(first["profile"])
     except FileNotFoundError as error:
@@ -106,12 +108,32 @@ def _credentials(path: str, profile: str) -> dict[str, Any]:
 
 
 def _is_past(expiration: str) -> bool:
+    """Whether the wall clock says so, or the one that no step of the wall clock can mislead."""
     from datetime import UTC, datetime  # late: only a file with credentials needs it
 
     try:
-        return datetime.fromisoformat(expiration) <= datetime.now(UTC)
+        expires_at = datetime.fromisoformat(expiration)
+        return expires_at <= datetime.now(UTC) or _has_lived(expires_at)
     except (ValueError, TypeError) as error:
         raise _Unusable(74, f"{expiration!r} is no time", "let the daemon publish the file again") from error
+
+
+def _has_lived(expires_at: datetime) -> bool:
+    """Whether the life is over of the daemon's credentials that expire just then; False when nobody knows."""
+    try:
+        told = loads(_text(LIFETIME))
+        life = told["credentials"]
+        issued, end = (type(expires_at).fromisoformat(life[name]) for name in ("issued_at", "expires_at"))
+        if told["boot_id"] != _text(BOOT_ID).strip() or end.replace(microsecond=0) != expires_at:
+            return False
+        return float(_text(UPTIME).split()[0]) - float(life["issued_boot"]) >= (end - issued).total_seconds()
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return False
+
+
+def _text(path: str) -> str:
+    with open(path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs a third of the time
+        return file.read()
 
 
 def _fail(exit_code: int, message: str, hint: str) -> int:
