@@ -7,7 +7,9 @@ BIN := $(VENV)/bin
 # The lock is the only source of versions; building rolekeeper itself uses the locked hatchling, so no isolation.
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test lint unit bench exposure packages lock clean
+REFRESHES ?= 600
+
+.PHONY: demo test lint unit bench soak exposure packages lock clean
 demo: $(VENV)/ready
 	$(BIN)/python tests/demo/demo.py
 
@@ -26,6 +28,10 @@ unit: $(VENV)/ready
 
 bench: $(VENV)/ready
 	$(BIN)/python tests/benchmarks/figures.py
+
+# Faults, kills and readers while credentials are refreshed every second: `make soak REFRESHES=5000` for a longer one.
+soak: $(VENV)/ready
+	$(BIN)/python -m tests.soak $(REFRESHES)
 
 # The unit's exposure as systemd itself rates it: 0 is a sealed box, 10 an open door.
 exposure:

@@ -1,0 +1,24 @@
+"""A short soak: a mishap of each sort, and the readers all the while. `make soak` is the long one."""
+
+from tests.conftest import Server
+from tests.readers import KINDS
+from tests.soak.soak import soak
+
+REFRESHES = 6
+DECK = (
+    "dropped, token issued",
+    "MachineFingerprintDoesNotMatch, once",
+    "key change made, answer dropped",
+    "SIGKILL of an attempt",
+    "SIGKILL of the daemon, and a start",
+)
+
+
+def test_readers_see_whole_credentials_while_everything_goes_wrong(node: Server) -> None:
+    found = soak(node, REFRESHES, seed=1, deck=DECK)
+    assert found.wrong == ()
+    assert found.refreshes >= REFRESHES
+    assert found.daemons > 1
+    assert set(found.happened) == set(DECK)
+    assert all(found.readers[kind]["reads"] for kind in KINDS)
+    assert all(len(found.readers[kind]["seen"]) > REFRESHES / 2 for kind in ("plain", "botocore"))
