@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from tests.attempt.conftest import TOKEN, UPDATE_KEY, Machine
+from tests.attempt.conftest import HARDWARE, TOKEN, UPDATE_KEY, Machine
 
 from rolekeeper.adapters.nodekey import public_key
 from rolekeeper.model import NodeKey, Outcome
@@ -116,6 +116,18 @@ def test_two_rotations_in_a_row_leave_one_key(machine: Machine) -> None:
         seen.append(service_key(machine))
     assert attempts_until_settled(machine) == 1
     assert len(set(seen)) == 3
+
+
+def test_a_rotation_asked_for_while_the_machine_is_refused_comes_with_the_next_token(machine: Machine) -> None:
+    first = service_key(machine)
+    machine.hardware.replace_parts("machine-id")
+    machine.attempt()
+    machine.emulator.request_rotation(machine.node_id)
+    assert machine.attempt().outcome is Outcome.FINGERPRINT_REFUSED
+    assert (machine.requests(UPDATE_KEY), machine.vault().pending_key) == ((), None)
+    machine.hardware.components = dict(HARDWARE)
+    attempts_until_settled(machine)
+    assert service_key(machine) != first
 
 
 def test_a_missing_update_key_pair_is_no_wish(machine: Machine) -> None:
