@@ -1,7 +1,10 @@
 """`attempt`, `fingerprint`, and the verbs that want a daemon when there is none."""
 
+import os
+import subprocess
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 from botocore.configloader import raw_config_parse
@@ -10,7 +13,7 @@ from tests.conftest import LONGEST, Server
 from rolekeeper.adapters.clock import SystemClock
 from rolekeeper.adapters.vault import FileVault
 from rolekeeper.core.status import FIELDS
-from rolekeeper.model import COMPONENTS
+from rolekeeper.model import COMPONENTS, SMBIOS_COMPONENTS
 
 TOKEN = "RequestManagedInstanceRoleToken"
 REPORT = ["outcome", "code", "message", "hint", "request_id", "expires_at", "published", "fingerprint"]
@@ -124,10 +127,27 @@ def test_fingerprint_check_says_no_with_its_exit_code(node: Server) -> None:
     assert node.run("fingerprint", "show").code == 0
 
 
-def test_fingerprint_check_warns_when_a_clone_would_look_the_same(node: Server) -> None:
-    current = {one["name"]: one["current"] for one in node.run("fingerprint", "--json").json["components"]}
-    empty = not any(current[name] for name in ("processor-hash", "memory-hash", "bios-hash", "system-hash"))
-    assert ("a copy of this disk on other hardware would look similar" in node.run("fingerprint", "check").err) is empty
+def check_with(node: Server, sbin: Path) -> str:
+    """What `fingerprint check` says where /usr/sbin is that directory."""
+    script = 'mount --bind "$0" /usr/sbin && exec "$@"'
+    command = ["unshare", "--mount", "/bin/sh", "-c", script, str(sbin), *node.command("fingerprint", "check")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=node.environment(), timeout=LONGEST)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can put another /usr/sbin in place")
+def test_fingerprint_check_warns_when_a_clone_would_look_the_same(node: Server, tmp_path: Path) -> None:
+    sbin = tmp_path / "sbin"
+    sbin.mkdir()
+    smbios = dict.fromkeys((name.replace("-", "_") for name in SMBIOS_COMPONENTS), "saved")
+    with_saved_hash(node, **smbios)
+    assert "are empty: a copy of this disk on other hardware would look similar" in check_with(node, sbin)
+    (sbin / "dmidecode").write_text("#!/bin/sh\necho table\n")
+    (sbin / "dmidecode").chmod(0o755)
+    assert check_with(node, sbin) == ""
+    with_saved_hash(node, **dict.fromkeys(smbios, ""))
+    assert "were empty when the fingerprint was bound to them" in check_with(node, sbin)
 
 
 def test_the_threshold_is_set_and_switched_off(node: Server) -> None:

@@ -12,7 +12,15 @@ from rolekeeper.cli.output import print_json, say
 from rolekeeper.core import similarity
 from rolekeeper.core.similarity import Report
 from rolekeeper.errors import HardwareError, RefusedError, UnregisteredError, UsageError
-from rolekeeper.model import SMBIOS_COMPONENTS, THRESHOLD_OFF, AcceptedFingerprint, Settings, VaultContents, Verdict
+from rolekeeper.model import (
+    SMBIOS_COMPONENTS,
+    THRESHOLD_OFF,
+    AcceptedFingerprint,
+    HardwareHash,
+    Settings,
+    VaultContents,
+    Verdict,
+)
 from rolekeeper.ports import World
 
 EXAMPLE = "rolekeeper fingerprint check || rolekeeper fingerprint show"
@@ -40,17 +48,28 @@ def run(options: argparse.Namespace) -> int:
     if options.action == "threshold":
         return _set_threshold(world, settings, _threshold(options.value), as_json=options.json)
     contents = world.vault.load()
-    hardware = world.probe.look()
-    report = similarity.judge(_accepted(contents, settings), contents.measured, hardware)
+    accepted, hardware = _accepted(contents, settings), world.probe.look()
+    report = similarity.judge(accepted, contents.measured, hardware)
     _print(report, as_json=options.json)
     if options.action == "show":
         return 0
-    if not any(hardware.hash.get(name) for name in SMBIOS_COMPONENTS):
+    _warn_of_clones(accepted.hardware_hash, hardware.hash)
+    return CODES[report.verdict]
+
+
+def _warn_of_clones(saved: HardwareHash, current: HardwareHash) -> None:
+    """Two empty components are equal: without SMBIOS a clone that keeps machine-id and host name matches in 6 of 9."""
+    if not any(current.get(name) for name in SMBIOS_COMPONENTS):
         say(
             "the four SMBIOS components are empty: a copy of this disk on other hardware would look similar",
             "install dmidecode, on a machine that has SMBIOS tables",
         )
-    return CODES[report.verdict]
+    elif not any(saved.get(name) for name in SMBIOS_COMPONENTS):
+        say(
+            "the four SMBIOS components were empty when the fingerprint was bound to them: a copy of this disk would "
+            "look similar where they are empty",
+            "register again with a new activation (`rolekeeper register --force`), to bind a fingerprint to them",
+        )
 
 
 def _accepted(contents: VaultContents, settings: Settings) -> AcceptedFingerprint:
