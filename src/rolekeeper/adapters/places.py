@@ -146,6 +146,7 @@ def _dress(at: int, name: str, attributes: Attributes) -> int:
     directory = os.open(name, _LIST, dir_fd=at)
     try:
         apply_attributes(directory, attributes)
+        flush_directory(directory)  # attributes first: a name that is durable is never dressed again
         flush_directory(at)
     except BaseException:
         os.close(directory)
