@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 REFRESHES ?= 600
 
-.PHONY: demo test lint unit bench soak exposure packages lock clean
+.PHONY: demo test lint unit faults bench soak exposure packages lock clean
 demo: $(VENV)/ready
 	$(BIN)/python tests/demo/demo.py
 
@@ -25,6 +25,11 @@ unit: $(VENV)/ready
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+# Every case of what `make test` tries a sample of: the power fails.
+faults: $(VENV)/ready
+	packaging/need-programs strace:strace
+	ROLEKEEPER_WHOLE=1 $(BIN)/python -m pytest tests/powerloss
 
 bench: $(VENV)/ready
 	$(BIN)/python tests/benchmarks/figures.py

@@ -23,6 +23,7 @@ from rolekeeper.model import NodeKey, VaultContents
 
 COMMAND = str(Path(sys.executable).parent / "rolekeeper")
 LONGEST = 60  # seconds, for whatever should end by itself
+WHOLE = bool(os.environ.get("ROLEKEEPER_WHOLE"))  # `make faults`: every case, where `make test` has a sample
 MEMORY_REGION = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) rw", re.MULTILINE)
 
 
