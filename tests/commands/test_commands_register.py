@@ -1,6 +1,7 @@
 """`register` and `clear`: where the code comes from, what is printed, and what is asked."""
 
 import os
+import re
 import subprocess
 import sys
 import termios
@@ -14,6 +15,7 @@ from rolekeeper.adapters.runtime import FileRuntimeDirectory
 from rolekeeper.model import VaultContents
 
 REGISTER = "RegisterManagedInstance"
+TOKEN = "RequestManagedInstanceRoleToken"
 UUID = "12345678-1234-1234-1234-123456789012"
 ON_A_TERMINAL = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
@@ -178,6 +180,16 @@ def test_a_registered_server_is_registered_again_only_by_force(node: Server) -> 
     assert registered(node) == first
     assert node.run(*node.registration(), "--force", stdin=node.activation.code).code == 0
     assert registered(node) != first
+
+
+@pytest.mark.parametrize("error", ["InvalidSignature", "MachineFingerprintDoesNotMatch", "InvalidInstanceId"])
+def test_a_server_that_is_refused_is_registered_again_by_the_command_of_the_hint(node: Server, error: str) -> None:
+    node.emulator.fail(TOKEN, error=error)
+    (command,) = re.findall(r"`rolekeeper ([^`]+)`", node.run("attempt").json["hint"])
+    node.activation = node.emulator.create_activation()
+    verb, *options = node.registration()
+    said = node.run(*command.split(), *options, stdin=node.activation.code)
+    assert (verb, said.code) == (command.split()[0], 0), said.err
 
 
 def test_clear_asks_and_a_yes_forgets_the_registration(node: Server) -> None:

@@ -73,5 +73,5 @@ def _unreadable(reason: str) -> VaultError:
     return VaultError(
         "node-key-unreadable",
         f"Cannot use the node key in the vault: {reason}",
-        "restore the vault from a backup, or register this machine again with a new activation (`rolekeeper register`)",
+        "restore the vault from a backup, or register again with a new activation (`rolekeeper register --force`)",
     )

@@ -25,7 +25,7 @@ _WAIT = "try again later; the daemon does so by itself, ever more slowly"
 _NEW_ACTIVATION = "create an activation (`aws ssm create-activation`) and register with its id and code"
 _KEY = (
     "the service knows another key for this node: restore the newest vault of this machine, or register again with a "
-    "new activation (`rolekeeper register`)"
+    "new activation (`rolekeeper register --force`)"
 )
 _CLOCK = "set this machine's clock and keep it right (chrony or systemd-timesyncd)"
 _SEND_OTHER = "look for a newer rolekeeper, or check that service.endpoint_url, when set, names SSM"
@@ -79,12 +79,12 @@ MEANINGS: Mapping[str, Meaning] = {
     "MachineFingerprintDoesNotMatch": Meaning(
         FingerprintRefusedError,
         "this is not the machine that was registered, or its hardware changed: put the hardware back, restore the "
-        "newest vault of this machine, or register again with a new activation (`rolekeeper register`)",
+        "newest vault of this machine, or register again with a new activation (`rolekeeper register --force`)",
     ),
     "InvalidInstanceId": Meaning(
         NodeUnknownError,
         "the node was deregistered, or is in another region or account: register again with a new activation "
-        "(`rolekeeper register`)",
+        "(`rolekeeper register --force`)",
     ),
     "InvalidActivation": Meaning(
         ServiceRefusedError, f"check the activation's id, code and region; if it was deleted, {_NEW_ACTIVATION}"
