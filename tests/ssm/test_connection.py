@@ -26,10 +26,10 @@ def name(common: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
 
 
-def authority(directory: Path, *, address: str = "127.0.0.1") -> tuple[Path, Path]:
-    """A CA's certificate, and a chain with key that it signed for `address`."""
+def authority(directory: Path, *, address: str = "127.0.0.1", made: timedelta = timedelta(0)) -> tuple[Path, Path]:
+    """A CA's certificate, and a chain with key that it signed for `address`; good for a day around `made` from now."""
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    now = datetime.now(UTC)
+    now = datetime.now(UTC) + made
     base = x509.CertificateBuilder().issuer_name(name("test CA")).not_valid_before(now - DAY).not_valid_after(now + DAY)
     ca = base.subject_name(name("test CA")).public_key(ca_key.public_key()).serial_number(1)
     ca = ca.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
@@ -99,6 +99,19 @@ def test_a_certificate_for_another_address_is_refused(tmp_path: Path, kit: Any, 
     scripted.stop()
     assert error.code == "tls-failed"
     assert scripted.requests == []
+
+
+@pytest.mark.parametrize(("made", "what"), [(20_000 * DAY, "not yet valid"), (-400 * DAY, "expired")])
+def test_a_certificate_that_is_out_of_its_time_names_the_clock_as_the_likely_cause(
+    made: timedelta, what: str, tmp_path: Path, kit: Any, node: Registration
+) -> None:
+    ca_file, chain = authority(tmp_path, made=made)
+    scripted = kit.service(server_context(chain))
+    error = failure(kit, scripted.url, node, ca_bundle=str(ca_file))
+    scripted.stop()
+    assert error.code == "tls-failed"
+    assert f"is {what} by this machine's clock, which says 2026-11-23 12:00:00 UTC" in error.message
+    assert error.hint.startswith("set this machine's clock")
 
 
 def test_tls_to_a_server_that_speaks_none_is_a_tls_failure(service: Any, kit: Any, node: Registration) -> None:

@@ -115,7 +115,7 @@ class SsmService:
         try:
             fields = getattr(client, xform_name(call.operation))(**call.parameters)
         except EXCEPTIONS as error:  # which may hold the request: nothing of it goes along
-            raise failure_error(call.action, error, call.parameters.values()) from None
+            raise failure_error(call.action, error, call.parameters.values(), self._clock.now().wall) from None
         finally:
             client.close()
         return answers[-1], fields
@@ -131,7 +131,7 @@ class SsmService:
         try:
             return new_client(self._loader, region, self._settings, self._version, credentials, send)
         except EndpointVariantError as error:
-            raise failure_error(call.action, error, ()) from None
+            raise failure_error(call.action, error, (), self._clock.now().wall) from None
         except ValueError as error:
             raise ServiceRefusedError(
                 "endpoint-not-available",

@@ -1,12 +1,15 @@
 """What kept an answer from coming: botocore's and urllib3's exceptions, made into errors of ours, as a table.
 
 No exception's text is taken as it is: the innermost cause is quoted, in one bounded line, without a proxy's user and
-password and without anything that was sent: it may quote the request.
+password and without anything that was sent: it may quote the request. A certificate that is expired or not yet valid is
+more often a wrong clock than a wrong certificate, and is told so.
 """
 
 import re
+import ssl
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from botocore import exceptions as botocore_errors
 from urllib3 import exceptions as urllib3_errors
@@ -15,6 +18,7 @@ from rolekeeper.adapters.ssm_answers import presentable
 from rolekeeper.errors import ServiceError, ServiceRefusedError
 
 _USER_INFO = re.compile(r"//[^/@\s]*@")  # in a proxy's URL
+_OUT_OF_TIME = {9: "not yet valid", 10: "expired"}  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 _ACCESS = "service.endpoint_url, service.proxy_url and HTTPS_PROXY"
 
 
@@ -49,7 +53,7 @@ _FAILURES = (
         "tls-failed",
         "no trusted TLS connection",
         "add the CA that signed the certificate (an inspecting proxy has its own) to the system's trust store, or name "
-        "its file in service.ca_bundle; if the certificate is expired or not yet valid, see to this machine's clock",
+        "its file in service.ca_bundle",
     ),
     _Failure(
         (botocore_errors.ConnectTimeoutError, botocore_errors.ReadTimeoutError, urllib3_errors.TimeoutError),
@@ -90,17 +94,38 @@ EXCEPTIONS = tuple(kind for failure in _FAILURES for kind in failure.exceptions)
 """Everything that botocore, its parser and urllib3 let out."""
 
 
-def failure_error(action: str, error: Exception, secrets: Iterable[str]) -> ServiceError | ServiceRefusedError:
-    """What one of EXCEPTIONS means for `action` (`Cannot request ...`); none of `secrets` shows in the result."""
+def failure_error(
+    action: str, error: Exception, secrets: Iterable[str], now: datetime
+) -> ServiceError | ServiceRefusedError:
+    """What one of EXCEPTIONS means for `action` (`Cannot request ...`); none of `secrets` shows in the result.
+
+    `now` is what this machine's clock says.
+    """
     failure = next(failure for failure in _FAILURES if isinstance(error, failure.exceptions))
+    cause = _cause(error)
+    if isinstance(cause, ssl.SSLCertVerificationError) and cause.verify_code in _OUT_OF_TIME:
+        failure = _by_the_clock(failure, _OUT_OF_TIME[cause.verify_code], now)
     where = getattr(error, "kwargs", {}).get("endpoint_url")  # botocore's way to say it
-    told = f"{_cause(error)}, {where}" if where else _cause(error)
+    told = f"{_words(cause)}, {where}" if where else _words(cause)
     detail = presentable(_USER_INFO.sub("//***@", told), secrets)
     return failure.error(failure.code, f"{action}: {failure.says} ({detail})", failure.hint)
 
 
-def _cause(error: BaseException) -> str:
-    """The innermost cause, in its own words: botocore wraps urllib3, which wraps the operating system."""
+def _by_the_clock(failure: _Failure, what: str, now: datetime) -> _Failure:
+    return replace(
+        failure,
+        says=f"the certificate is {what} by this machine's clock, which says {now:%Y-%m-%d %H:%M:%S} UTC",
+        hint="set this machine's clock; if it is right, see whose certificate that is: the service's own, or an "
+        "inspecting proxy's",
+    )
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The innermost cause: botocore wraps urllib3, which wraps the operating system."""
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
+    return error
+
+
+def _words(error: BaseException) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
