@@ -97,6 +97,16 @@ def test_two_tokens_in_a_row_have_another_spread(loop: Any) -> None:
     assert len(set(loop.intervals)) == 10
 
 
+def test_machines_without_a_node_id_have_another_spread_each(kit: Any) -> None:
+    """A golden image that registers itself, on machines that were switched on together, and no service."""
+    planned = set()
+    for microsecond in range(100):
+        now = replace(kit.beginning, boot=timedelta(seconds=9, microseconds=microsecond))
+        loop = kit.loop(node_id=None, now=now).goes_through(*[Outcome.FAILED] * 8)
+        planned.add(loop.planned // SECOND)
+    assert len(planned) > 15
+
+
 def test_thirty_days_of_hourly_tokens_take_two_steps_an_attempt(loop: Any) -> None:
     begun_at, steps = loop.now.boot, loop.steps
     while loop.now.boot - begun_at < 30 * DAY:

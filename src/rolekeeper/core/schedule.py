@@ -7,7 +7,8 @@
 - Hibernation: the first probe after 5 minutes, then intervals of twice, four and eight times that, three probes each,
   then the longest (docs/protocol.md, section 5, end).
 - Spread: up to a tenth earlier or later, derived from the node id and the attempt's number, so that a fleet that booted
-  together does not ask together and a test can tell the very second.
+  together does not ask together and a test can tell the very second. Without a node id, the microsecond at which the
+  attempt began tells one machine from another.
 - Whatever happens, attempts begin at least a second apart.
 - An attempt is due when either clock says so: a wall clock stepped back, or a suspend, delays nothing.
 """
@@ -48,13 +49,15 @@ def after(start: Instant, delay: timedelta) -> Due:
     return Due(start.wall + delay, start.boot + delay)
 
 
-def spread(node_id: str | None, number: int) -> float:
+def spread(name: str, number: int) -> float:
     """A factor between 0.9 and 1.1 for the attempt with this number; the same at every call.
+
+    `name` is what tells this machine from others.
 
     CRC-32 alone is linear, two nodes that are close at one attempt would be so at each: hence the multiplication
     (the finalizer of MurmurHash3).
     """
-    mixed = crc32(f"{node_id}/{number}".encode())
+    mixed = crc32(f"{name}/{number}".encode())
     mixed = (mixed ^ mixed >> 16) * 0x85EBCA6B & 0xFFFFFFFF
     mixed = (mixed ^ mixed >> 13) * 0xC2B2AE35 & 0xFFFFFFFF
     return 1 + SPREAD * (2 * (mixed ^ mixed >> 16) / 0xFFFFFFFF - 1)

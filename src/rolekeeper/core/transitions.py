@@ -146,7 +146,7 @@ def _message(report: AttemptReport) -> str:
 def _issued(state: State, report: AttemptReport, now: Instant) -> Step:
     if state.policy is None or report.standing is None:
         raise IllegalTransition("a token issued without a configuration or without a lifetime")
-    factor = schedule.spread(state.node_id, state.attempts)
+    factor = _spread(state)
     delay = schedule.refresh_delay(report.standing, now, state.policy.refresh_at, factor)
     waiting = replace(
         state,
@@ -247,9 +247,14 @@ def _unregistered(state: State, report: AttemptReport, _now: Instant) -> Step:
 def _due(state: State, delay: timedelta, now: Instant) -> Due:
     """`delay`, spread, after the attempt began."""
     assert state.began is not None  # noqa: S101 - an attempt has just ended
-    delay = max(delay * schedule.spread(state.node_id, state.attempts), schedule.LEAST_INTERVAL)
+    delay = max(delay * _spread(state), schedule.LEAST_INTERVAL)
     due = schedule.after(state.began, delay)
     return due if not due.reached(now) else schedule.after(now, schedule.LEAST_INTERVAL)
+
+
+def _spread(state: State) -> float:
+    assert state.began is not None  # noqa: S101 - an attempt has just ended
+    return schedule.spread(state.node_id or str(state.began.boot), state.attempts)
 
 
 def _no_sooner(state: State, due: Due) -> Due:
