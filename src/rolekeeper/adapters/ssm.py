@@ -6,9 +6,12 @@ The rules:
 2. The clock difference is the answer's Date minus the middle of sending and receiving. It is taken only from an answer
    of the service itself: one with x-amzn-RequestId and a JSON object, and without Age, which marks a cache's answer. A
    second or less is none: Date has no finer resolution.
-3. The difference is used for signing after a refused signature, or when it is over 4 minutes (the service tolerates
-   5). If that changes the signing time, a refused request goes out once more: two requests a call at most.
-4. The correction lives as long as this object, and is never stored.
+3. It is used for signing after a refused signature, or when it is over 4 minutes (the service tolerates 5). If that
+   changes the signing time, a refused request goes out once more: two requests a call at most.
+4. What was measured is kept as the service's time at a moment of the boot clock, so that a step of the wall clock
+   meanwhile changes nothing. It lives as long as this object, and is never stored.
+5. A service that has accepted a signature is near the time of that signature. A Date that is a quarter of an hour or
+   more from it is believed only where it makes the token's life the shorter one, or the only usable one.
 """
 
 import re
@@ -22,18 +25,19 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.exceptions import EndpointVariantError
 
 from rolekeeper.adapters.nodekey import public_key
-from rolekeeper.adapters.ssm_answers import Call, is_from_service, judge, node_id, role_token
+from rolekeeper.adapters.ssm_answers import Call, is_from_service, is_usable_expiry, judge, node_id, role_token
 from rolekeeper.adapters.ssm_client import ModelLoader, NodeCredentials, new_client, silence_libraries
 from rolekeeper.adapters.ssm_failures import EXCEPTIONS, failure_error
 from rolekeeper.adapters.ssm_wire import Answer, Wire, as_botocore_response, trust_store
 from rolekeeper.errors import ServiceRefusedError, SignatureRefusedError
-from rolekeeper.model import NodeKey, Registration, ServiceSettings, TokenAnswer
+from rolekeeper.model import Instant, NodeKey, Registration, ServiceSettings, TokenAnswer
 from rolekeeper.ports import Clock
 
 _KEY_TYPE = "Rsa"
 _NONE = timedelta(0)
 _RESOLUTION = timedelta(seconds=1)
 _LARGE = timedelta(minutes=4)
+_CONTRADICTORY = timedelta(minutes=15)  # no service accepts a signature that is so far from its clock
 _PLAUSIBLE_YEARS = range(2020, 2200)  # of the service's clock; ours may be back in 1970
 
 # No pseudo regions (fips-us-east-1, aws-global); new regions need no new version of rolekeeper.
@@ -49,8 +53,9 @@ class SsmService:
         self._clock = clock
         self._version = version
         self._loader = ModelLoader()
-        self._measured: timedelta | None = None  # service minus local, as the last answer told
-        self._correction = _NONE  # service minus local, as far as it is used for signing
+        self._measured: Instant | None = None  # the service's time, as the last answer told
+        self._reference: Instant | None = None  # the same, as far as it is used for signing
+        self._signed: Instant | None = None  # the time of the last signature
 
     def register(self, region: str, activation_id: str, code: str, fingerprint: str, key: NodeKey) -> str:
         """RegisterManagedInstance; returns the node id."""
@@ -75,9 +80,10 @@ class SsmService:
             {"Fingerprint": fingerprint},
         )
         answer, fields = self._send_signed(call, registration)
-        difference = clock_difference(answer)
-        now = answer.received.wall + (self._correction if difference is None else difference)
-        return TokenAnswer(role_token(call, answer, fields, now), now, difference, answer.request_id)
+        moments = self._moments(answer.received.boot)
+        expiry = fields.get("TokenExpirationDate")
+        now = next((moment for moment in moments if is_usable_expiry(expiry, moment)), moments[-1])
+        return TokenAnswer(role_token(call, answer, fields, now), now, clock_difference(answer), answer.request_id)
 
     def update_public_key(self, registration: Registration, new_key: NodeKey) -> None:
         """UpdateManagedInstancePublicKey, signed with the current key; VaultError when either key is damaged."""
@@ -90,15 +96,30 @@ class SsmService:
 
     def _send_signed(self, call: Call, registration: Registration) -> tuple[Answer, Mapping[str, Any]]:
         """Rule 3: once, and once more when the answer to the first tells that it was signed with a wrong time."""
-        signed_with = self._correction
         try:
             return self._send(call, registration.region, registration)
         except ServiceRefusedError as refusal:
-            if isinstance(refusal, SignatureRefusedError) and self._measured is not None:
-                self._correction = self._measured
-            if abs(self._correction - signed_with) <= _RESOLUTION:
+            tolerated = _RESOLUTION if isinstance(refusal, SignatureRefusedError) else _LARGE
+            if self._signing_error() <= tolerated:
                 raise
+            self._reference = self._measured
         return self._send(call, registration.region, registration)
+
+    def _signing_error(self) -> timedelta:
+        """How far the last signature's time was from the service's, as the answer told; none when it did not tell."""
+        if self._measured is None or self._signed is None:
+            return _NONE
+        return abs(_later(self._signed, self._measured.boot) - self._measured.wall)
+
+    def _moments(self, boot: timedelta) -> list[datetime]:
+        """Rule 5: the service's time at `boot`, by the Date of the answer and by its having accepted the signature."""
+        assert self._signed is not None  # noqa: S101 - the request was signed
+        by_signature = _later(self._signed, boot)
+        if self._measured is None:
+            return [by_signature]
+        by_date = _later(self._measured, boot)
+        contradict = abs(by_date - by_signature) >= _CONTRADICTORY
+        return sorted((by_date, by_signature), reverse=True) if contradict else [by_date]
 
     def _send(self, call: Call, region: str, signer: Registration | None) -> tuple[Answer, Mapping[str, Any]]:
         """One request, and its answer when that is a success."""
@@ -140,12 +161,26 @@ class SsmService:
             ) from error
 
     def _signing_time(self) -> datetime:
-        return self._clock.now().wall + self._correction
+        now = self._clock.now()
+        time = now.wall if self._reference is None else _later(self._reference, now.boot)
+        self._signed = Instant(time, now.boot)
+        return time
 
     def _measure(self, answer: Answer) -> None:
-        self._measured = clock_difference(answer)
-        if self._measured is not None and abs(self._measured) > _LARGE:
-            self._correction = self._measured
+        difference = clock_difference(answer)
+        self._measured = None if difference is None else _service_time(answer, difference)
+        if difference is not None and abs(difference) > _LARGE:
+            self._reference = self._measured
+
+
+def _later(known: Instant, boot: timedelta) -> datetime:
+    """The time at `boot` by a clock that showed `known`."""
+    return known.wall + (boot - known.boot)
+
+
+def _service_time(answer: Answer, difference: timedelta) -> Instant:
+    """The service's time when the answer came: never by `received.wall`, for the clock may have stepped since."""
+    return Instant(_later(answer.sent, answer.received.boot) + difference, answer.received.boot)
 
 
 def clock_difference(answer: Answer) -> timedelta | None:

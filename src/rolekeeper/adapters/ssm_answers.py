@@ -108,9 +108,14 @@ def presentable(text: str, secrets: Iterable[str]) -> str:
     return line if len(line) <= _LONGEST_TEXT else f"{line[: _LONGEST_TEXT - 3]}..."
 
 
-def _expiry(call: Call, answer: Answer, value: Any, now: datetime) -> datetime:
+def is_usable_expiry(value: Any, now: datetime) -> bool:
+    """Whether `value` is a time that a token of this moment may expire at (rule 4)."""
     earliest, latest = (now + _SHORTEST_LIFE).timestamp(), (now + timedelta(hours=_LONGEST_SESSION_HOURS)).timestamp()
-    if isinstance(value, (int, float)) and earliest < value <= latest:  # true is 1, long past; NaN is in no range
+    return isinstance(value, (int, float)) and earliest < value <= latest  # true is 1, long past; NaN is in no range
+
+
+def _expiry(call: Call, answer: Answer, value: Any, now: datetime) -> datetime:
+    if is_usable_expiry(value, now):
         return datetime.fromtimestamp(value, UTC)
     raise ServiceError(
         "unusable-expiry",
