@@ -274,6 +274,7 @@ class _Attempt:
         if issue.boot_id == self.world.clock.boot_id():
             return issue.life
         now = self.world.clock.now()  # another boot: nothing better than the wall clock tells the age
-        if now.wall < issue.life.issued_at:
-            return None  # and it is wrong: better no word than one of credentials that may have expired
-        return replace(issue.life, issued_boot=now.boot - (now.wall - issue.life.issued_at))
+        issued_boot = now.boot - (now.wall - issue.life.issued_at)
+        if issued_boot >= timedelta(0):
+            return None  # after this machine started: the clock is wrong, and they may have expired
+        return replace(issue.life, issued_boot=issued_boot)

@@ -88,6 +88,7 @@ class Lifetime:
     """From when until when credentials are good, on the service's clock.
 
     `issued_boot` is this machine's CLOCK_BOOTTIME at the issue: ages are reckoned from it, for the wall clock may step.
+    It is negative for what was issued before this boot.
     """
 
     issued_at: datetime

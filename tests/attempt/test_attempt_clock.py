@@ -100,6 +100,39 @@ def test_a_wrong_clock_costs_a_request_at_most_and_what_is_published_is_called_w
         assert called is real
 
 
+@pytest.mark.parametrize("error", ["none", *ERRORS])
+@pytest.mark.parametrize("down_for", [20 * MINUTE, 70 * MINUTE, 300 * DAY])
+def test_after_a_reboot_into_an_outage_no_clock_makes_what_was_published_fresh(
+    machine: Machine, clock: WrongClock, error: str, down_for: timedelta
+) -> None:
+    machine.register()
+    machine.attempt()
+    clock.move(down_for)
+    clock.reboot()
+    clock.wall = clock.true + ERRORS.get(error, timedelta(0))
+    machine.emulator.fail(TOKEN, error="ServiceUnavailable", times=2)
+    for _ in range(2):
+        report = machine.attempt(reuse=True)
+        assert report.outcome is Outcome.FAILED
+        assert Freshness.FRESH not in [called for called, _ in life_story(machine, clock, report)]
+    report = machine.attempt(reuse=True)
+    assert (report.outcome, freshness(report.standing, clock.now())) == (Outcome.ISSUED, Freshness.FRESH)
+
+
+def test_a_clock_that_stands_before_the_boot_is_wrong_for_certain_and_nothing_is_said_by_it(
+    machine: Machine, clock: WrongClock
+) -> None:
+    """20 minutes up, and yet 10 after the issue, which was before the boot."""
+    machine.register()
+    machine.attempt()
+    issued = clock.wall
+    clock.reboot()
+    clock.move(20 * MINUTE)
+    clock.wall = issued + 10 * MINUTE
+    machine.emulator.fail(TOKEN, error="ServiceUnavailable")
+    assert machine.attempt().standing is None
+
+
 DATES = {
     "a day early": -DAY,
     "an hour early": -HOUR,

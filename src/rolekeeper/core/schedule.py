@@ -94,15 +94,20 @@ def service_time(credentials: Lifetime, now: Instant) -> datetime:
     return credentials.issued_at + age(credentials, now)
 
 
+def is_age_known(credentials: Lifetime) -> bool:
+    """Whether `credentials` are of this boot; the age of earlier ones rests on a wall clock that may be wrong."""
+    return credentials.issued_boot >= timedelta(0)
+
+
 def freshness(credentials: Lifetime | None, now: Instant) -> Freshness:
-    """How much of the life of `credentials` is left."""
+    """How much of the life of `credentials` is left; nothing is called fresh whose age is not known."""
     if credentials is None:
         return Freshness.ABSENT
     life = credentials.expires_at - credentials.issued_at
     left = life - age(credentials, now)
     if left <= timedelta(0):
         return Freshness.EXPIRED
-    return Freshness.FRESH if left > life * FRESH_SHARE else Freshness.STALE
+    return Freshness.FRESH if is_age_known(credentials) and left > life * FRESH_SHARE else Freshness.STALE
 
 
 def next_change(credentials: Lifetime | None, now: Instant) -> timedelta | None:
