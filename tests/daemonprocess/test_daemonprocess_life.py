@@ -68,7 +68,7 @@ def test_it_ends_while_an_attempt_does_nothing_any_more(daemon: Daemon) -> None:
 def test_an_attempt_that_does_nothing_any_more_is_ended_at_its_deadline_and_the_daemon_goes_on(
     node: Server, start: Start
 ) -> None:
-    node.configure(daemon='attempt_timeout = "1s"')
+    node.configure(daemon='attempt_timeout = "4s"')  # enough to get to the request on a machine that is busy
     node.emulator.fail(TOKEN, hang=True)
     daemon = start(node)
     until(daemon.requests, "a request")
@@ -76,6 +76,8 @@ def test_an_attempt_that_does_nothing_any_more_is_ended_at_its_deadline_and_the_
     os.kill(stuck, signal.SIGSTOP)  # its own deadline cannot end it now
     record = daemon.until_logged("backing_off")[0]
     assert record["code"] == "attempt-timeout"
+    node.configure()
+    daemon.send(signal.SIGHUP)
     daemon.until_state("waiting")
     assert published(node) == node.tokens()[-1].access_key_id
     assert stuck not in processes(node)
@@ -192,7 +194,7 @@ def test_a_killed_daemon_leaves_the_file_whole_and_the_next_one_spares_the_reque
 
 
 def test_an_attempt_does_not_outlive_a_killed_daemon_by_more_than_its_deadline(node: Server, start: Start) -> None:
-    node.configure(daemon='attempt_timeout = "1s"')
+    node.configure(daemon='attempt_timeout = "4s"')
     node.emulator.fail(TOKEN, hang=True)
     daemon = start(node)
     until(daemon.requests, "a request")
