@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 REFRESHES ?= 600
 
-.PHONY: demo test lint unit faults bench soak exposure packages lock clean
+.PHONY: demo test lint unit faults bench beside soak exposure packages lock clean
 demo: $(VENV)/ready
 	$(BIN)/python tests/demo/demo.py
 
@@ -33,6 +33,10 @@ faults: $(VENV)/ready
 
 bench: $(VENV)/ready
 	$(BIN)/python tests/benchmarks/figures.py
+
+# In trouble, beside what SSM Agent was measured to do.
+beside: $(VENV)/ready
+	$(BIN)/python -m tests.benchmarks.beside
 
 # Faults, kills and readers while credentials are refreshed every second: `make soak REFRESHES=5000` for a longer one.
 soak: $(VENV)/ready
