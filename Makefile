@@ -26,10 +26,10 @@ unit: $(VENV)/ready
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-# Every case of what `make test` tries a sample of: the power fails.
+# Every case of what `make test` tries a sample of: the power fails, disks fill up and change hands.
 faults: $(VENV)/ready
 	packaging/need-programs strace:strace
-	ROLEKEEPER_WHOLE=1 $(BIN)/python -m pytest tests/powerloss
+	ROLEKEEPER_WHOLE=1 $(BIN)/python -m pytest tests/powerloss tests/daemonprocess/test_daemonprocess_disks.py
 
 bench: $(VENV)/ready
 	$(BIN)/python tests/benchmarks/figures.py

@@ -1,0 +1,175 @@
+"""The real daemon on real disks that fill up, turn read-only, lose a directory or change hands, and come back."""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import rmtree
+from signal import SIGUSR1
+
+import pytest
+from tests.conftest import WHOLE, Server
+from tests.daemonprocess.conftest import Daemon, Start, published
+
+BACKOFFS = 3 if WHOLE else 2  # to be seen while the trouble lasts: 1, 2 and 4 seconds
+SOMEBODY = 12345
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What happens to one place of a server; what the daemon makes of it, and what it asks for meanwhile."""
+
+    place: str  # below the server's directory; a file system of its own where `mounted`
+    breaks: Callable[[Path], None]
+    mends: Callable[[Path], None]
+    code: str
+    remedy: str
+    mounted: bool = True
+    tokens: int = 0  # asked for while it lasts
+
+
+def do(*command: str | Path) -> None:
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def fill(place: Path) -> None:
+    """To the last byte, inodes aside."""
+    with (place / "filler").open("wb", buffering=0) as filler:
+        for size in (4096, 1):
+            try:
+                while filler.write(bytes(size)):
+                    """Until there is no space."""
+            except OSError:
+                continue
+
+
+def free(place: Path) -> None:
+    (place / "filler").unlink()
+
+
+def remount(how: str) -> Callable[[Path], None]:
+    return lambda place: do("mount", "-o", f"remount,{how}", place)
+
+
+def chattr(what: str) -> Callable[[Path], None]:
+    def change(place: Path) -> None:
+        try:
+            do("chattr", what, place)
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"no immutable files here: {error}")
+
+    return change
+
+
+def give(user: int) -> Callable[[Path], None]:
+    return lambda place: do("chown", "-R", str(user), place)
+
+
+def put_away(place: Path) -> None:
+    place.rename(place.with_name("away"))
+    place.write_text("a file in the directory's place")
+
+
+def bring_back(place: Path) -> None:
+    place.unlink()
+    place.with_name("away").rename(place)
+
+
+TROUBLES = {
+    "output: full": Trouble("aws", fill, free, "no-space", "free some space"),
+    "output: read-only": Trouble("aws", remount("ro"), remount("rw"), "read-only", "mount that file system"),
+    "output: immutable": Trouble(
+        "aws/credentials", chattr("+i"), chattr("-i"), "not-permitted", "lsattr", mounted=False, tokens=1
+    ),
+    "output: a file in the directory's place": Trouble(
+        "aws", put_away, bring_back, "no-such-directory", "correct the path", mounted=False
+    ),
+    "vault: read-only": Trouble("vault", remount("ro"), remount("rw"), "vault-read-only", "mount that file system"),
+    "vault: of somebody else": Trouble(
+        "vault", give(SOMEBODY), give(os.geteuid()), "vault-foreign-owner", "chown -R", mounted=False
+    ),
+    "vault: a file in the directory's place": Trouble(
+        "vault", put_away, bring_back, "vault-no-such-directory", "correct the path", mounted=False
+    ),
+}
+QUICK = ("output: full", "output: immutable", "vault: of somebody else")
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Callable[[str], None]]:
+    """Mounts a small file system of its own, in memory."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount, and give files away")
+    places: list[Path] = []
+
+    def mount(name: str) -> None:
+        place = tmp_path / name
+        place.mkdir(mode=0o700)
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=256k,mode=700", "tmpfs", place], capture_output=True, check=False
+        )
+        if done.returncode:
+            pytest.skip(f"cannot mount here: {done.stderr.decode()}")
+        places.append(place)
+
+    yield mount
+    for place in places:
+        do("umount", "--lazy", place)
+
+
+@pytest.mark.parametrize("name", TROUBLES if WHOLE else QUICK)
+def test_it_says_what_is_wrong_asks_for_no_more_and_goes_on_once_it_is_mended(
+    name: str, server: Server, start: Start, mounted: Callable[[str], None]
+) -> None:
+    trouble = TROUBLES[name]
+    if trouble.mounted:
+        mounted(trouble.place)
+    server.register()
+    daemon = start(server)
+    daemon.until_state("waiting")
+    before, asked = server.output.read_bytes(), len(daemon.requests())
+    place = server.directory / trouble.place
+    trouble.breaks(place)
+    try:
+        daemon.send(SIGUSR1)
+        records = daemon.until_logged("backing_off", BACKOFFS)
+        for record in records:
+            assert (record["code"], trouble.remedy in record["hint"]) == (trouble.code, True), record
+            assert str(place.parent if place.is_file() else place) in record["message"], record
+            assert "\n" not in record["message"]
+        assert {one["event"] for one in daemon.records() if one["level"] != "info"} == {"backing_off"}
+        assert len(daemon.requests()) - asked <= trouble.tokens
+        assert not server.output.exists() or server.output.read_bytes() == before
+    finally:
+        trouble.mends(place)
+    daemon.until_state("waiting")
+    assert published(server) == server.tokens()[-1].access_key_id
+    assert len(daemon.requests()) - asked <= 1
+
+
+def test_a_directory_that_was_deleted_under_it_comes_back_with_the_next_refresh(daemon: Daemon) -> None:
+    server = daemon.server
+    rmtree(server.output.parent)
+    assert server.run("refresh").code == 0
+    assert published(server) == server.tokens()[-1].access_key_id
+    assert server.output.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_vault_that_was_deleted_under_it_is_missed_and_goes_on_once_it_is_restored(
+    node: Server, start: Start
+) -> None:
+    daemon = start(node, WATCHDOG_USEC="1000000")  # it looks at the vault as often as it shows a sign of life
+    daemon.until_state("waiting")
+    before, vault = node.output.read_bytes(), node.directory / "vault"
+    backup = vault.rename(node.directory / "backup")
+    record = daemon.until_logged("unregistered")[0]
+    daemon.until_state("unregistered")
+    assert str(vault) in record["message"]
+    assert node.output.read_bytes() == before
+    vault.rename(node.directory / "empty")  # nothing but a lock is in it
+    backup.rename(vault)
+    daemon.until_state("waiting")
+    assert node.run("refresh").code == 0
+    assert published(node) == node.tokens()[-1].access_key_id
+    assert len(daemon.records("unregistered")) == 1
