@@ -9,15 +9,22 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 
+def one_line(text: str) -> str:
+    """`text` with whatever would break a line, or steer a terminal, written as an escape: names may hold anything."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
+
+
 class RolekeeperError(Exception):
     """An error that a user can understand and act on; never shown as a traceback."""
 
     exit_code: ClassVar[int] = 70  # EX_SOFTWARE; every subclass names its own
 
     def __init__(self, code: str, message: str, hint: str = "") -> None:
-        super().__init__(message)
         self.code = code
-        self.message = message
+        self.message = one_line(message)
+        super().__init__(self.message)
         self.hint = hint
 
 
@@ -85,10 +92,10 @@ class ConfigurationError(RolekeeperError):
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__(
-            "configuration-invalid",
-            "\n".join(str(problem) for problem in problems),
-            "mend the places named above; `rolekeeper check` tries the result",
+            "configuration-invalid", "", "mend the places named above; `rolekeeper check` tries the result"
         )
+        self.message = "\n".join(one_line(str(problem)) for problem in problems)
+        self.args = (self.message,)
         self.problems = problems
 
 

@@ -193,11 +193,12 @@ class SupervisorPipe:
 
     def order(self) -> Order:
         """What to do; SystemExit when there is no supervisor that says so."""
-        said = json.loads(sys.stdin.readline() or "null")
-        if said is None:
-            raise SystemExit(BROKEN_WORD)
-        settings = decode(Settings, said["settings"]) if said["settings"] is not None else None
-        return Order(settings, bool(said["reload"]), bool(said["reuse"]))
+        try:
+            said = json.loads(sys.stdin.readline())
+            settings = decode(Settings, said["settings"]) if said["settings"] is not None else None
+            return Order(settings, bool(said["reload"]), bool(said["reuse"]))
+        except (AttributeError, ValueError, TypeError, KeyError, RecursionError):  # the first: no standard input at all
+            raise SystemExit(BROKEN_WORD) from None
 
     def accepted(self, settings: Settings, *, wait: bool) -> None:
         """Hand the settings over, and with `wait` go on only when told to."""

@@ -110,12 +110,12 @@ def _check_request(profile: str, values: Mapping[str, str], where: str) -> None:
 
 
 def _check_spelling(lines: list[Line], profile: str, where: str) -> None:
-    for line in lines:
-        if line.section and line.section != profile and line.section.strip() == profile:
+    for name in {line.section for line in lines if line.section and line.section != profile}:
+        if name.strip() == profile:
             raise _refusal(
                 "profile-spelled-with-blanks",
                 where,
-                f"it holds [{line.section}], which some SDKs take for [{profile}] and others do not",
+                f"it holds [{profilelines.shown(name)}], which some SDKs take for [{profile}] and others do not",
                 f"write [{profile}] without the blanks, or remove that section",
             )
 

@@ -8,6 +8,7 @@ The rules (docs/protocol.md, section 6; a test holds them against botocore itsel
 - `[name]` is a header, blanks within the brackets included; what follows the last bracket is ignored;
 - every other line is an option: name up to the first = or :, without regard to case;
 - a section or an option may stand once only, except that DEFAULT, whose options every section inherits, may come again.
+One rule is ours: a key has at most 128 characters. The time of configparser grows with the square of the blanks in it.
 
 Imports next to nothing: `credential-process` reads its file with this module and must start like a bare interpreter.
 """
@@ -16,6 +17,9 @@ from io import StringIO
 
 BLANK, COMMENT, HEADER, OPTION, CONTINUATION = "blank", "comment", "header", "option", "continuation"
 INHERITED_SECTION = "DEFAULT"
+
+_LONGEST_KEY = 128  # characters
+_LONGEST_SHOWN = 40  # characters of a name from the file in a message
 
 
 class UnparsableError(ValueError):
@@ -107,16 +111,25 @@ def _option(section: str | None, body: str, number: int) -> str:
     name = body[: max(find_delimiter(body), 0)].strip().lower()
     if not name:
         raise UnparsableError("unparsable-file", f"line {number} is no `key = value`")
+    if len(name) > _LONGEST_KEY:
+        raise UnparsableError("unparsable-file", f"line {number} has a key of more than {_LONGEST_KEY} characters")
     return name
 
 
 def _note(seen: set[tuple[str, str]], what: tuple[str, str], number: int) -> None:
     section, key = what
     if what in seen and key:
-        raise UnparsableError("duplicate-key", f"line {number} repeats `{key}` of the profile [{section}]")
+        raise UnparsableError(
+            "duplicate-key", f"line {number} repeats `{shown(key)}` of the profile [{shown(section)}]"
+        )
     if what in seen and section != INHERITED_SECTION:
-        raise UnparsableError("duplicate-section", f"line {number} repeats the profile [{section}]")
+        raise UnparsableError("duplicate-section", f"line {number} repeats the profile [{shown(section)}]")
     seen.add(what)
+
+
+def shown(name: str) -> str:
+    """A name from the file, as much of it as a message may hold."""
+    return name if len(name) <= _LONGEST_SHOWN else f"{name[:_LONGEST_SHOWN]}..."
 
 
 def profile_values(lines: list[Line], profile: str) -> dict[str, str] | None:
