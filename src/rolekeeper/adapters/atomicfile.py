@@ -5,7 +5,7 @@ The rules (design promises 1 and 4):
   owner, is flushed to disk, and takes the target's name; then the directory is flushed. Until then nothing has changed,
   and on any error the temporary file goes away;
 - its name is fixed, so that the next writer removes one that a crash left behind; writers that share a target therefore
-  hold its lock, a file beside it (a lock on the target itself would vanish with the rename);
+  hold its lock (`filelock`);
 - symlinks are resolved as in `places`: the link stays, its target is replaced;
 - only regular files of a bounded size are read, and reading never waits (no FIFOs, no devices).
 Libraries for atomic writes cover neither owner, ACL, the directory's flush nor open directories; hence our own.
@@ -14,14 +14,13 @@ OSErrors leave this module as they are; `describe` gives callers the code and th
 """
 
 import errno
-import fcntl
 import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
 
+from rolekeeper.adapters.filelock import lock, lock_at
 from rolekeeper.adapters.places import (
     Attributes,
     Place,
@@ -53,11 +52,10 @@ __all__ = [
 ]
 
 LIMIT_BYTES = 1024 * 1024
-LOCK_POLL = timedelta(milliseconds=50)
 
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_LOCK = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+
 
 _REMEDIES = {
     errno.ENOSPC: ("no-space", "free some space on that file system"),
@@ -163,6 +161,7 @@ class Staged:
     """Content that waits beside its target, complete and flushed, to take its name."""
 
     target: Place
+    descriptor: int
     durable: bool
     committed: bool = False
 
@@ -171,6 +170,10 @@ class Staged:
         at = self.target.directory
         os.rename(_temporary(self.target), self.target.name, src_dir_fd=at, dst_dir_fd=at)
         self.committed = True
+        found = os.stat(self.target.name, dir_fd=at, follow_symlinks=False)
+        if not os.path.samestat(found, os.fstat(self.descriptor)):
+            remedy = "see who may write in that directory, and whether another program cleans it up"
+            raise RefusedFileError("file-replaced", "somebody put another file in the place of ours", remedy)
         if self.durable:
             flush_directory(at)
 
@@ -190,10 +193,8 @@ def staged(
     """
     if _exists(target):
         _refuse_mounted(target)
-    new = Staged(target, durable)
-    with suppress(FileNotFoundError):
-        os.unlink(_temporary(target), dir_fd=target.directory)
-    descriptor = os.open(_temporary(target), _CREATE, 0o600, dir_fd=target.directory)
+    descriptor = _create(target)
+    new = Staged(target, descriptor, durable)
     try:
         _write(descriptor, data)
         if check:
@@ -205,7 +206,22 @@ def staged(
     finally:
         os.close(descriptor)
         if not new.committed:
-            os.unlink(_temporary(target), dir_fd=target.directory)
+            with suppress(
+                FileNotFoundError, IsADirectoryError
+            ):  # where others may write, it need not be there, or ours
+                os.unlink(_temporary(target), dir_fd=target.directory)
+
+
+def _create(target: Place) -> int:
+    """Open a new temporary file; one that a crash left behind goes."""
+    name = _temporary(target)
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=target.directory)
+        return os.open(name, _CREATE, 0o600, dir_fd=target.directory)
+    except (FileExistsError, IsADirectoryError) as error:
+        remedy = f"remove {name} there, and see who may write in that directory"
+        raise RefusedFileError("temporary-file-blocked", f"somebody has put {name} in the way", remedy) from error
 
 
 def _temporary(target: Place) -> str:
@@ -231,59 +247,3 @@ def _refuse_mounted(target: Place) -> None:
 def _mount(descriptor: int) -> str:
     with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as info:
         return next(line for line in info if line.startswith("mnt_id:"))
-
-
-@contextmanager
-def lock(path: str, wait: timedelta, sleep: Callable[[timedelta], None]) -> Iterator[None]:
-    """Keep other writers of ours from the file (or directory) `path`; see `lock_at`."""
-    with place(path) as target, lock_at(target, wait, sleep):
-        yield
-
-
-@contextmanager
-def lock_at(target: Place, wait: timedelta, sleep: Callable[[timedelta], None]) -> Iterator[None]:
-    """Hold the lock file beside the target; RefusedFileError `locked` when another holds it longer than `wait`.
-
-    The lock ends with the process; its file stays, because removing it would let two hold it at once.
-    """
-    name = f".{target.name}.rolekeeper-lock"
-    polls = wait // LOCK_POLL
-    while (descriptor := _try_lock(target.directory, name)) is None:
-        if polls <= 0:
-            reason = f"{_holder(target.directory, name)} has locked it"
-            raise RefusedFileError("locked", reason, "wait until it is done, or end it")
-        polls -= 1
-        sleep(LOCK_POLL)
-    try:
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _try_lock(directory: int, name: str) -> int | None:
-    descriptor = os.open(name, _LOCK, 0o600, dir_fd=directory)
-    try:
-        _refuse_foreign_lock(os.fstat(descriptor), name)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(descriptor, 0)
-        with suppress(OSError):  # the pid is for messages; a full disk must not keep us from the lock
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def _refuse_foreign_lock(status: os.stat_result, name: str) -> None:
-    """We write into it: never into another file that somebody linked to this name."""
-    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
-        raise RefusedFileError("lock-unusable", f"{name} is not a lock file", f"remove {name}")
-
-
-def _holder(directory: int, name: str) -> str:
-    with open(os.open(name, _READ, dir_fd=directory), encoding="ascii", errors="replace") as file:
-        pid = file.read(20).strip()
-    return f"process {pid}" if pid else "another process"

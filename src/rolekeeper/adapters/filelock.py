@@ -1,0 +1,86 @@
+"""Who may write: a lock file beside the target, for a lock on the target itself would vanish with the rename.
+
+The lock ends with the process that holds it. Its file stays, because removing it would let two hold it at once, with
+the pid of its holder, for messages. Others may write in the directory: what is no lock file of ours is refused, not opened.
+"""
+
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+
+from rolekeeper.adapters.places import Place, RefusedFileError, place
+
+LOCK_POLL = timedelta(milliseconds=50)
+
+_LOCK = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+_NO_LOCK = (errno.ELOOP, errno.EISDIR, errno.ENXIO)  # a symlink, a directory, a socket
+
+
+@contextmanager
+def lock(path: str, wait: timedelta, sleep: Callable[[timedelta], None]) -> Iterator[None]:
+    """Keep other writers of ours from the file (or directory) `path`; see `lock_at`."""
+    with place(path) as target, lock_at(target, wait, sleep):
+        yield
+
+
+@contextmanager
+def lock_at(target: Place, wait: timedelta, sleep: Callable[[timedelta], None]) -> Iterator[None]:
+    """Hold the lock file beside the target; RefusedFileError `locked` when another holds it longer than `wait`.
+
+    The lock ends with the process; its file stays, because removing it would let two hold it at once.
+    """
+    name = f".{target.name}.rolekeeper-lock"
+    polls = wait // LOCK_POLL
+    while (descriptor := _try_lock(target.directory, name)) is None:
+        if polls <= 0:
+            reason = f"{_holder(target.directory, name)} has locked it"
+            raise RefusedFileError("locked", reason, "wait until it is done, or end it")
+        polls -= 1
+        sleep(LOCK_POLL)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(directory: int, name: str) -> int | None:
+    try:
+        descriptor = os.open(name, _LOCK, 0o600, dir_fd=directory)
+    except OSError as error:
+        if error.errno in _NO_LOCK:
+            raise _unusable_lock(name) from error
+        raise
+    try:
+        _refuse_foreign_lock(os.fstat(descriptor), name)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(descriptor, 0)
+        with suppress(OSError):  # the pid is for messages; a full disk must not keep us from the lock
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _refuse_foreign_lock(status: os.stat_result, name: str) -> None:
+    """We write into it: never into another file that somebody linked to this name."""
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        raise _unusable_lock(name)
+
+
+def _unusable_lock(name: str) -> RefusedFileError:
+    return RefusedFileError("lock-unusable", f"{name} is not a lock file", f"remove {name} there")
+
+
+def _holder(directory: int, name: str) -> str:
+    with open(os.open(name, _READ, dir_fd=directory), encoding="ascii", errors="replace") as file:
+        pid = file.read(20).strip()
+    return f"process {pid}" if pid.isdecimal() else "another process"
