@@ -73,7 +73,7 @@ def run(
     """
     attempt = _Attempt(world, settings)
     try:
-        with world.vault.lock(LONGEST_WAIT_FOR_VAULT):
+        with world.vault.lock(longest_wait_for_vault(settings)):
             report = attempt.conclude(reuse=reuse)
             if tell:
                 tell(report)
@@ -82,6 +82,11 @@ def run(
         if tell:
             tell(report)
     return report
+
+
+def longest_wait_for_vault(settings: Settings) -> timedelta:
+    """For another process to leave the vault; well before our own deadline, so that there is time to name it."""
+    return min(LONGEST_WAIT_FOR_VAULT, settings.daemon.attempt_timeout / 2)
 
 
 class _Attempt:

@@ -15,6 +15,7 @@ from rolekeeper.model import NodeSettings, Settings
 from rolekeeper.ports import Clock, DaemonWorld, Log, NodeService, Vault, World
 
 MANAGER_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+LONGEST_CODE = 4096  # bytes that are read for an activation code
 CREDENTIAL = "activation-code"  # the name of the systemd credential (LoadCredential=)
 BOOT_ID = "ROLEKEEPER_BOOT_ID"  # set by systemd/rolekeeper.service, as is
 UNIT = "ROLEKEEPER_UNIT"  # its own name
@@ -87,7 +88,8 @@ def credential_file(environment: Mapping[str, str]) -> str | None:
 def read_activation_code(path: str) -> str:
     """The activation code in a file, without the line's end; raises InputOutputError."""
     try:
-        code = Path(path).read_text(encoding="ascii").strip()
+        with Path(path).open("rb") as file:
+            code = file.read(LONGEST_CODE).decode("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
         raise InputOutputError(

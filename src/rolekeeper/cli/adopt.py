@@ -6,7 +6,7 @@ from rolekeeper import compose
 from rolekeeper.adapters import agentvault
 from rolekeeper.adapters.process import give_up_after, keep_secrets_in_memory
 from rolekeeper.adoption import Adoption, adopt
-from rolekeeper.attempt import LONGEST_WAIT_FOR_VAULT
+from rolekeeper.attempt import longest_wait_for_vault
 from rolekeeper.cli.output import print_json, say
 from rolekeeper.errors import RefusedError
 from rolekeeper.model import Verdict
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     found = agentvault.read_agent_vault(options.source)
     give_up_after(settings.daemon.attempt_timeout)
     world = compose.world(settings)
-    with world.vault.lock(LONGEST_WAIT_FOR_VAULT):
+    with world.vault.lock(longest_wait_for_vault(settings)):
         adoption = adopt(world, found, prove=not options.offline, replace_old=options.force)
     _print(adoption, as_json=options.json)
     compose.tell_daemon(settings)

@@ -6,7 +6,7 @@ import sys
 from rolekeeper import compose
 from rolekeeper.adapters import runtime
 from rolekeeper.adapters.process import keep_secrets_in_memory
-from rolekeeper.attempt import LONGEST_WAIT_FOR_VAULT
+from rolekeeper.attempt import longest_wait_for_vault
 from rolekeeper.errors import RefusedError, UsageError
 from rolekeeper.model import VaultContents
 
@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
             "`systemctl stop rolekeeper` first",
         )
     vault = compose.vault(settings)
-    with vault.lock(LONGEST_WAIT_FOR_VAULT):
+    with vault.lock(longest_wait_for_vault(settings)):
         vault.save(VaultContents())
     compose.tell_daemon(settings)
     print("Forgot the registration; the managed node still exists in AWS until it is deregistered there.")

@@ -7,7 +7,7 @@ from typing import Any
 
 from rolekeeper import compose
 from rolekeeper.adapters.process import keep_secrets_in_memory
-from rolekeeper.attempt import LONGEST_WAIT_FOR_VAULT
+from rolekeeper.attempt import longest_wait_for_vault
 from rolekeeper.cli.output import print_json, say
 from rolekeeper.core import similarity
 from rolekeeper.core.similarity import Report
@@ -89,7 +89,7 @@ def _threshold(value: str) -> int:
 
 
 def _set_threshold(world: World, settings: Settings, threshold: int, *, as_json: bool) -> int:
-    with world.vault.lock(LONGEST_WAIT_FOR_VAULT):
+    with world.vault.lock(longest_wait_for_vault(settings)):
         contents = world.vault.load()
         accepted = _accepted(contents, settings)
         world.vault.save(replace(contents, fingerprint=replace(accepted, threshold=threshold)))

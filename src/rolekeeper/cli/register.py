@@ -12,10 +12,10 @@ import sys
 
 from rolekeeper import compose
 from rolekeeper.adapters.process import give_up_after, keep_secrets_in_memory
-from rolekeeper.attempt import LONGEST_WAIT_FOR_VAULT
+from rolekeeper.attempt import longest_wait_for_vault
 from rolekeeper.cli.output import print_json, say
 from rolekeeper.errors import UsageError
-from rolekeeper.model import VaultContents
+from rolekeeper.model import Settings, VaultContents
 from rolekeeper.registration import Activation, register
 
 EXAMPLE = (
@@ -47,10 +47,10 @@ def run(options: argparse.Namespace) -> int:
     settings = compose.settings(options.config)
     activation_id = _matching("--activation-id", ACTIVATION_ID, options.activation_id)
     region = _matching("--region", REGION, options.region)
-    activation = Activation(activation_id, _code(options.activation_code_file), region)
+    activation = Activation(activation_id, _code(options.activation_code_file, settings), region)
     give_up_after(settings.daemon.attempt_timeout)
     world = compose.world(settings)
-    with world.vault.lock(LONGEST_WAIT_FOR_VAULT):
+    with world.vault.lock(longest_wait_for_vault(settings)):
         contents = register(world, world.vault.load(), activation, replace_old=options.force)
     _print(contents, as_json=options.json)
     if not compose.tell_daemon(settings):
@@ -64,16 +64,17 @@ def _matching(name: str, pattern: re.Pattern[str], value: str) -> str:
     return value
 
 
-def _code(path: str | None) -> str:
+def _code(path: str | None, settings: Settings) -> str:
     source = path or compose.credential_file(os.environ)
     if source is not None:
+        give_up_after(settings.daemon.attempt_timeout)  # it may be a FIFO; a person at the prompt is given all the time
         code = compose.read_activation_code(source)
     elif sys.stdin is None:  # closed before we began
         code = ""
     elif sys.stdin.isatty():
         code = _ask()
     else:
-        code = sys.stdin.readline().strip()
+        code = sys.stdin.readline(compose.LONGEST_CODE).strip()
     if ACTIVATION_CODE.fullmatch(code) is None:
         raise UsageError(
             "activation-code-invalid",
