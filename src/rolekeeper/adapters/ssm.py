@@ -189,7 +189,7 @@ def clock_difference(answer: Answer) -> timedelta | None:
         return None
     try:
         date = parsedate_to_datetime(answer.headers.get("date", ""))
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter for numbers that no integer of C holds
         return None
     if date.year not in _PLAUSIBLE_YEARS:
         return None
