@@ -1,6 +1,7 @@
 """Where the configuration is read from: one file, and the `*.toml` of conf.d beside it in the order of their names."""
 
 import os
+import stat
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 from rolekeeper.errors import Problem
 
 FRAGMENTS = "conf.d"
-LARGEST_FILE = 1_048_576  # bytes; a file larger than that is no configuration
+LARGEST_FILE = 131_072  # bytes; a file larger than that is no configuration
+LONGEST_LINE = 8_192  # bytes; tomllib's time grows with the square of the dots in a key
 
 _LIST_HINT = "it must be a directory that the user who runs rolekeeper may list"
 _READ_HINT = "it must be a file that the user who runs rolekeeper may read"
@@ -49,13 +51,25 @@ def _fragments(directory: Path) -> tuple[list[Path], list[Problem]]:
 def _read_file(path: Path) -> SourceFile | Problem:
     where = str(path)
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_open) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return Problem(where, "", "is not a regular file", _READ_HINT)
             raw = file.read(LARGEST_FILE + 1)
     except OSError as error:
         return Problem(where, "", f"cannot be read: {error.strerror}", _READ_HINT)
     if len(raw) > LARGEST_FILE:
         return Problem(where, "", f"is larger than {LARGEST_FILE} bytes", "this cannot be a configuration file")
+    long = next((number for number, line in enumerate(raw.split(b"\n"), 1) if len(line) > LONGEST_LINE), None)
+    if long is not None:
+        return Problem(
+            where, "", f"has more than {LONGEST_LINE} bytes in line {long}", "this cannot be a configuration file"
+        )
     return _parse(where, raw)
+
+
+def _open(path: str, flags: int) -> int:
+    """Open without waiting for somebody to write into a FIFO."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _parse(where: str, raw: bytes) -> SourceFile | Problem:

@@ -192,9 +192,10 @@ def test_a_syntax_error_is_told_with_line_and_column(write: Write) -> None:
     ("content", "message"),
     [
         (b"[node]\nregion = '\xff'\n", "is not UTF-8 (at line 2)"),
-        (b"x = " + b"[" * 100_000, "nested too deeply"),
-        (b"x = " + b"9" * 10_000, "is not valid TOML"),
-        (b"#" * 1_100_000, "is larger than 1048576 bytes"),
+        (b"x = " + b"[" * 8_000, "nested too deeply"),
+        (b"x = " + b"9" * 8_000, "is not valid TOML"),
+        (b"[node]\n" + b".".join([b"a"] * 4_097) + b" = 1\n", "has more than 8192 bytes in line 2"),
+        (b"#\n" * 70_000, "is larger than 131072 bytes"),
     ],
 )
 def test_a_file_that_is_no_toml_at_all_is_told_as_such(tmp_path: Path, content: bytes, message: str) -> None:

@@ -1,7 +1,7 @@
 """Who may write: a lock file beside the target, for a lock on the target itself would vanish with the rename.
 
 The lock ends with the process that holds it. Its file stays, because removing it would let two hold it at once, with
-the pid of its holder, for messages. Others may write in the directory: what is no lock file of ours is refused, not opened.
+the pid of its holder, for messages. Where others may write, it may be no lock file of ours: then it is refused.
 """
 
 import errno

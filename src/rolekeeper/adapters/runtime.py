@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import signal
+import stat
 import struct
 from collections.abc import Callable
 
@@ -20,6 +21,7 @@ from rolekeeper.model import Lifetime
 
 LOCK = "lock"
 STATUS = "status.json"
+_OPEN = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock: type, whence, start, length (0: all of it), pid
 
 
@@ -39,9 +41,12 @@ class FileRuntimeDirectory:
         path = f"{directory}/{LOCK}"
         try:
             make_directories(directory, Attributes(0o755))
-            self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            self._lock = os.open(path, os.O_RDWR | os.O_CREAT | _OPEN, 0o600)
         except OSError as error:
             raise _cannot("use the runtime directory", directory, error) from error
+        status = os.fstat(self._lock)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:  # we write into it: never into a stranger's file
+            raise InputOutputError("lock-unusable", f"Cannot use {path}: it is not a lock file", f"remove {path}")
         self._take_lock()
         try:
             os.truncate(self._lock, 0)
@@ -53,9 +58,11 @@ class FileRuntimeDirectory:
         try:
             fcntl.fcntl(self._lock, fcntl.F_OFD_SETLK, _whole_file(fcntl.F_WRLCK))
         except BlockingIOError as error:
+            pid = holder(self._directory)  # None for one that has not told it yet
+            who = f"a daemon with pid {pid}" if pid else "another daemon"
             raise UnavailableError(
                 "daemon-running",
-                f"Cannot start: a daemon with pid {holder(self._directory)} holds {self._directory}/{LOCK}",
+                f"Cannot start: {who} holds {self._directory}/{LOCK}",
                 "stop it first, or give this one another `[daemon] runtime_directory`",
             ) from error
 
@@ -94,7 +101,7 @@ def holder(directory: str) -> int | None:
     """
     path = f"{directory}/{LOCK}"
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | _OPEN)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -103,7 +110,8 @@ def holder(directory: str) -> int | None:
         found = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _whole_file(fcntl.F_RDLCK))
         if _FLOCK.unpack(found)[0] == fcntl.F_UNLCK:
             return None
-        return int(os.pread(descriptor, 32, 0).strip() or b"0") or None
+        pid = os.pread(descriptor, 32, 0).strip()
+        return int(pid) or None if pid.isdigit() else None
     finally:
         os.close(descriptor)
 

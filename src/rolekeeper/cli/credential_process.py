@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import sys
 from json import dumps, loads
-from os import write
+from os import O_NONBLOCK, fstat, write
+from os import open as open_descriptor
 from resource import RLIMIT_CORE, setrlimit
+from stat import S_ISREG
 
 from rolekeeper.core.profilelines import UnparsableError, profile_values, scan
 
@@ -33,6 +35,7 @@ KEYS = {
     "Expiration": "x_security_token_expires",
 }
 OPTIONS = ("--file", "--profile")
+LONGEST_FILE = 1024 * 1024  # bytes; the daemon publishes into none that is longer
 
 
 def main(arguments: list[str]) -> int:
@@ -86,13 +89,12 @@ def _first_output(profile: str | None) -> tuple[str, str]:
         return str(first["path"]), str(first["profile"])
     except FileNotFoundError as error:
         raise _Unusable(69, "No daemon says where credentials are published", "name the file with --file") from error
-    except (ValueError, KeyError, TypeError, StopIteration) as error:
+    except (ValueError, KeyError, TypeError, StopIteration, RecursionError) as error:
         raise _Unusable(74, f"Cannot find an output in {STATUS}", "name the file with --file") from error
 
 
 def _credentials(path: str, profile: str) -> dict[str, Any]:
-    with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - as above
-        text = file.read()
+    text = _text(path)
     try:
         values = profile_values(scan(text), profile) or {}
     except UnparsableError as error:
@@ -105,6 +107,21 @@ def _credentials(path: str, profile: str) -> dict[str, Any]:
         what = f"The credentials in {path} expired at {values[KEYS['Expiration']]}"
         raise _Unusable(69, what, "`rolekeeper status` says why there are no newer ones")
     return {"Version": 1, **{name: values[key] for name, key in KEYS.items()}}
+
+
+def _text(path: str) -> str:
+    """The file's text. It never waits, and takes no more than a file of ours can hold."""
+    with open(path, "rb", opener=_open) as file:
+        if not S_ISREG(fstat(file.fileno()).st_mode):
+            raise _Unusable(74, f"Cannot read {path}: it is not a regular file", "name the published file")
+        data = file.read(LONGEST_FILE + 1)
+    if len(data) > LONGEST_FILE:
+        raise _Unusable(74, f"Cannot read {path}: it holds more than {LONGEST_FILE} bytes", "name the published file")
+    return data.decode(errors="replace")
+
+
+def _open(path: str, flags: int) -> int:
+    return open_descriptor(path, flags | O_NONBLOCK)
 
 
 def _is_past(expiration: str) -> bool:
@@ -127,15 +144,11 @@ def _has_lived(expires_at: datetime) -> bool:
         if told["boot_id"] != _text(BOOT_ID).strip() or end.replace(microsecond=0) != expires_at:
             return False
         return float(_text(UPTIME).split()[0]) - float(life["issued_boot"]) >= (end - issued).total_seconds()
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
+    except (OSError, ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError, _Unusable):
         return False
 
 
-def _text(path: str) -> str:
-    with open(path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs a third of the time
-        return file.read()
-
-
 def _fail(exit_code: int, message: str, hint: str) -> int:
-    sys.stderr.write(f"rolekeeper: {message}\n  hint: {hint}\n")
+    line = message if message.isprintable() else message.encode("unicode_escape").decode()
+    sys.stderr.write(f"rolekeeper: {line}\n  hint: {hint}\n")
     return exit_code

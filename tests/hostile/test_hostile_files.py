@@ -1,0 +1,104 @@
+"""Files that are not what they should be: too large, too deep, never ending, oddly named. Whole commands, as a user.
+
+Every command runs with a bounded address space and is waited for a bounded time: what reads all of a file, or waits for
+a FIFO, fails.
+"""
+
+import os
+import resource
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.conftest import COMMAND, LONGEST, Said, Server
+
+HUGE = 1 << 30  # bytes, of a file that takes no room on the disk
+MEMORY = 1 << 30  # bytes of address space; with a file of that size in it there is none left for Python
+VERBS = {  # the file that is spoilt, and a verb that reads it
+    "config": ("config.toml", ("check",)),
+    "fragment": ("conf.d/10.toml", ("check",)),
+    "vault": ("vault/Store/RegistrationKey", ("attempt",)),
+    "manifest": ("vault/Manifest", ("fingerprint", "threshold", "50")),
+    "journal": ("vault/Journal", ("clear", "--yes")),
+    "credentials": ("aws/credentials", ("attempt",)),
+    "published": ("aws/credentials", ("credential-process", "--file", "aws/credentials")),
+    "status": ("run/status.json", ("status",)),
+    "lock": ("run/lock", ("refresh",)),
+    "code": ("code", ("register", "--activation-code-file", "code")),
+    "agent": ("Vault/Manifest", ("adopt", "--offline", "--from", "Vault")),
+}
+
+
+def run(server: Server, *arguments: str, stdin: int = subprocess.DEVNULL) -> Said:
+    """The command in the server's directory, in little memory."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+
+    command = [COMMAND, "--config", str(server.config), *arguments]
+    done = subprocess.run(
+        command,
+        cwd=server.directory,
+        stdin=stdin,
+        capture_output=True,
+        env=server.environment(),
+        timeout=LONGEST,
+        preexec_fn=limit,
+        check=False,
+    )
+    said = Said(done.returncode, done.stdout.decode(), done.stderr.decode())
+    assert "Traceback" not in said.err, said.err
+    return said
+
+
+def arguments(server: Server, verb: tuple[str, ...]) -> tuple[str, ...]:
+    return (*server.registration(), *verb[1:]) if verb[0] == "register" else verb
+
+
+def huge(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(HUGE)
+
+
+def listener(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as bound:
+        at = os.open(path.parent, os.O_PATH)  # the name of a socket is short
+        bound.bind(f"/proc/self/fd/{at}/{path.name}")
+        os.close(at)
+
+
+SPOILT: dict[str, Callable[[Path], None]] = {
+    "huge": huge,
+    "fifo": os.mkfifo,
+    "socket": listener,
+    "directory": Path.mkdir,
+    "device": lambda path: path.symlink_to("/dev/zero"),
+}
+
+
+CASES = [(where, what) for where in VERBS for what in ("huge", "fifo")]
+CASES += [
+    (where, what) for where in ("config", "published", "lock", "code") for what in ("socket", "directory", "device")
+]
+
+
+@pytest.mark.parametrize(("where", "what"), CASES)
+def test_no_command_waits_for_such_a_file_or_takes_it_all_in(node: Server, where: str, what: str) -> None:
+    name, verb = VERBS[where]
+    path = node.directory / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    SPOILT[what](path)
+    node.configure(daemon='attempt_timeout = "2s"' if where == "code" else "") if where != "config" else None
+    said = run(node, *arguments(node, verb))
+    assert said.code in (3, 64, 69, 74, 78), said
+    if verb[0] == "attempt":
+        assert path.name in said.json["message"]
+        assert said.json["hint"]
+    else:
+        message, hint = said.err.splitlines()[:2]
+        assert path.name in message or where in ("code", "lock")
+        assert hint.startswith("  hint: ")
+    assert what == "directory" or not path.is_dir()
