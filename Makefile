@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 REFRESHES ?= 600
 
-.PHONY: demo test lint unit faults bench beside soak exposure packages lock clean
+.PHONY: demo test lint unit faults fuzz bench beside soak exposure packages lock clean
 demo: $(VENV)/ready
 	$(BIN)/python tests/demo/demo.py
 
@@ -30,6 +30,11 @@ unit: $(VENV)/ready
 faults: $(VENV)/ready
 	packaging/need-programs strace:strace
 	ROLEKEEPER_WHOLE=1 $(BIN)/python -m pytest tests/powerloss tests/daemonprocess/test_daemonprocess_disks.py
+
+# Coverage-guided; SECONDS for each target, TARGETS all unless some are named. What it finds is left in this directory.
+fuzz: SECONDS = 60
+fuzz: $(VENV)/fuzz
+	$(BIN)/python tests/fuzz/fuzz.py --seconds $(SECONDS) $(TARGETS)
 
 bench: $(VENV)/ready
 	$(BIN)/python tests/benchmarks/figures.py
@@ -56,12 +61,18 @@ $(VENV)/ready: packaging/dev.txt pyproject.toml
 	$(INSTALL) --no-deps --no-build-isolation -e .
 	touch $@
 
+$(VENV)/fuzz: packaging/fuzz.txt $(VENV)/ready
+	$(INSTALL) --require-hashes -r packaging/fuzz.txt
+	touch $@
+
 # Plain requirements with hashes, one set for every supported Python; no address of any index is recorded.
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
 	    pyproject.toml -o packaging/runtime.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
 	    --extra emulator -c packaging/runtime.txt pyproject.toml packaging/dev.in -o packaging/dev.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
+	    packaging/fuzz.in -o packaging/fuzz.txt
 
 clean:
 	rm -rf $(VENV) dist build .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
