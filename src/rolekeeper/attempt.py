@@ -221,8 +221,7 @@ class _Attempt:
     ) -> None:
         """Ask for a token, publish it, and change the node key when that is due."""
         by, answer = self._ask(node, who)
-        now = self.world.clock.now()
-        life = Lifetime(answer.received_at, answer.token.expires_at, now.boot)
+        life = Lifetime(answer.received_at, answer.token.expires_at, answer.received_boot)
         issue = IssueRecord(by.node_id, answer.token.access_key_id, life, self.world.clock.boot_id())
         had_pending = self.contents.pending_key is not None
         self.contents = identity.accepted(keyrotation.accepted(self.contents, by), who)

@@ -136,12 +136,13 @@ class VaultContents:
 class TokenAnswer:
     """The service's answer to a token request.
 
-    `received_at` is the moment on the service's clock; `clock_difference` is service minus local, None when the answer
-    did not tell (docs/protocol.md, section 3).
+    `received_at` is the moment on the service's clock, `received_boot` the same on this machine's CLOCK_BOOTTIME;
+    `clock_difference` is service minus local, None when the answer did not tell (docs/protocol.md, section 3).
     """
 
     token: RoleToken
     received_at: datetime
+    received_boot: timedelta
     clock_difference: timedelta | None = None
     request_id: str | None = None
 

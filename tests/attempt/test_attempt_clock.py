@@ -4,17 +4,20 @@ The service has a clock of its own here, and it is the true one.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.attempt.conftest import TOKEN, Machine, MovingClock, StockOfKeys, settings_in
 
+from rolekeeper import attempt
 from rolekeeper.core.schedule import freshness, refresh_delay
 from rolekeeper.emulator import Emulator
-from rolekeeper.model import AttemptReport, Freshness, NodeKey, Outcome
+from rolekeeper.model import AttemptReport, Freshness, NodeKey, Outcome, TokenAnswer
+from rolekeeper.ports import NodeService
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=n) for n in (1, 60, 3600, 86400))
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -131,6 +134,35 @@ def test_a_clock_that_stands_before_the_boot_is_wrong_for_certain_and_nothing_is
     clock.wall = issued + 10 * MINUTE
     machine.emulator.fail(TOKEN, error="ServiceUnavailable")
     assert machine.attempt().standing is None
+
+
+@dataclass
+class SleepyService:
+    """The service as a machine hears it that is suspended as soon as the answer is there."""
+
+    service: NodeService
+    clock: WrongClock
+    duration: timedelta
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.service, name)
+
+    def request_role_token(self, *arguments: Any) -> TokenAnswer:
+        answer = self.service.request_role_token(*arguments)
+        self.clock.move(self.duration)
+        return answer
+
+
+@pytest.mark.parametrize("suspended", [20 * MINUTE, 50 * MINUTE, 3 * HOUR])
+def test_a_suspend_between_answer_and_publication_counts_as_life(
+    machine: Machine, clock: WrongClock, suspended: timedelta
+) -> None:
+    machine.register()
+    world = machine.world()
+    world = replace(world, service=SleepyService(world.service, clock, suspended))
+    report = attempt.run(world, machine.settings, reuse=False)
+    for called, real in life_story(machine, clock, report):
+        assert called is real
 
 
 DATES = {

@@ -83,7 +83,8 @@ class SsmService:
         moments = self._moments(answer.received.boot)
         expiry = fields.get("TokenExpirationDate")
         now = next((moment for moment in moments if is_usable_expiry(expiry, moment)), moments[-1])
-        return TokenAnswer(role_token(call, answer, fields, now), now, clock_difference(answer), answer.request_id)
+        token = role_token(call, answer, fields, now)
+        return TokenAnswer(token, now, answer.received.boot, clock_difference(answer), answer.request_id)
 
     def update_public_key(self, registration: Registration, new_key: NodeKey) -> None:
         """UpdateManagedInstancePublicKey, signed with the current key; VaultError when either key is damaged."""
