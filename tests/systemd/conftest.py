@@ -26,6 +26,8 @@ PACKAGES = "/opt/packages"  # where a box sees them
 UNIT = "rolekeeper.service"
 OUTPUT = "/root/.aws/credentials"
 READER, GROUP, STRANGER = "reader", "awsreaders", "nobody"
+# As `binds`: what it takes to run programs of the checkout's environment in a box.
+CHECKOUT = tuple(f"{path}:{path}" for path in {str(ROOT), sys.prefix, sys.base_prefix} - {"/usr"})
 numbers = itertools.count()
 
 
@@ -119,7 +121,8 @@ def packages() -> Path:
         command = [sys.executable, "packaging/packages.py", "--version", version, "--into", str(into)]
         done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
-    shutil.copy(built / f"rolekeeper_{NEW_VERSION}_amd64.deb", older)
+    for name in (f"rolekeeper_{NEW_VERSION}_amd64.deb", f"rolekeeper-{NEW_VERSION}-1.x86_64.rpm"):
+        shutil.copy(built / name, older)
     return older
 
 

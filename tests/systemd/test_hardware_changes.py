@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.systemd import smbios_tables
-from tests.systemd.conftest import ROOT, UNIT, Machine
+from tests.systemd.conftest import CHECKOUT, UNIT, Machine
 
 TABLES = "/sys/firmware/dmi/tables"
 CARD, OTHER_CARD = ("02:00:00:00:00:01", "192.0.2.1/24"), ("02:00:00:00:00:02", "192.0.2.2/24")
@@ -22,8 +22,7 @@ SERVER = "ssm.rolekeeper.test"
 @pytest.fixture(scope="module")
 def machine(new_machine: Callable[..., Machine]) -> Iterator[Machine]:
     """Registered at the emulator that runs inside."""
-    seen = [str(ROOT), sys.base_prefix] if sys.base_prefix != "/usr" else [str(ROOT)]
-    machine = new_machine(*(f"{path}:{path}" for path in seen), emulated=None, private_network=True)
+    machine = new_machine(*CHECKOUT, emulated=None, private_network=True)
     machine.shell(
         f"""
         ip link set lo up

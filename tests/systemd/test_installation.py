@@ -1,12 +1,13 @@
 """Install, upgrade, remove, purge, install again: what happens to service, registration and configuration.
 
-One machine lives through all of it, in this order.
+One machine lives through all of it, in this order; another through the same with the .rpm.
 """
 
 from collections.abc import Callable
 
 import pytest
-from tests.systemd.conftest import NEW_VERSION, OLD_VERSION, OUTPUT, UNIT, Machine
+from tests.packages.conftest import need
+from tests.systemd.conftest import NEW_VERSION, OLD_VERSION, OUTPUT, PACKAGES, UNIT, Machine
 
 VAULT = "/var/lib/rolekeeper/vault"
 EDITED = "/etc/rolekeeper/config.toml"
@@ -64,3 +65,46 @@ def test_purged_the_vault_is_gone_which_is_said(machine: Machine) -> None:
     machine.run("test", "-e", OUTPUT)
     machine.install(NEW_VERSION)
     machine.until_status("Unregistered")
+
+
+@pytest.fixture(scope="module")
+def rpm_machine(new_machine: Callable[..., Machine]) -> Machine:
+    """A server with rpm, which here knows nothing of the packages that ours depends on."""
+    need("rpm", "rpm")
+    machine = new_machine()
+    machine.configure()
+    rpm(machine, "--install", OLD_VERSION)
+    machine.register()
+    machine.until_published()
+    return machine
+
+
+def rpm(machine: Machine, what: str, version: str) -> None:
+    machine.run("rpm", what, "--nodeps", f"{PACKAGES}/rolekeeper-{version}-1.x86_64.rpm")
+
+
+def test_the_rpm_enables_and_starts_the_service(rpm_machine: Machine) -> None:
+    assert rpm_machine.property(UNIT, "UnitFileState") == "enabled"
+    assert rpm_machine.rolekeeper("status").code == 0
+    explained = rpm_machine.run("journalctl", "--catalog", "--quiet", "ROLEKEEPER_EVENT=started").out
+    assert "Rolekeeper has started" in explained
+
+
+def test_an_upgrade_by_rpm_restarts_the_service_and_keeps_registration_and_edited_files(rpm_machine: Machine) -> None:
+    rpm_machine.shell(f"echo '# mine' >>{EDITED}")
+    rpm(rpm_machine, "--upgrade", NEW_VERSION)
+    assert rpm_machine.until_event("started", 2)["MESSAGE"] == f"Started rolekeeper {NEW_VERSION}"
+    rpm_machine.until_status("Waiting")
+    assert rpm_machine.property(UNIT, "UnitFileState") == "enabled"
+    assert "# mine" in rpm_machine.read(EDITED)
+    assert len(rpm_machine.service.nodes) == 1
+
+
+def test_erased_by_rpm_and_installed_again_the_registration_is_still_there(rpm_machine: Machine) -> None:
+    rpm_machine.run("rpm", "--erase", "rolekeeper")
+    assert rpm_machine.property(UNIT, "ActiveState") == "inactive"
+    assert "# mine" in rpm_machine.read(f"{EDITED}.rpmsave")
+    assert rpm_machine.access_key_id() == rpm_machine.issued()[-1]
+    rpm(rpm_machine, "--install", NEW_VERSION)
+    rpm_machine.until_status("Waiting")
+    assert len(rpm_machine.service.nodes) == 1
