@@ -10,14 +10,19 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TypeVar
 
+import pytest
 from tests.attempt.conftest import Machine
 
 from rolekeeper import attempt
+from rolekeeper.adapters.nodekey import public_key
 from rolekeeper.adapters.ssm import SsmService
-from rolekeeper.model import AttemptReport, NodeKey, Registration, TokenAnswer, VaultContents
+from rolekeeper.errors import ServiceRefusedError
+from rolekeeper.model import AttemptReport, NodeKey, Outcome, Registration, TokenAnswer, VaultContents
 from rolekeeper.ports import NodeService, Vault
+from rolekeeper.rotation import ABOUT_THE_KEY
 
-SHORT = timedelta(milliseconds=200)  # to wait for the answer to a key change, which may not come
+SHORT = timedelta(milliseconds=200)  # to wait for the answer to a key change that does not come
+MOST_ATTEMPTS = 8
 T = TypeVar("T")
 
 
@@ -37,28 +42,51 @@ class Mortal:
     """The attempts of one machine.
 
     `events` are the keys that the service was told of and those that it accepted; `answered` is the step at which the
-    last attempt had the answer to its key change.
+    last attempt had the answer to its key change. `open_change` is one without a final answer, as the public keys that
+    signed it and that it brings: the service may carry it out yet.
     """
 
     machine: Machine
+    impatient: bool = False
     events: list[tuple[str, str]] = field(default_factory=list)
     steps: int = 0
     answered: int = 0
+    open_change: tuple[str, str] | None = None
     last: int | None = None
 
     def attempt(self, *, dies_at: int | None = None) -> AttemptReport | None:
         """Make one attempt; None when it died at that step."""
         self.steps, self.last = 0, dies_at
         world = self.machine.world()
-        settings = self.machine.settings
-        impatient = SsmService(replace(settings.service, read_timeout=SHORT), self.machine.clock, "1.2.3")
+        service = self.machine.settings.service
+        short = replace(service, read_timeout=SHORT if self.impatient else service.read_timeout)
+        changer = SsmService(short, self.machine.clock, "1.2.3")
         mortal = replace(
-            world, vault=MortalVault(self, world.vault), service=MortalService(self, world.service, impatient)
+            world, vault=MortalVault(self, world.vault), service=MortalService(self, world.service, changer)
         )
         try:
-            return attempt.run(mortal, settings, reuse=False)
+            return attempt.run(mortal, self.machine.settings, reuse=False)
         except KilledError:
             return None
+
+    def known(self) -> str:
+        """The public key by which the service knows the node."""
+        return self.machine.emulator.nodes[self.machine.node_id].public_key
+
+    def until_settled(self) -> int:
+        """Attempt until one key is left on both sides and no rotation is wanted; each attempt has to bring a token."""
+        machine = self.machine
+        for number in range(1, MOST_ATTEMPTS):
+            report = self.attempt()
+            assert report is not None
+            assert report.outcome is Outcome.ISSUED
+            token = machine.published()
+            assert token is not None
+            assert token.issued_at == machine.clock.wall
+            if machine.knows_one_key() and not machine.emulator.nodes[machine.node_id].rotation_wanted:
+                return number
+            machine.clock.move(timedelta(seconds=5))
+        pytest.fail("the rotation does not come to an end")
 
     def step(self, work: Callable[[], T]) -> T:
         self._live()
@@ -105,18 +133,29 @@ class MortalService:
     """The service, as ports.NodeService."""
 
     process: Mortal
-    patient: NodeService
-    impatient: NodeService
+    service: NodeService
+    changer: NodeService
 
     def register(self, *arguments: object) -> str:
         raise AssertionError(arguments)
 
     def request_role_token(self, registration: Registration, fingerprint: str) -> TokenAnswer:
-        answer = self.process.step(lambda: self.patient.request_role_token(registration, fingerprint))
+        answer = self.process.step(lambda: self.service.request_role_token(registration, fingerprint))
         self.process.events.append(("accepted", registration.key.private_key))
         return answer
 
     def update_public_key(self, registration: Registration, new_key: NodeKey) -> None:
         self.process.events.append(("told", new_key.private_key))
         self.process.answered = self.process.steps + 2
-        self.process.step(lambda: self.impatient.update_public_key(registration, new_key))
+        self.process.open_change = (public_key(registration.key), public_key(new_key))
+
+        def ask() -> None:
+            try:
+                self.changer.update_public_key(registration, new_key)
+            except ServiceRefusedError as refused:
+                if refused.code in ABOUT_THE_KEY:
+                    self.process.open_change = None
+                raise
+            self.process.open_change = None
+
+        self.process.step(ask)

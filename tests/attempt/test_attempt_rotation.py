@@ -8,30 +8,16 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.attempt.conftest import HARDWARE, TOKEN, UPDATE_KEY, Machine
+from tests.attempt.mortal import Mortal
 
 from rolekeeper.adapters.nodekey import public_key
 from rolekeeper.model import NodeKey, Outcome
 
 MONTH = timedelta(days=30)
-SHORT = timedelta(milliseconds=200)  # to wait for an answer that will not come
-MOST_ATTEMPTS = 8
 
 
 def service_key(machine: Machine) -> str:
     return machine.emulator.nodes[machine.node_id].public_key
-
-
-def attempts_until_settled(machine: Machine) -> int:
-    """Attempt until one key is left on both sides and no rotation is wanted; each attempt has to bring a token."""
-    for number in range(1, MOST_ATTEMPTS):
-        assert machine.attempt().outcome is Outcome.ISSUED
-        token = machine.published()
-        assert token is not None
-        assert token.issued_at == machine.clock.wall
-        if machine.knows_one_key() and not machine.emulator.nodes[machine.node_id].rotation_wanted:
-            return number
-        machine.clock.move(timedelta(seconds=5))
-    pytest.fail("the rotation does not come to an end")
 
 
 def test_a_rotation_follows_the_publication_and_is_over_with_the_next_token(machine: Machine) -> None:
@@ -105,7 +91,7 @@ def test_a_refused_key_is_kept_until_the_service_has_accepted_the_old_one(
     machine.emulator.fail(TOKEN, error=code)
     assert machine.attempt().outcome is Outcome.ISSUED
     assert machine.vault().pending_key is not None
-    assert attempts_until_settled(machine)
+    assert Mortal(machine).until_settled()
 
 
 def test_two_rotations_in_a_row_leave_one_key(machine: Machine) -> None:
@@ -114,7 +100,7 @@ def test_two_rotations_in_a_row_leave_one_key(machine: Machine) -> None:
         machine.emulator.request_rotation(machine.node_id)
         assert machine.attempt().outcome is Outcome.ISSUED
         seen.append(service_key(machine))
-    assert attempts_until_settled(machine) == 1
+    assert Mortal(machine).until_settled() == 1
     assert len(set(seen)) == 3
 
 
@@ -126,7 +112,7 @@ def test_a_rotation_asked_for_while_the_machine_is_refused_comes_with_the_next_t
     assert machine.attempt().outcome is Outcome.FINGERPRINT_REFUSED
     assert (machine.requests(UPDATE_KEY), machine.vault().pending_key) == ((), None)
     machine.hardware.components = dict(HARDWARE)
-    attempts_until_settled(machine)
+    Mortal(machine).until_settled()
     assert service_key(machine) != first
 
 
@@ -184,7 +170,7 @@ def test_a_process_killed_during_a_rotation_costs_no_registration(machine: Machi
     if told:
         tell(machine, pending)
     machine.clock.reboot()
-    assert attempts_until_settled(machine) <= 2
+    assert Mortal(machine).until_settled() <= 2
     assert service_key(machine) == public_key(pending)
 
 
@@ -224,7 +210,7 @@ def test_a_service_that_went_back_to_the_old_key_is_followed(machine: Machine) -
     assert contents.registration is not None
     newer = replace(contents.registration, key=machine.keys.new_key(machine.clock.wall))
     machine.save(replace(contents, registration=newer, superseded_key=contents.registration.key))
-    assert attempts_until_settled(machine) <= 3
+    assert Mortal(machine).until_settled() <= 3
     assert service_key(machine) == public_key(newer.key)
 
 

@@ -1,16 +1,12 @@
 """Whatever the service answers, and at whatever step of a rotation the process is killed, one usable key remains."""
 
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from tests.attempt.conftest import UPDATE_KEY, Machine
 from tests.attempt.mortal import Mortal
 
-from rolekeeper.model import Outcome
-
-MOST_ATTEMPTS = 8
 JSON = "application/x-amz-json-1.1"
 
 
@@ -51,33 +47,14 @@ ANSWERS = tuple(
 )
 
 
-def until_settled(process: Mortal) -> int:
-    """Attempt until one key is left on both sides and no rotation is wanted; each attempt has to bring a token."""
-    machine = process.machine
-    for number in range(1, MOST_ATTEMPTS):
-        report = process.attempt()
-        assert report is not None
-        assert report.outcome is Outcome.ISSUED
-        token = machine.published()
-        assert token is not None
-        assert token.issued_at == machine.clock.wall
-        if machine.knows_one_key() and not machine.emulator.nodes[machine.node_id].rotation_wanted:
-            return number
-        machine.clock.move(timedelta(seconds=5))
-    pytest.fail("the rotation does not come to an end")
-
-
-def service_key(machine: Machine) -> str:
-    return machine.emulator.nodes[machine.node_id].public_key
-
-
 def rotation(machine: Machine, answer: Answer, *, times: int = 1) -> tuple[Mortal, str]:
     """A rotation that is wanted, and will be answered so; with the key that is in use until then."""
     machine.emulator.clear_faults()
     machine.emulator.request_rotation(machine.node_id)
     if answer is not ANSWERED:
         machine.emulator.fail(UPDATE_KEY, apply=answer.taken, times=times, **answer.options)
-    return Mortal(machine), service_key(machine)
+    process = Mortal(machine, impatient="hang" in answer.options)
+    return process, process.known()
 
 
 @pytest.mark.parametrize("answer", [ANSWERED, *ANSWERS], ids=str)
@@ -86,19 +63,19 @@ def test_a_process_killed_at_any_step_of_a_rotation_costs_no_key_and_no_token(ma
     process.attempt()
     # What comes before the answer is the same whatever it is: those steps are taken once.
     steps = range(1 if answer is ANSWERED else process.answered, process.steps + 1)
-    until_settled(process)
+    process.until_settled()
     assert steps
     for step in steps:
-        assert service_key(machine) != first
+        assert process.known() != first
         process, first = rotation(machine, answer)
         assert process.attempt(dies_at=step) is None
         machine.clock.reboot()
-        until_settled(process)
-    assert service_key(machine) != first
+        process.until_settled()
+    assert process.known() != first
 
 
 @pytest.mark.parametrize("answer", ANSWERS, ids=str)
 def test_whatever_the_service_answers_again_and_again_one_usable_key_remains(machine: Machine, answer: Answer) -> None:
     process, first = rotation(machine, answer, times=3)
-    until_settled(process)
-    assert service_key(machine) != first
+    process.until_settled()
+    assert process.known() != first

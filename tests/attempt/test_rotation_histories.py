@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.attempt.conftest import HARDWARE, TOKEN, UPDATE_KEY, Machine
 from tests.attempt.mortal import Mortal, keys
-from tests.attempt.test_rotation_crashes import ANSWERS, Answer, service_key, until_settled
+from tests.attempt.test_rotation_crashes import ANSWERS, Answer
 
 from rolekeeper.adapters.nodekey import public_key
 
@@ -36,35 +36,42 @@ TOKEN_ANSWERS: tuple[dict[str, Any], ...] = (
 class Attempt:
     """An attempt, the answers to its requests, and the step at which it dies, if it does."""
 
+    wanted: bool
     tokens: list[dict[str, Any]]
-    changes: list[Answer]
+    change: Answer | None
     dies_at: int | None
 
     def __call__(self, process: Mortal) -> None:
         machine = process.machine
+        if self.wanted:
+            machine.emulator.request_rotation(machine.node_id)
         for options in self.tokens:
             machine.emulator.fail(TOKEN, **options)
-        for answer in self.changes:
-            machine.emulator.fail(UPDATE_KEY, apply=answer.taken, **answer.options)
+        if self.change:
+            machine.emulator.fail(UPDATE_KEY, apply=self.change.taken, **self.change.options)
         process.attempt(dies_at=self.dies_at)
         machine.emulator.clear_faults()
-
-
-def service_wants_a_new_key(process: Mortal) -> None:
-    process.machine.emulator.request_rotation(process.machine.node_id)
 
 
 def month_passes(process: Mortal) -> None:
     process.machine.clock.move(MONTH)
 
 
-def service_turns_to_the_other_key(process: Mortal) -> None:
-    """It forgets the key that it took, or carries out late what it had not answered."""
-    machine = process.machine
-    others = [known for key in keys(machine.vault()) if (known := public_key(key)) != service_key(machine)]
-    if others:
-        node = machine.emulator.nodes[machine.node_id]
-        machine.emulator.add_node(node.node_id, others[0], node.fingerprint, node.role)
+def know_by(process: Mortal, key: str) -> None:
+    node = process.machine.emulator.nodes[process.machine.node_id]
+    process.machine.emulator.add_node(node.node_id, key, node.fingerprint, node.role)
+
+
+def service_forgets_the_new_key(process: Mortal) -> None:
+    """While the old one is still there: after that the new one has been accepted."""
+    superseded = process.machine.vault().superseded_key
+    if superseded is not None:
+        know_by(process, public_key(superseded))
+
+
+def service_carries_a_change_out_late(process: Mortal) -> None:
+    if process.open_change is not None and process.open_change[0] == process.known():
+        know_by(process, process.open_change[1])
 
 
 def machine_id_changes_or_comes_back(process: Mortal) -> None:
@@ -76,15 +83,22 @@ Event = Callable[[Mortal], None]
 QUICK = [answer for answer in ANSWERS if answer.name != "hung"]  # to the client the same as one that was dropped
 ATTEMPT: st.SearchStrategy[Event] = st.builds(
     Attempt,
+    wanted=st.booleans(),
     tokens=st.lists(st.sampled_from(TOKEN_ANSWERS), max_size=3),
-    changes=st.lists(st.sampled_from(QUICK), max_size=1),
+    change=st.one_of(st.none(), st.sampled_from(QUICK)),
     dies_at=st.one_of(st.none(), st.integers(1, 14)),
 )
 EVENT = st.one_of(
-    st.just(service_wants_a_new_key),
     ATTEMPT,
     ATTEMPT,
-    st.sampled_from([month_passes, service_turns_to_the_other_key, machine_id_changes_or_comes_back]),
+    st.sampled_from(
+        [
+            month_passes,
+            service_forgets_the_new_key,
+            service_carries_a_change_out_late,
+            machine_id_changes_or_comes_back,
+        ]
+    ),
 )
 
 
@@ -112,7 +126,7 @@ def test_whatever_happens_the_vault_holds_a_key_that_the_service_accepts_and_in_
     for event in events:
         event(process)
         held = [public_key(key) for key in keys(unregistered.vault())]
-        assert service_key(unregistered) in held
+        assert process.known() in held
         assert len(held) <= 2
     unregistered.hardware.components = dict(HARDWARE)
-    until_settled(process)
+    process.until_settled()
