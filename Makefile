@@ -29,7 +29,7 @@ unit: $(VENV)/ready
 # Every case of what `make test` tries a sample of: the power fails, disks fill up and change hands.
 faults: $(VENV)/ready
 	packaging/need-programs strace:strace
-	ROLEKEEPER_WHOLE=1 $(BIN)/python -m pytest tests/powerloss tests/daemonprocess/test_daemonprocess_disks.py
+	ROLEKEEPER_WHOLE=1 $(BIN)/python -m pytest -rP tests/powerloss tests/daemonprocess/test_daemonprocess_disks.py
 
 # Coverage-guided; SECONDS for each target, TARGETS all unless some are named. What it finds is left in this directory.
 fuzz: SECONDS = 60

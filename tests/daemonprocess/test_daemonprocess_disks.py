@@ -10,7 +10,7 @@ from signal import SIGUSR1
 
 import pytest
 from tests.conftest import WHOLE, Server
-from tests.daemonprocess.conftest import Daemon, Start, published
+from tests.daemonprocess.conftest import Daemon, Start, processes, published
 
 BACKOFFS = 3 if WHOLE else 2  # to be seen while the trouble lasts: 1, 2 and 4 seconds
 SOMEBODY = 12345
@@ -97,20 +97,19 @@ QUICK = ("output: full", "output: immutable", "vault: of somebody else")
 
 
 @pytest.fixture
-def mounted(tmp_path: Path) -> Iterator[Callable[[str], None]]:
-    """Mounts a small file system of its own, in memory."""
+def mounted(tmp_path: Path) -> Iterator[Callable[..., None]]:
+    """Mounts a small file system of its own, by default in memory."""
     if os.geteuid() != 0:
         pytest.skip("only root can mount, and give files away")
     places: list[Path] = []
 
-    def mount(name: str) -> None:
+    def mount(name: str, *what: str | Path) -> None:
         place = tmp_path / name
         place.mkdir(mode=0o700)
-        done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=256k,mode=700", "tmpfs", place], capture_output=True, check=False
-        )
-        if done.returncode:
-            pytest.skip(f"cannot mount here: {done.stderr.decode()}")
+        try:
+            do("mount", *(what or ("-t", "tmpfs", "-o", "size=256k,mode=700", "tmpfs")), place)
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"cannot mount here: {error.stderr.decode()}")
         places.append(place)
 
     yield mount
@@ -120,7 +119,7 @@ def mounted(tmp_path: Path) -> Iterator[Callable[[str], None]]:
 
 @pytest.mark.parametrize("name", TROUBLES if WHOLE else QUICK)
 def test_it_says_what_is_wrong_asks_for_no_more_and_goes_on_once_it_is_mended(
-    name: str, server: Server, start: Start, mounted: Callable[[str], None]
+    name: str, server: Server, start: Start, mounted: Callable[..., None]
 ) -> None:
     trouble = TROUBLES[name]
     if trouble.mounted:
@@ -173,3 +172,45 @@ def test_a_vault_that_was_deleted_under_it_is_missed_and_goes_on_once_it_is_rest
     assert node.run("refresh").code == 0
     assert published(node) == node.tokens()[-1].access_key_id
     assert len(daemon.records("unregistered")) == 1
+
+
+@pytest.mark.skipif(not WHOLE, reason="`make faults` has it")
+def test_a_disk_that_hangs_costs_one_stuck_attempt_at_a_time_and_never_the_daemon(
+    server: Server, start: Start, mounted: Callable[..., None]
+) -> None:
+    image = server.directory / "image"
+    with image.open("wb") as file:
+        file.truncate(8 << 20)
+    do("mkfs.ext4", "-q", image)
+    mounted("aws", "-o", "loop", image)
+    server.configure(daemon='attempt_timeout = "2s"')
+    server.register()
+    daemon = start(server)
+    daemon.until_state("waiting")
+    before = server.output.read_bytes()
+    do("fsfreeze", "--freeze", server.output.parent)
+    try:
+        daemon.send(SIGUSR1)
+        records = daemon.until_logged("backing_off", 2)
+        assert {record["code"] for record in records} == {"attempt-timeout"}
+        assert "a disk hangs" in records[0]["hint"]
+        assert len(processes(server)) <= 3  # the daemon, the attempt that no signal ends, and the next one
+        assert server.run("status").code == 1
+        assert server.output.read_bytes() == before
+    finally:
+        do("fsfreeze", "--unfreeze", server.output.parent)
+    daemon.until_state("waiting")
+    assert published(server) == server.tokens()[-1].access_key_id
+    assert len(server.tokens()) == 2
+
+
+def test_registering_with_a_full_vault_uses_nothing_of_the_activation(
+    server: Server, mounted: Callable[..., None]
+) -> None:
+    mounted("vault")
+    fill(server.directory / "vault")
+    server.activation = server.emulator.create_activation()
+    said = server.run(*server.registration(), stdin=server.activation.code)
+    assert (said.code, "No space left on device" in said.err, "free some space" in said.err) == (74, True, True)
+    free(server.directory / "vault")
+    assert server.run(*server.registration(), stdin=server.activation.code).code == 0

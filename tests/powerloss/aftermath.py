@@ -17,7 +17,6 @@ from rolekeeper.errors import VaultError
 from rolekeeper.model import VaultContents
 
 OUTPUT = "aws/credentials"  # where Server publishes, below its directory
-DIRECTORY_MODE = 0o710  # of the output's, where the scene's group may read it
 PUBLIC = (".", "config.toml")
 PARTS = {
     "registration": "registered",

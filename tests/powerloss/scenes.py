@@ -15,8 +15,11 @@ from tests.powerloss import trace
 from tests.powerloss.disk import Disk
 from tests.powerloss.trace import Operation
 
+from rolekeeper.adapters.vaultcontents import PATHS, encode_journal
+
 OTHER = "# by hand\n[other]\naws_access_key_id = AKIAOTHER\naws_secret_access_key = a#b\n\n"
 NODE = re.compile(rb"Credential=(mi-[0-9a-f]+)/")
+BLOCKED = "blocked"  # a file where an output's directory is to be
 LOCKS = ".*.rolekeeper-lock"  # the pid in them is for messages only
 Keys = dict[str, tuple[str, str]]  # node id: public key and fingerprint that the service knows
 
@@ -31,11 +34,11 @@ class Recording:
     done: list[Operation] = field(default_factory=list)
     runs: int = 0
 
-    def run(self, *arguments: str, stdin: str = "") -> None:
+    def run(self, *arguments: str, stdin: str = "", code: int = 0) -> None:
         """A command, to its end."""
         log = self._log()
         ended = trace.run(self.server.command(*arguments), log, stdin, self.server.environment())
-        assert ended.returncode == 0, ended.stderr
+        assert ended.returncode == code, ended.stderr
         self._read(log)
 
     def register(self, *options: str) -> None:
@@ -149,6 +152,33 @@ def _activation_in_the_configuration(server: Server) -> None:
     server.configure(f'[node]\n{node}\nactivation_code_file = "{code}"', output='mode = "0640"')
 
 
+def _a_save_that_was_cut_off(server: Server) -> None:
+    """The journal holds what was to be saved, and nothing of it was carried out."""
+    vault = server.directory / "vault"
+    server.register()
+    old = {path: (vault / path).read_bytes() for path in PATHS if (vault / path).exists()}
+    server.register()
+    new = {path: (vault / path).read_bytes() for path in old}
+    for path, data in old.items():
+        (vault / path).write_bytes(data)
+    (vault / "Journal").write_bytes(encode_journal({path: new[path] for path in old if new[path] != old[path]}))
+    (vault / "Journal").chmod(0o600)
+
+
+def _one_output_of_two_blocked(server: Server) -> None:
+    server.register()
+    server.configure(f'[[credentials_file]]\npath = "{server.directory / BLOCKED / "credentials"}"')
+    (server.directory / BLOCKED).write_text("")
+    (server.directory / BLOCKED).chmod(0o600)
+
+
+def _attempt_before_and_after_mending(recording: Recording) -> None:
+    recording.run("attempt", code=74)
+    (recording.server.directory / BLOCKED).unlink()
+    recording.done.append(Operation("unlink", str(recording.server.directory / BLOCKED)))
+    recording.run("attempt")
+
+
 def _register_and_set_threshold(recording: Recording) -> None:
     recording.register()
     recording.run("fingerprint", "threshold", "50")
@@ -184,6 +214,16 @@ SCENES = {
         Recording.start_daemon,
         ("empty", "registering", "registered", "registered, measured, published"),
     ),
+    "finish a save that was cut off": Scene(
+        _a_save_that_was_cut_off,
+        lambda recording: recording.run("attempt"),
+        ("registered", "registered, measured, published"),
+    ),
+    "keep a token for an output that cannot be written yet": Scene(
+        _one_output_of_two_blocked,
+        _attempt_before_and_after_mending,
+        ("registered", "registered, measured, published, holding a token", "registered, measured, published"),
+    ),
     "adopt": Scene(
         _agent_beside_us,
         lambda recording: recording.run("adopt", "--from", str(recording.server.directory.with_name("agent"))),
@@ -191,3 +231,4 @@ SCENES = {
     ),
     "clear": Scene(_registered, lambda recording: recording.run("clear", "--yes"), ("registered", "empty")),
 }
+QUICK = tuple(SCENES)[:4]
