@@ -168,12 +168,14 @@ class Staged:
     def commit(self) -> None:
         """Take the target's name."""
         at = self.target.directory
-        os.rename(_temporary(self.target), self.target.name, src_dir_fd=at, dst_dir_fd=at)
-        self.committed = True
-        found = os.stat(self.target.name, dir_fd=at, follow_symlinks=False)
+        try:
+            os.rename(_temporary(self.target), self.target.name, src_dir_fd=at, dst_dir_fd=at)
+            self.committed = True
+            found = os.stat(self.target.name, dir_fd=at, follow_symlinks=False)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            raise _replaced() from error
         if not os.path.samestat(found, os.fstat(self.descriptor)):
-            remedy = "see who may write in that directory, and whether another program cleans it up"
-            raise RefusedFileError("file-replaced", "somebody put another file in the place of ours", remedy)
+            raise _replaced()
         if self.durable:
             flush_directory(at)
 
@@ -210,6 +212,11 @@ def staged(
                 FileNotFoundError, IsADirectoryError
             ):  # where others may write, it need not be there, or ours
                 os.unlink(_temporary(target), dir_fd=target.directory)
+
+
+def _replaced() -> RefusedFileError:
+    remedy = "see who may write in that directory, and whether another program cleans it up"
+    return RefusedFileError("file-replaced", "somebody put another file in the place of ours, or took it away", remedy)
 
 
 def _create(target: Place) -> int:
