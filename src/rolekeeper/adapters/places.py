@@ -4,7 +4,9 @@ The rules:
 - a path is walked one open directory at a time, never handed to the kernel whole;
 - a symlink, on the way or at the end, is followed only if root or we own it: a user who may write in a directory must
   not point root's write elsewhere. The link is read through its own descriptor, so it cannot be swapped in between;
-- a missing directory is created 0700 and gets group, mode and owner before we go on.
+- a missing directory is created 0700 and gets group, mode and owner before we go on;
+- a place tells who may put names into the directories that lead to it: a file there may be any file that one of them
+  could move or link to that name.
 """
 
 import errno
@@ -16,6 +18,7 @@ from dataclasses import dataclass
 
 _ACL = "system.posix_acl_access"
 _NO_ACL = (errno.ENODATA, errno.ENOTSUP)
+_OTHERS_WRITE = 0o022  # the group's bit is that of an ACL's mask too
 _MOST_LINKS = 40  # as in the kernel
 _WALK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _ENTER = _WALK | os.O_DIRECTORY  # a directory asked for as such is mounted when it is to be (autofs)
@@ -43,16 +46,25 @@ class Attributes:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A file's place: an open directory and a name in it, symlinks resolved. The file need not exist."""
+    """A file's place: an open directory and a name in it, symlinks resolved. The file need not exist.
+
+    `owners` are those of the directories on the way; `shared`: others may write in one of them.
+    """
 
     directory: int
     name: str
+    owners: frozenset[int] = frozenset()
+    shared: bool = False
+
+    def is_left_to(self, *users: int) -> bool:
+        """Whether nobody but root, us and `users` could have put the file there."""
+        return not self.shared and self.owners <= {0, os.geteuid(), *users}
 
 
 @contextmanager
 def place(path: str, missing: Attributes | None = None) -> Iterator[Place]:
     """Open the place of a file; with `missing`, create directories on the way that are not there."""
-    walked, rest = _walk(path, 1, missing)
+    walked, rest, on_the_way = _walk(path, 1, missing)
     try:
         if not rest or rest[0] == "..":
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
@@ -60,23 +72,34 @@ def place(path: str, missing: Attributes | None = None) -> Iterator[Place]:
     finally:
         os.close(walked)
     try:
-        yield Place(directory, rest[0])
+        here = os.fstat(directory)
+        shared = bool(here.st_mode & _OTHERS_WRITE) or any(map(_lets_others_replace, on_the_way))
+        yield Place(directory, rest[0], frozenset(one.st_uid for one in (*on_the_way, here)), shared)
     finally:
         os.close(directory)
 
 
 def make_directories(path: str, attributes: Attributes) -> None:
     """Create the directory and its missing parents, each with these attributes; what exists stays as it is."""
-    walked, _ = _walk(path, 0, attributes)
+    walked, _, _ = _walk(path, 0, attributes)
     os.close(walked)
 
 
-def _walk(path: str, keep: int, missing: Attributes | None) -> tuple[int, list[str]]:
-    """Walk all but the last `keep` names, and these too where they are symlinks; the directory and what is left."""
+def _lets_others_replace(directory: os.stat_result) -> bool:
+    """Whether others may move what lies in it; with the sticky bit they may not."""
+    return bool(directory.st_mode & _OTHERS_WRITE) and not directory.st_mode & stat.S_ISVTX
+
+
+def _walk(path: str, keep: int, missing: Attributes | None) -> tuple[int, list[str], list[os.stat_result]]:
+    """Walk all but the last `keep` names, and these too where they are symlinks.
+
+    The directory, what is left, and the directories on the way.
+    """
     at = os.open("/" if path.startswith("/") else ".", _ENTER)
-    todo, links = _names(path), 0
+    todo, links, passed = _names(path), 0, []
     try:
         while todo:
+            passed.append(os.fstat(at))
             target = _link_target(at, todo[0])
             if target is not None:
                 links = _counted(links, path)
@@ -89,7 +112,7 @@ def _walk(path: str, keep: int, missing: Attributes | None) -> tuple[int, list[s
     except BaseException:
         os.close(at)
         raise
-    return at, todo
+    return at, todo, passed
 
 
 def _names(path: str) -> list[str]:

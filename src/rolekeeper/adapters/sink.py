@@ -4,8 +4,10 @@ The rules of a publication, in order:
 - the directory is found, and created when missing, with the output's owner and group; a sibling lock keeps other
   writers of ours out;
 - the file is read, and core.profile edits its text;
-- an existing file keeps its mode, ACL and (unless one is configured) group, but only when it has the output's owner:
-  anybody else could have made it readable for himself in advance;
+- an existing file keeps its mode, ACL and (unless one is configured) group, but only when it has the output's owner,
+  and nobody else may write in the directories on its path: he could have put one there that lets him read;
+- where somebody else may, what else the file holds is shown to nobody who could not read it before: it may be another
+  file of root's, moved or linked to that name;
 - the new file is written beside it and read back by botocore's own parser: what an SDK would read must be the token;
 - the old one is read again: when somebody else changed it meanwhile, all starts over, so that no change is lost;
 - only then it takes the name.
@@ -112,7 +114,11 @@ def _staged(
     edited = profile.replace_profile(
         text, output.profile, values, replace_long_lived_keys=output.replace_long_lived_keys, where=output.path
     )
-    attributes = _attributes(output, old)
+    attributes = _attributes(output, old, target)
+    if old and not target.is_left_to() and _shows(old.attributes, attributes) and not _is_ours(text, output):
+        reason = "others may write in its directories, and more people could read what else is in it"
+        hint = "give the file the owner, group and mode that the configuration names, or move it away"
+        raise OutputError("file-untrusted", f"Cannot publish to {output.path}: {reason}", hint)
 
     def check(written: str) -> None:
         _check_as_an_sdk(written, output, values)
@@ -134,10 +140,23 @@ def _decode(output: Output, data: bytes) -> str:
     raise OutputError("file-not-utf8", f"Cannot publish to {output.path}: {reason}", hint)
 
 
-def _attributes(output: Output, old: Contents | None) -> Attributes:
+def _is_ours(text: str, output: Output) -> bool:
+    """Whether there is nothing in it but our profile's own keys."""
+    return profile.holds_only(text, output.profile, where=output.path)
+
+
+def _shows(old: Attributes, new: Attributes) -> bool:
+    """Whether somebody could read the new file who could not read the old one."""
+    if old == new or old.mode & 0o004:
+        return False
+    group = new.mode & 0o040 and not (old.mode & 0o040 and old.acl is None and old.gid == new.gid)
+    return bool(new.mode & 0o004 or group or new.uid not in (0, geteuid(), old.uid))
+
+
+def _attributes(output: Output, old: Contents | None, target: Place) -> Attributes:
     uid, gid = _owner(output), _group(output)
     own = getegid() if gid is None else gid
-    if old is None or not output.keep_mode or old.attributes.uid != uid:
+    if old is None or not output.keep_mode or old.attributes.uid != uid or not target.is_left_to(uid):
         return Attributes(output.mode, uid, own)
     kept = old.attributes
     return Attributes(kept.mode, uid, kept.gid if gid is None else own, kept.acl)

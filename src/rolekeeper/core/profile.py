@@ -58,6 +58,14 @@ def read_profile(text: str, profile: str, *, where: str) -> Mapping[str, str] | 
     return profilelines.profile_values(_scan(text, where), profile)
 
 
+def holds_only(text: str, profile: str, *, where: str) -> bool:
+    """Whether the file holds nothing but our keys of this profile. Raises OutputError as `read_profile` does."""
+    ours = {None, STALE_TOKEN, *OUR_KEYS}  # None: the header, and blank lines
+    return all(
+        line.kind != COMMENT and line.section in (None, profile) and line.key in ours for line in _scan(text, where)
+    )
+
+
 def replace_profile(
     text: str, profile: str, values: Mapping[str, str], *, replace_long_lived_keys: bool, where: str
 ) -> str:
