@@ -26,9 +26,12 @@ unit: $(VENV)/ready
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-# Every case of what `make test` tries a sample of: the power fails, disks fill up and change hands.
+# Every case of what `make test` tries a sample of: each command is killed, and let down by the system, at every step that
+# it takes (thousands of runs; FAULTS=--every adds more, FAULTS='--scenario attempt' makes it fewer); the power fails;
+# disks fill up and change hands.
 faults: $(VENV)/ready
 	packaging/need-programs strace:strace
+	$(BIN)/python -m tests.faults.sweep --jobs 2 $(FAULTS)
 	ROLEKEEPER_WHOLE=1 $(BIN)/python -m pytest -rP tests/powerloss tests/daemonprocess/test_daemonprocess_disks.py
 
 # Coverage-guided; SECONDS for each target, TARGETS all unless some are named. What it finds is left in this directory.

@@ -9,6 +9,9 @@
 6. Publish, and remember the issue in the vault.
 7. Rotate the node key when that is due. Last, so that a service that hangs here costs no credentials.
 
+A vault that cannot be written in 6 or 7 is told, and the attempt counts as issued all the same once something was
+published: each retry would ask for another token until the disk is mended.
+
 Everything that can go wrong becomes an outcome. The vault's lock is held throughout.
 """
 
@@ -101,13 +104,15 @@ class _Attempt:
         self.request_id: str | None = None
         self.token_at_hand: Lifetime | None = None
         self.published: list[str] = []
+        self.is_kept = False  # the token at hand, in the vault, for the outputs that could not be written
+        self.trouble: RolekeeperError | None = None  # of an attempt that counts as issued all the same
 
     def conclude(self, *, reuse: bool) -> AttemptReport:
         try:
             self.go(reuse=reuse)
         except RolekeeperError as error:
             return self.report(next(outcome for kind, outcome in OUTCOMES if isinstance(error, kind)), error)
-        return self.report(Outcome.ISSUED)
+        return self.report(Outcome.ISSUED, self.trouble)
 
     def go(self, *, reuse: bool) -> None:
         self._read_vault()
@@ -125,7 +130,9 @@ class _Attempt:
         else:
             self._issue(node, who, ready, broken)
         for error in broken.values():
-            raise error
+            if self.is_kept:
+                raise error
+            self.trouble = error
 
     def report(self, outcome: Outcome, error: RolekeeperError | None = None) -> AttemptReport:
         node = self.contents.registration
@@ -228,12 +235,19 @@ class _Attempt:
         resumed = had_pending and self.contents.pending_key is None
         if resumed:
             self.facts.append(facts.key_change_taken_up(by))
-        self._publish(answer.token, issue, ready, broken)
         wanted = answer.token.update_key_pair and not resumed
         rotate_after = self.settings.rotate_key_after
-        if keyrotation.is_due(self.contents, answer.received_at, wanted=wanted, rotate_after=rotate_after):
-            self.contents, fact = rotation.rotate(self.world, self.contents, by, who.fingerprint, answer.received_at)
-            self.facts.append(fact)
+        try:
+            self._publish(answer.token, issue, ready, broken)
+            if keyrotation.is_due(self.contents, answer.received_at, wanted=wanted, rotate_after=rotate_after):
+                rotated = rotation.rotate(self.world, self.contents, by, who.fingerprint, answer.received_at)
+                self.contents, fact = rotated
+                self.facts.append(fact)
+        except VaultError as error:
+            if not self.published:
+                raise
+            self.trouble = error
+            self.facts.append(facts.vault_unwritten(error))
 
     def _ask(self, node: Registration, who: Identity) -> tuple[Registration, TokenAnswer]:
         """Request a token with each key that the service may know; returns the registration that it accepted."""
@@ -269,6 +283,7 @@ class _Attempt:
         held = HeldToken(token, issue) if broken else None
         self.contents = replace(self.contents, issue=issue if self.published else self.contents.issue, held_token=held)
         self.world.vault.save(self.contents)
+        self.is_kept = True
 
     def _standing(self) -> Lifetime | None:
         """What the outputs hold now, as far as the vault knows."""

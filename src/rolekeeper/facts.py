@@ -6,6 +6,7 @@
 from collections.abc import Sequence
 
 from rolekeeper.core.wire import rfc3339
+from rolekeeper.errors import VaultError
 from rolekeeper.model import Fact, IssueRecord, Registration, TokenAnswer
 
 
@@ -13,6 +14,12 @@ def damaged_file(name: str) -> Fact:
     """A file of the vault that is of no great worth could not be read."""
     message = f"Ignoring {name} in the vault: it is damaged; nothing of worth was in it"
     return Fact("vault_file_damaged", "warning", message, {"file": name})
+
+
+def vault_unwritten(error: VaultError) -> Fact:
+    """The credentials are published, and the vault does not know."""
+    message = f"The credentials are published, but {error.message[0].lower()}{error.message[1:]}"
+    return Fact("vault_unwritten", "warning", message, {"code": error.code, "hint": error.hint})
 
 
 def registered(node: Registration, activation_id: str) -> Fact:

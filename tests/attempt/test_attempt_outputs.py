@@ -6,11 +6,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.attempt.conftest import Machine, output
+from tests.attempt.conftest import Machine, Machinery, output
 
 from rolekeeper import attempt
 from rolekeeper.adapters.sink import FileSink
-from rolekeeper.model import Outcome, Output, RoleToken
+from rolekeeper.model import Hardware, Outcome, Output, RoleToken
 
 HOUR = timedelta(hours=1)
 BROKEN = "[default\nnot a credentials file\n"
@@ -155,3 +155,49 @@ def test_a_token_that_could_be_written_nowhere_after_all_is_held(machine: Machin
     assert machine.attempt().outcome is Outcome.ISSUED
     assert len(machine.requests()) == 1
     assert machine.published() is not None
+
+
+class Obstructed(Machinery):
+    """Hardware that is looked at while somebody makes the vault unwritable: the lock is held, nothing is saved yet."""
+
+    obstacles: tuple[Path, ...] = ()
+
+    def look(self) -> Hardware:
+        for obstacle in self.obstacles:
+            obstacle.mkdir(exist_ok=True)
+        return super().look()
+
+
+def obstruct(machine: Machine) -> Obstructed:
+    in_the_way = Obstructed()
+    vault = machine.directory / "vault"
+    in_the_way.obstacles = (vault / ".Journal.rolekeeper-new", vault / ".IssueRecord.rolekeeper-new")
+    machine.hardware = in_the_way
+    return in_the_way
+
+
+def test_published_credentials_count_as_issued_though_the_vault_cannot_be_written(machine: Machine) -> None:
+    """Otherwise every retry would ask for another token, until the disk is mended."""
+    machine.emulator.request_rotation(machine.node_id)
+    in_the_way = obstruct(machine)
+    report = machine.attempt()
+    assert (report.outcome, report.code) == (Outcome.ISSUED, "vault-not-a-file")
+    assert report.message.startswith("Cannot write")
+    assert report.hint
+    assert report.standing is not None
+    assert machine.published() is not None
+    assert [fact.event for fact in report.facts][-1] == "vault_unwritten"
+    assert machine.requests("UpdateManagedInstancePublicKey") == ()  # a key that cannot be stored is told to nobody
+    for obstacle in in_the_way.obstacles:
+        obstacle.rmdir()
+    machine.hardware = Machinery()
+    assert [machine.attempt().code for _ in range(2)] == ["", ""]
+    assert machine.knows_one_key()
+
+
+def test_a_token_that_can_be_neither_held_nor_published_everywhere_is_no_reason_for_another(pair: Machine) -> None:
+    obstruct(pair)
+    report = pair.attempt()
+    assert (report.outcome, report.code) == (Outcome.ISSUED, "unparsable-file")
+    assert str(pair.output(1)) in report.message
+    assert report.published == (str(pair.output(0)),)

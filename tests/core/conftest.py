@@ -107,6 +107,7 @@ class Loop:
         age: timedelta = timedelta(0),
         service_ahead: timedelta = timedelta(0),
         spared: bool = False,
+        message: str = "",
     ) -> "Loop":
         """The attempt ends with credentials of this life, issued that long ago; `spared`: they were there before."""
         issued_at = self.now.wall + service_ahead - age
@@ -114,6 +115,7 @@ class Loop:
         facts = (Fact("credentials_fresh" if spared else "credentials_published", "info", "Published"),)
         report = AttemptReport(
             Outcome.ISSUED,
+            message=message,
             expires_at=standing.expires_at,
             published=(OUTPUT,),
             node_id=self.node_id,

@@ -160,3 +160,9 @@ def test_credentials_go_from_fresh_over_stale_to_expired(loop: Any) -> None:
         assert line(loop).split("; ")[2] == f"credentials {word} 2026-11-23T13:00:00Z"
         assert document(loop)["freshness"] == word.split()[0]
         loop.passes(schedule.next_change(loop.state.credentials, loop.now) or HOUR)
+
+
+def test_the_line_says_what_an_attempt_that_issued_could_not_do(loop: Any) -> None:
+    loop.issues(message="Cannot write the vault")
+    assert line(loop).startswith("Waiting for the refresh point: Cannot write the vault; ")
+    assert document(loop)["last_outcome"]["message"] == "Cannot write the vault"

@@ -112,6 +112,8 @@ def holder(directory: str) -> int | None:
             return None
         pid = os.pread(descriptor, 32, 0).strip()
         return int(pid) or None if pid.isdigit() else None
+    except OSError as error:
+        raise _cannot("read", path, error) from error
     finally:
         os.close(descriptor)
 

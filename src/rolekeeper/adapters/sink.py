@@ -14,6 +14,7 @@ The rules of a publication, in order:
 `prepare` does all of this with a token of its own making, up to the last two steps.
 """
 
+import errno
 import grp
 import pwd
 from collections.abc import Callable, Iterator, Mapping
@@ -49,7 +50,7 @@ class FileSink:
         """Find out whether `publish` would succeed; a missing directory is created, the file is left as it is."""
         with self._opened(output) as target:
             old = atomicfile.read_at(target)
-            with _staged(target, output, _PREPARED, old, durable=False):
+            with _staged(target, output, _PREPARED, old):
                 """Everything was tried that can be."""
 
     def publish(self, output: Output, token: RoleToken) -> None:
@@ -99,7 +100,7 @@ class FileSink:
 def _try_publish(target: Place, output: Output, values: Mapping[str, str]) -> bool:
     """Publish once; False when somebody else changed the file meanwhile."""
     old = atomicfile.read_at(target)
-    with _staged(target, output, values, old, durable=True) as new:
+    with _staged(target, output, values, old) as new:
         if atomicfile.read_at(target) != old:
             return False
         new.commit()
@@ -108,7 +109,7 @@ def _try_publish(target: Place, output: Output, values: Mapping[str, str]) -> bo
 
 @contextmanager
 def _staged(
-    target: Place, output: Output, values: Mapping[str, str], old: Contents | None, *, durable: bool
+    target: Place, output: Output, values: Mapping[str, str], old: Contents | None
 ) -> Iterator[atomicfile.Staged]:
     text = _decode(output, old.data if old else b"")
     edited = profile.replace_profile(
@@ -123,7 +124,7 @@ def _staged(
     def check(written: str) -> None:
         _check_as_an_sdk(written, output, values)
 
-    with atomicfile.staged(target, edited.encode(), attributes, check=check, durable=durable) as new:
+    with atomicfile.staged(target, edited.encode(), attributes, check=check) as new:
         yield new
 
 
@@ -204,6 +205,8 @@ def _check_as_an_sdk(written: str, output: Output, values: Mapping[str, str]) ->
         seen = raw_config_parse(written).get(output.profile, {})
     except BotoCoreError:  # its text, and its cause, quote the file's lines, secrets among them
         raise OutputError("unparsable-file", f"Cannot publish to {output.path}: {reason}", hint) from None
+    except AttributeError:  # the parser beneath swallows an error of reading, and hands on what is half parsed
+        raise OSError(errno.EIO, "what was written cannot be read back") from None
     if profile.STALE_TOKEN in seen or any(seen.get(key) != value for key, value in values.items()):
         reason = "botocore's parser reads other credentials out of it than we wrote"
         raise OutputError("unparsable-file", f"Cannot publish to {output.path}: {reason}", hint)

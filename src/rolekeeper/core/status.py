@@ -65,7 +65,7 @@ def _phase(state: State) -> str:
     words = {
         Phase.UNREGISTERED: "Unregistered: waiting for `rolekeeper register` or `rolekeeper adopt`",
         Phase.ATTEMPTING: f"Attempt {state.attempts} is under way",
-        Phase.WAITING: "Waiting for the refresh point",
+        Phase.WAITING: f"Waiting for the refresh point{reason}",
         Phase.BACKING_OFF: f"Backing off{reason}",
         Phase.HIBERNATING: f"Hibernating{reason}",
         Phase.STOPPING: "Stopping",

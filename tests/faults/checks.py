@@ -1,0 +1,101 @@
+"""What must hold after any fault, as assertions: nothing torn, nothing lost, nothing readable by others."""
+
+import json
+import stat
+
+from botocore.configloader import raw_config_parse
+from tests.conftest import Server
+from tests.faults.calls import Step
+from tests.faults.scenarios import AFTER, BEFORE, is_registered_anew
+from tests.faults.stage import Ran, Stage
+
+from rolekeeper.adapters.nodekey import public_key
+from rolekeeper.emulator.state import Node
+from rolekeeper.model import NodeKey, VaultContents
+
+CODES = {69, 74, 78}  # of a command that something outside kept from its work (sysexits.h)
+NO_OUTPUT = "rolekeeper: Cannot write to standard output: "
+SECRET = 0o077
+
+
+def check_whole(stage: Stage) -> None:
+    """At this very moment: the file is old or new, the vault loads, and holds every key that the service may know."""
+    _check_file(stage)
+    _check_modes(stage.server)
+    contents = stage.server.vault()
+    if contents == VaultContents() and stage.scenario.may_be_empty:
+        return
+    held = {public_key(key) for key in _keys(contents)}
+    lost = [node.node_id for node in _our_nodes(stage.server) if node.public_key not in held]
+    assert not lost, f"the vault has lost the key of {lost}"
+
+
+def _our_nodes(server: Server) -> list[Node]:
+    """The nodes that are this machine for the service; a registration that was replaced is none of ours any more."""
+    nodes = list(server.emulator.nodes.values())
+    anew = [node for node in nodes if node.activation_id]
+    return anew if anew and is_registered_anew(server) else nodes
+
+
+def _keys(contents: VaultContents) -> list[NodeKey]:
+    begun, registration = contents.pending_registration, contents.registration
+    keys = (
+        registration and registration.key,
+        begun and begun.key,
+        contents.pending_key,
+        contents.superseded_key,
+    )
+    return [key for key in keys if key is not None]
+
+
+def _check_file(stage: Stage) -> None:
+    path = stage.server.output
+    before = stage.template / path.relative_to(stage.server.directory)
+    old = before.read_bytes() if before.exists() else None
+    new = path.read_bytes() if path.exists() else None
+    if new == old:
+        return
+    assert new is not None, "the credentials file has gone"
+    if old is not None:
+        assert new.startswith(BEFORE), "what stands before the profile has changed"
+        assert new.endswith(AFTER), "what stands after the profile has changed"
+    profile = raw_config_parse(str(path))["default"]
+    token = stage.server.emulator.tokens[profile["aws_access_key_id"]]
+    assert profile["aws_secret_access_key"] == token.secret_access_key
+    assert profile["aws_session_token"] == token.session_token
+    assert token.node_id in stage.server.emulator.nodes
+
+
+def _check_modes(server: Server) -> None:
+    for top in (server.directory / "vault", server.output.parent):
+        for path in (top, *top.rglob("*")) if top.exists() else ():
+            status = path.lstat()
+            assert not stat.S_IMODE(status.st_mode) & SECRET, f"{path} has mode {stat.S_IMODE(status.st_mode):o}"
+
+
+def check_tidy(server: Server) -> None:
+    """Once a later run has gone through: nothing unfinished lies about."""
+    strays = [path for path in server.directory.rglob("*") if "rolekeeper-new" in path.name or path.name == "Journal"]
+    assert not strays, f"left behind: {strays}"
+
+
+def check_told(ran: Ran, step: Step) -> None:
+    """A command that failed at a step says so in one line and a hint, with a documented exit code."""
+    assert "Traceback" not in ran.err, ran.err
+    assert ran.code in {0, *CODES}, f"exit code {ran.code}: {ran.out}{ran.err}"
+    if ran.out.startswith("{") and not ran.err:
+        _check_report(json.loads(ran.out))
+    elif step.call in ("write stdout", "write stderr"):
+        assert ran.code == 0 or NO_OUTPUT in ran.err, ran.err
+    elif ran.code:
+        message, hint = ran.err.splitlines()
+        assert message.startswith("rolekeeper: Cannot "), ran.err
+        assert hint.startswith("  hint: "), ran.err
+
+
+def _check_report(report: dict[str, str]) -> None:
+    """An attempt that met with trouble, even one that issued, says what it could not do, and what to do about it."""
+    if report["code"] or report["outcome"] != "issued":
+        assert report["code"], report
+        assert report["message"].startswith("Cannot "), report
+        assert report["hint"], report

@@ -1,0 +1,94 @@
+"""A sample of `make faults`: each scenario killed, and let down by the system, at every kind of step that it takes."""
+
+from collections.abc import Callable, Iterator
+from functools import cache
+
+import pytest
+from tests.faults.calls import ERRORS, KILL, Kind
+from tests.faults.scenarios import SCENARIOS
+from tests.faults.sweep import Tally, courses, run
+from tests.faults.tracing import why_not
+from tests.faults.trials import Course, Trial
+
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
+
+NAMES = [scenario.name for scenario in SCENARIOS]
+FAULTS = [(kind, fault) for kind in ERRORS for fault in ERRORS[kind]]
+SHARES = 6  # so many scenarios speak to the network, and take every step; they share the faults
+
+
+@pytest.fixture(scope="module")
+def course() -> Iterator[Callable[[str], Course]]:
+    with courses() as found:
+        yield cache(found)
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def followed(request: pytest.FixtureRequest, course: Callable[[str], Course]) -> Course:
+    return course(request.param)
+
+
+def kills(followed: Course) -> list[Trial]:
+    """Every rename and every answer awaited, and a step of every other kind, half of the kinds in each scenario."""
+    number = NAMES.index(followed.stage.scenario.name)
+    trials = list(followed.kills())
+    whole = [trial for trial in trials if trial.step.call.startswith("rename") or trial.step.kind is Kind.RECEIVE]
+    kinds = [kind for place, kind in enumerate(Kind) if place % 2 == number % 2 and kind is not Kind.RECEIVE]
+    others = [[trial for trial in trials if trial.step.kind is kind] for kind in kinds]
+    return whole + [same[7 * number % len(same)] for same in others if same]
+
+
+def errors(followed: Course) -> list[Trial]:
+    """This scenario's share of the faults, each at some step that may meet with it."""
+    number = NAMES.index(followed.stage.scenario.name)
+    found = []
+    for place, (kind, fault) in enumerate(FAULTS):
+        same = [(at, step) for at, step in enumerate(followed.steps) if step.kind is kind]
+        if same and place % SHARES == number % SHARES:
+            at, step = same[(5 * place + number) % len(same)]
+            found.append(Trial(at, step, fault))
+    return found
+
+
+@pytest.mark.parametrize("sample", [kills, errors])
+def test_nothing_is_lost_at_any_kind_of_step(followed: Course, sample: Callable[[Course], list[Trial]]) -> None:
+    tally = Tally(followed.stage.scenario.name)
+    run(followed, sample(followed), tally)
+    assert (tally.missed, tally.broken) == ([], [])
+    assert tally.kills + tally.errors > 5
+
+
+@pytest.mark.parametrize(
+    ("name", "call", "fault"),
+    [
+        ("attempt", "read aws/.credentials.rolekeeper-new", "EIO"),  # as botocore's parser reads what was written
+        ("threshold", "fcntl run/lock", "EIO"),  # as the daemon is looked for, when all is done
+        ("rotation", "fsync vault", "ENOSPC"),
+    ],
+)
+def test_nothing_is_lost_at_every_step_of_a_kind(
+    course: Callable[[str], Course], name: str, call: str, fault: str
+) -> None:
+    followed, tally = course(name), Tally(name)
+    run(followed, (Trial(at, step, fault) for at, step in enumerate(followed.steps) if step.call == call), tally)
+    assert (tally.missed, tally.broken) == ([], [])
+    assert tally.errors
+
+
+def test_an_output_is_tried_down_to_the_disk_before_a_token_is_asked_for(course: Callable[[str], Course]) -> None:
+    calls = [step.call for step in course("attempt").steps]
+    assert calls.index("fsync aws/.credentials.rolekeeper-new") < calls.index("connect")
+
+
+def test_a_kill_comes_before_the_call_takes_effect(course: Callable[[str], Course]) -> None:
+    followed = course("threshold")
+    server = followed.stage.server
+    (at,) = (at for at, step in enumerate(followed.steps) if step.call.startswith("rename"))
+    followed.stage.reset()
+    before = server.vault()
+    assert followed.stage.perform(at, KILL).was_killed
+    assert server.vault() == before
+    assert list(server.directory.glob("vault/**/*-new"))
+    followed.stage.reset()
+    assert followed.stage.perform(at + 1, KILL).was_killed
+    assert server.vault() != before
