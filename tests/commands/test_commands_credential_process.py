@@ -197,6 +197,7 @@ def test_it_loads_next_to_nothing(tmp_path: Path) -> None:
         "rolekeeper",
         "rolekeeper.cli",
         "rolekeeper.cli.credential_process",
+        "rolekeeper.cli.messages",
         "rolekeeper.core",
         "rolekeeper.core.profilelines",
     }

@@ -6,7 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.conftest import Server
+from tests.conftest import LONGEST, Server
+from tests.daemonprocess.conftest import until
 
 from rolekeeper import __version__
 from rolekeeper.cli.parser import VERBS
@@ -165,3 +166,34 @@ def test_no_standard_output_is_no_error(server: Server) -> None:
     line = f"{' '.join(server.command('version'))} >&-"
     done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False, env=server.environment())
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("verb", CONFIGURED.keys() - {"run"})
+def test_who_listens_does_not_change_the_exit_code(server: Server, verb: str) -> None:
+    more = {"adopt": ("--from", str(server.directory)), "wait": ("--timeout", "1ms")}.get(verb, CONFIGURED[verb])
+    expected = server.run(verb, *more)
+    for streams in ("2>/dev/full", "2>&-", ">&- 2>&-"):
+        command = ["sh", "-c", f'"$@" {streams}', "sh", *server.command(verb, *more)]
+        done = subprocess.run(
+            command, input=b"", capture_output=True, timeout=LONGEST, check=False, env=server.environment()
+        )
+        assert done.returncode == expected.code
+        assert done.stdout.decode() == ("" if ">&- " in streams else expected.out)
+
+
+def test_a_file_of_the_daemons_never_takes_the_place_of_a_closed_stream(node: Server) -> None:
+    command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *node.command("run")]
+    with subprocess.Popen(command, env=node.environment()) as daemon:
+        try:
+            until(lambda: node.status_file().get("state") == "waiting", "the first token")
+            assert {Path(f"/proc/{daemon.pid}/fd/{number}").readlink() for number in range(3)} == {Path(os.devnull)}
+        finally:
+            daemon.terminate()
+    assert daemon.returncode == 0
+    assert (node.runtime / "lock").read_text() == f"{daemon.pid}\n"
+
+
+def test_a_verb_that_is_left_out_is_named(server: Server) -> None:
+    said = server.run()
+    assert (said.code, said.out) == (64, "")
+    assert said.err == "rolekeeper: the following arguments are required: VERB\n  hint: rolekeeper --help\n"

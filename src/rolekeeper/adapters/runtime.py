@@ -11,6 +11,7 @@ import signal
 import stat
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 
 from rolekeeper.adapters import atomicfile, lifetimes
 from rolekeeper.adapters.places import Attributes, make_directories
@@ -68,10 +69,11 @@ class FileRuntimeDirectory:
 
     def write_status(self, document: status.Document, life: Lifetime | None) -> None:
         """Replace status.json, whole, and lifetime.json before it when that has changed (both 0644)."""
-        told = lifetimes.encoded(lifetimes.of_daemon(self._pid, self._boot_id(), life))
-        if told != self._lifetimes:
-            self._replace(lifetimes.NAME, told)
-            self._lifetimes = told
+        with suppress(OSError):  # nobody says which boot this is; readers go by status.json
+            told = lifetimes.encoded(lifetimes.of_daemon(self._pid, self._boot_id(), life))
+            if told != self._lifetimes:
+                self._replace(lifetimes.NAME, told)
+                self._lifetimes = told
         self._replace(STATUS, json.dumps(encode(document), indent=2).encode() + b"\n")
 
     def _replace(self, name: str, data: bytes) -> None:

@@ -2,9 +2,12 @@
 
 import sys
 
+from rolekeeper.cli.messages import open_standard_streams
+
 
 def main() -> int:
     """Run the command line; returns the exit code (sysexits.h, see `rolekeeper --help`)."""
+    open_standard_streams()
     arguments = sys.argv[1:]
     if arguments[:1] == ["credential-process"]:  # started by SDKs, again and again: past argparse and the rest
         from rolekeeper.cli.credential_process import main as credential_process

@@ -7,7 +7,8 @@ from rolekeeper.adapters import agentvault
 from rolekeeper.adapters.process import give_up_after, keep_secrets_in_memory
 from rolekeeper.adoption import Adoption, adopt
 from rolekeeper.attempt import longest_wait_for_vault
-from rolekeeper.cli.output import print_json, say
+from rolekeeper.cli.messages import say
+from rolekeeper.cli.output import print_json
 from rolekeeper.errors import RefusedError
 from rolekeeper.model import Verdict
 

@@ -6,13 +6,13 @@ SDKs start this whenever they need credentials, so it must start like a bare int
 
 from __future__ import annotations
 
-import sys
 from json import dumps, loads
 from os import O_NONBLOCK, fstat, write
 from os import open as open_descriptor
 from resource import RLIMIT_CORE, setrlimit
 from stat import S_ISREG
 
+from rolekeeper.cli.messages import say
 from rolekeeper.core.profilelines import UnparsableError, profile_values, scan
 
 TYPE_CHECKING = False  # as typing's, whose import alone would cost a tenth of the whole
@@ -150,5 +150,5 @@ def _has_lived(expires_at: datetime) -> bool:
 
 def _fail(exit_code: int, message: str, hint: str) -> int:
     line = message if message.isprintable() else message.encode("unicode_escape").decode()
-    sys.stderr.write(f"rolekeeper: {line}\n  hint: {hint}\n")
+    say(line, hint)
     return exit_code

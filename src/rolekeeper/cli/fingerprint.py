@@ -8,7 +8,8 @@ from typing import Any
 from rolekeeper import compose
 from rolekeeper.adapters.process import keep_secrets_in_memory
 from rolekeeper.attempt import longest_wait_for_vault
-from rolekeeper.cli.output import print_json, say
+from rolekeeper.cli.messages import say
+from rolekeeper.cli.output import print_json
 from rolekeeper.core import similarity
 from rolekeeper.core.similarity import Report
 from rolekeeper.errors import HardwareError, RefusedError, UnregisteredError, UsageError

@@ -1,7 +1,6 @@
 """What several verbs print, and the exit codes that belong to outcomes."""
 
 import json
-import sys
 from typing import Any
 
 from rolekeeper.core.wire import encode
@@ -48,10 +47,3 @@ def print_report(report: AttemptReport) -> None:
     """Print an attempt's outcome as JSON."""
     whole = encode(report)
     print_json({name: whole[name] for name in REPORTED})
-
-
-def say(message: str, hint: str = "") -> None:
-    """Tell a person something that is not the result."""
-    sys.stderr.write(f"rolekeeper: {message}\n")
-    if hint:
-        sys.stderr.write(f"  hint: {hint}\n")

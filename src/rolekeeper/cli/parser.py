@@ -10,6 +10,7 @@ import os
 import sys
 from typing import NoReturn
 
+from rolekeeper.cli.messages import say
 from rolekeeper.errors import InputOutputError, RolekeeperError, UsageError
 
 VERBS = {
@@ -45,7 +46,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the command line, and how to learn what is right."""
-        sys.stderr.write(f"{self.prog}: {message}\n  hint: {self.prog} --help\n")
+        say(message, f"{self.prog} --help", by=self.prog)
         raise SystemExit(UsageError.exit_code)
 
 
@@ -59,7 +60,8 @@ def main(arguments: list[str]) -> int:
     except OSError as error:  # everything else that can fail so has an error of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter's end tries again, and complains
         if not isinstance(error, BrokenPipeError):  # whoever read our output has seen enough
-            sys.stderr.write(f"rolekeeper: Cannot write to standard output: {error.strerror}\n")
+            what = f"use {error.filename}" if error.filename else "write to standard output"
+            say(f"Cannot {what}: {error.strerror}")
             return InputOutputError.exit_code
     return exit_code
 
@@ -69,9 +71,7 @@ def _run(arguments: list[str]) -> int:
         options = parse(arguments)
         return int(options.run(options))
     except RolekeeperError as error:
-        sys.stderr.write(f"rolekeeper: {error.message}\n")
-        if error.hint:
-            sys.stderr.write(f"  hint: {error.hint}\n")
+        say(error.message, error.hint)
         return error.exit_code
     except SystemExit as ended:  # --help, a wrong command line
         return int(ended.code or 0)
@@ -98,7 +98,8 @@ def top_parser() -> Parser:
     parser = Parser("rolekeeper", description, epilog)
     parser.add_argument("--config", metavar="FILE", help="read FILE and the conf.d beside it, nothing under /etc")
     parser.add_argument("verb", choices=VERBS, metavar="VERB", help="what to do, see below")
-    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    rest = parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    rest.required = False  # else its name would be told to somebody who left the verb out
     return parser
 
 

@@ -13,7 +13,8 @@ import sys
 from rolekeeper import compose
 from rolekeeper.adapters.process import give_up_after, keep_secrets_in_memory
 from rolekeeper.attempt import longest_wait_for_vault
-from rolekeeper.cli.output import print_json, say
+from rolekeeper.cli.messages import say
+from rolekeeper.cli.output import print_json
 from rolekeeper.errors import UsageError
 from rolekeeper.model import Settings, VaultContents
 from rolekeeper.registration import Activation, register

@@ -4,7 +4,8 @@ import argparse
 
 from rolekeeper import compose
 from rolekeeper.cli import standing
-from rolekeeper.cli.output import print_json, say
+from rolekeeper.cli.messages import say
+from rolekeeper.cli.output import print_json
 from rolekeeper.core import status
 from rolekeeper.core.status import Document
 from rolekeeper.core.wire import encode
