@@ -35,6 +35,7 @@ class Found:
 
     contents: VaultContents | None
     output: bytes | None
+    mode: int  # of the output
     problem: str = ""
 
     @property
@@ -76,21 +77,21 @@ class Finder:
 
 def _look(place: Path, tree: Tree) -> Found:
     output = place / OUTPUT
-    published = output.read_bytes() if output.exists() else None
+    published = (output.read_bytes(), output.stat().st_mode) if output.exists() else (None, 0)
     vault = FileVault(place / "vault", SystemClock())
     try:
         contents = vault.load()
         with vault.lock(timedelta()):
             mended = vault.load()
     except VaultError as error:
-        return Found(None, published, f"{error.message} ({error.code})")
+        return Found(None, *published, f"{error.message} ({error.code})")
     left = [str(path) for path in (place / "vault").rglob("*") if path.name == "Journal" or "-new" in path.name]
     problems = [
         *([f"the next writer left {left}"] if left else []),
         *(["the next writer changed what is in the vault"] if mended != contents else []),
         *[f"others may use {path}: {mode:o}" for path, mode in _open_to_others(tree)],
     ]
-    return Found(contents, published, "; ".join(problems))
+    return Found(contents, *published, "; ".join(problems))
 
 
 def _open_to_others(tree: Tree) -> Iterator[tuple[str, int]]:
@@ -128,8 +129,8 @@ class Witness:
             return found.problem
         if found.contents not in [one.contents for one in self.seen[self.told :]]:
             return f"the vault is {found.stage}; it was {self.seen[self.told].stage} when that was last told"
-        if found.output not in [one.output for one in self.seen[self.told :]]:
-            return f"the output holds {found.output!r}"
+        if (found.output, found.mode) not in [(one.output, one.mode) for one in self.seen[self.told :]]:
+            return f"the output, {found.mode:o}, holds {found.output!r}"
         return ""
 
 
