@@ -1,0 +1,153 @@
+"""Every fault of the emulator in every state that an attempt can find: outcome, requests, credentials, the way back.
+
+A matrix of real attempts; tests/daemon/test_outages.py does the same with their outcomes and the loop.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from tests.attempt.conftest import Machine, MovingClock, StockOfKeys, settings_in
+from tests.attempt.test_attempt_answers import FOREIGN
+from tests.daemon.test_request_bound import documented
+
+from rolekeeper.emulator import Emulator
+from rolekeeper.emulator.faults import ANY, Fault
+from rolekeeper.emulator.state import Node
+from rolekeeper.model import HeldToken, NodeKey, NodeSettings, Outcome, RoleToken, VaultContents
+
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # as in conftest: to flush a disk takes its time
+OTHERS = "[work]\naws_access_key_id = AKIAIOSFODNN7EXAMPLE\n"
+FAULTS = {
+    **{name: (fault, Outcome.FAILED) for name, fault in FOREIGN.items()},
+    "an internal error": ({"error": "InternalServerError"}, Outcome.FAILED),
+    "throttling": ({"error": "ThrottlingException", "message": "Rate exceeded"}, Outcome.FAILED),
+    "maintenance": ({"error": "ServiceUnavailable", "headers": {"Retry-After": "86400"}}, Outcome.FAILED),
+    "an answer that is lost": ({"drop": True, "apply": True}, Outcome.FAILED),
+    "an effect without an answer": ({"hang": True, "apply": True}, Outcome.FAILED),
+    "no permission": ({"error": "AccessDeniedException"}, Outcome.REFUSED),
+    "a code in the header alone": ({"error": "AccessDeniedException", "error_in_header": True}, Outcome.REFUSED),
+    "a refused signature": ({"error": "InvalidSignatureException"}, Outcome.REFUSED),
+    "a wrong time, and none told": ({"error": "RequestExpired", "headers": {"Date": None}}, Outcome.REFUSED),
+    "another fingerprint": ({"error": "MachineFingerprintDoesNotMatch"}, Outcome.FINGERPRINT_REFUSED),
+    "an unknown node": ({"error": "InvalidInstanceId"}, Outcome.NODE_UNKNOWN),
+    "an answer that is late": ({"delay": timedelta(milliseconds=20)}, Outcome.ISSUED),
+    "an answer out of a cache": ({"headers": {"Age": "300"}}, Outcome.ISSUED),
+    "a Date of another day": ({"headers": {"Date": "Sun, 22 Nov 2026 10:00:00 GMT"}}, Outcome.ISSUED),
+    "no word about the key": ({"remove": ("UpdateKeyPair",)}, Outcome.ISSUED),
+}
+
+
+def registered(machine: Machine) -> None:
+    machine.register()
+    machine.attempt()
+
+
+def with_a_held_token(machine: Machine) -> None:
+    registered(machine)
+    contents, token = machine.vault(), machine.published()
+    assert contents.issue is not None
+    assert token is not None
+    held = RoleToken(token.access_key_id, token.secret_access_key, token.session_token, token.expires_at)
+    machine.save(replace(contents, held_token=HeldToken(held, contents.issue)))
+    machine.output().write_text(OTHERS)
+
+
+def with_a_pending_key(machine: Machine) -> None:
+    registered(machine)
+    machine.save(replace(machine.vault(), pending_key=machine.keys.new_key(machine.clock.wall)))
+
+
+def unregistered(machine: Machine) -> None:
+    """With an activation in the configuration."""
+    activation = machine.emulator.create_activation(limit=1000)
+    machine.change(node=NodeSettings(machine.emulator.region, activation.activation_id, None))
+    machine.code = activation.code
+
+
+@dataclass(frozen=True)
+class Found:
+    """A state that an attempt finds; `asks` is false where it needs nothing of the service."""
+
+    name: str
+    prepare: Callable[[Machine], None]
+    asks: bool = True
+    reuse: bool = False
+
+
+STATES = (
+    Found("registered", registered),
+    Found("started again", registered, asks=False, reuse=True),
+    Found("a held token", with_a_held_token, asks=False),
+    Found("a pending key", with_a_pending_key),
+    Found("unregistered", unregistered),
+)
+# The Date in the answer to the registration, which is not signed, goes for the time of the next signature.
+EXCEPTIONS = {("a Date of another day", "unregistered"): Outcome.REFUSED}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A machine, and what to restore before every fault."""
+
+    found: Found
+    machine: Machine
+    contents: VaultContents
+    published: bytes
+    node: Node | None
+
+    def restored(self) -> Machine:
+        if self.node is not None:
+            self.machine.emulator.add_node(self.node.node_id, self.node.public_key, self.node.fingerprint)
+        self.machine.save(self.contents)
+        self.machine.output().write_bytes(self.published)
+        return self.machine
+
+
+@pytest.fixture(scope="module", params=STATES, ids=lambda found: found.name)
+def prepared(request: pytest.FixtureRequest, keys_made: list[NodeKey]) -> Iterator[Prepared]:
+    """A machine whose file holds another profile, and that waits for a silent service a moment only."""
+    clock = MovingClock()
+    with Emulator(clock=lambda: clock.wall) as emulator, TemporaryDirectory(dir=MEMORY) as made:
+        directory = Path(made)
+        settings = settings_in(directory, emulator.url)
+        settings = replace(settings, service=replace(settings.service, read_timeout=timedelta(milliseconds=150)))
+        machine = Machine(emulator, directory, clock, settings, StockOfKeys(keys_made))
+        machine.output().parent.mkdir(mode=0o700)
+        machine.output().write_text(OTHERS)
+        machine.output().chmod(0o600)
+        request.param.prepare(machine)
+        node = emulator.nodes.get(machine.node_id)
+        yield Prepared(request.param, machine, machine.vault(), machine.output().read_bytes(), node)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_has_its_outcome_in_every_state_and_leaves_credentials_and_the_way_back(
+    prepared: Prepared, fault: str
+) -> None:
+    machine, found, (options, expected) = prepared.restored(), prepared.found, FAULTS[fault]
+    machine.emulator.fail(ANY, times=None, **options)
+    machine.emulator.forget_requests()
+    report = machine.attempt(reuse=found.reuse)
+    requests = len(machine.emulator.requests)
+    machine.emulator.clear_faults()
+    if found.asks:
+        row = "that brings a token" if report.outcome is Outcome.ISSUED else "that brings no token"
+        assert report.outcome is EXCEPTIONS.get((fault, found.name), expected)
+        assert 0 < requests <= documented(row, 2)
+    else:
+        assert (report.outcome, requests) == (Outcome.ISSUED, 0)
+    if report.outcome is not Outcome.ISSUED:
+        assert machine.output().read_bytes() == prepared.published
+    assert machine.attempt().outcome is Outcome.ISSUED
+    assert machine.output().read_text().startswith(OTHERS)
+    assert machine.published() is not None
+    assert machine.vault().held_token is None
+
+
+def test_the_matrix_holds_every_kind_of_fault() -> None:
+    used = {name for options, _ in FAULTS.values() for name in options}
+    assert used == {field.name for field in fields(Fault)} - {"operation", "times"}
