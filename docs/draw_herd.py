@@ -1,0 +1,141 @@
+"""Draws how a fleet asks: `python docs/draw_herd.py > docs/herd.md` (`make herd`), under a minute for 100,000 nodes.
+
+Delays and spread are those of `core.schedule`; the loop around them is `core.supervisor`'s without its records, which
+would take ten times as long. A test holds the two together, and a smaller fleet to what the page says.
+"""  # noqa: INP001 - a script, no package
+
+import argparse
+import sys
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator
+
+from rolekeeper.core import schedule
+
+MINUTE, HOUR = 60, 3600  # seconds, like every time here
+REFRESH = HOUR * 0.5  # of a token that lives for an hour
+WATCHED = 6 * HOUR
+NEVER = float("inf")
+CHART_STEP = 5 * MINUTE
+LEAST = schedule.LEAST_INTERVAL.total_seconds()
+BACKOFF = tuple(schedule.failed_delay(failures).total_seconds() for failures in range(1, 10))  # the last one for ever
+OUTAGES = (0, 2, 10, MINUTE, 5 * MINUTE, 10 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR)
+WORDS = ("none", "2 s", "10 s", "1 min", "5 min", "10 min", "30 min", "1 h", "2 h")
+PAGE = """\
+# How a fleet asks
+
+Drawn by `make herd` (docs/draw_herd.py): {nodes:,} nodes with tokens that live for an hour, one request an attempt.
+If their moments were spread evenly, {nodes:,} nodes would make {even:,} requests a second.
+
+## Booted together
+
+All nodes boot at the same instant, and get their first token within that second: the first attempt is not delayed, for
+a machine that boots wants its credentials. What follows is up to the spread of a tenth. The busiest second of every
+five minutes:
+
+```mermaid
+xychart-beta
+    title "{nodes:,} nodes booted together: requests in the busiest second"
+    x-axis "minutes after boot" {first} --> {last}
+    y-axis "requests a second" 0 --> {top}
+    line {busiest}
+```
+
+| | requests in the busiest second |
+|---|---|
+| at boot | {nodes:,} |
+| in the rest of the first hour | {first_hour:,} |
+| in the sixth hour | {last_hour:,} |
+| without spread, every half hour | {nodes:,} |
+| SSM Agent, which has none, every half hour | {nodes:,} |
+
+## The service comes back at once
+
+It gives no usable answer for so long, and from one moment on it answers everything. How many requests come in the
+busiest second after that moment, counting the first of every node, which is the one that succeeds:
+
+| outage | the fleet asked evenly before | it booted together as the outage began | the same without spread |
+|---|---|---|---|
+{rows}
+
+- A fleet that asked evenly before stays so, whatever the outage: at most one in {evenly} of its nodes in a second.
+- A fleet that booted together into the outage is not apart in the first minute. Its first retries come after 1, 2 and 4
+  seconds and are spread by a tenth of that, so a service that comes back within seconds sees half of the fleet in one
+  second. From five minutes on it sees one node in fifty or fewer, and every retry takes them further apart.
+- A service that does not bear what it gets will throttle. That counts as a failure, so whoever is throttled goes on
+  backing off, up to 240 seconds apart; it does not come again at once.
+- Every node has credentials within five minutes of the service's recovery ([request-bound.md](request-bound.md)).
+
+SSM Agent sends each request four times in a burst and then waits 2^n seconds, a fifth of that, and 10 to 19 seconds
+more, up to about half an hour (docs/protocol.md, section 5). Its waves are wider than ours in the first minute, four
+times as many requests, and its last nodes come back half an hour after the service.
+"""
+
+
+def nodes(count: int) -> Iterator[str]:
+    """So many node ids."""
+    return (f"mi-{number * 0x9E3779B97F4A7C15 % 16**17:017x}" for number in range(count))
+
+
+def attempts(name: str, begins: float, until: float, fails_from: float) -> Iterator[float]:
+    """When a node's attempts begin; from `fails_from` on they fail, before that they bring a token."""
+    at, number, failures = begins, 1, 0
+    while at < until:
+        yield at
+        failures = failures + 1 if at >= fails_from else 0
+        delay = BACKOFF[min(failures, len(BACKOFF)) - 1] if failures else REFRESH
+        at += max(delay * schedule.spread(name, number), LEAST)
+        number += 1
+
+
+def booted_together(count: int) -> Counter[int]:
+    """Requests in each second of six hours after a boot; the service is well."""
+    return Counter(int(at) for name in nodes(count) for at in attempts(name, 0, WATCHED, NEVER))
+
+
+def recoveries(count: int, *, together: bool) -> tuple[int, ...]:
+    """For each of OUTAGES, requests in the busiest second after it: every node's first after its end."""
+    begins = 0 if together else REFRESH * (1 + schedule.SPREAD)  # when all nodes have asked once
+    after: tuple[Counter[int], ...] = tuple(Counter() for _ in OUTAGES)
+    for name in nodes(count):
+        first = 0 if together else _phase(name) * REFRESH
+        asked = list(attempts(name, first, begins + OUTAGES[-1] + 2 * REFRESH, begins))
+        for seconds, length in zip(after, OUTAGES, strict=True):
+            seconds[int(asked[bisect_left(asked, begins + length)])] += 1
+    return tuple(max(seconds.values()) for seconds in after)
+
+
+def _phase(name: str) -> float:
+    """Where in its half hour a node of a fleet that asks evenly begins: 0 to 1."""
+    return (schedule.spread(name, 0) - 1 + schedule.SPREAD) / (2 * schedule.SPREAD)
+
+
+def main() -> None:
+    """Print the page."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--nodes", type=int, default=100_000)
+    count = parser.parse_args().nodes
+    seconds = booted_together(count)
+    evenly, together = (recoveries(count, together=one) for one in (False, True))
+    rows = zip(WORDS, evenly, together, strict=True)
+    steps = [
+        max(seconds[second] for second in range(step, step + CHART_STEP))
+        for step in range(CHART_STEP, WATCHED, CHART_STEP)
+    ]
+    drawn = PAGE.format(
+        nodes=count,
+        even=round(count / REFRESH),
+        first=CHART_STEP // MINUTE,
+        last=WATCHED // MINUTE - CHART_STEP // MINUTE,
+        top=max(steps),
+        busiest=steps,
+        first_hour=max(seconds[second] for second in range(1, HOUR)),
+        last_hour=max(seconds[second] for second in range(5 * HOUR, WATCHED)),
+        rows="\n".join(f"| {outage} | {one:,} | {other:,} | {count:,} |" for outage, one, other in rows),
+        evenly=count // max(evenly),
+    )
+    sys.stdout.write(drawn)
+
+
+if __name__ == "__main__":
+    main()
