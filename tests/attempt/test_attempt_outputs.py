@@ -181,7 +181,7 @@ def test_published_credentials_count_as_issued_though_the_vault_cannot_be_writte
     machine.emulator.request_rotation(machine.node_id)
     in_the_way = obstruct(machine)
     report = machine.attempt()
-    assert (report.outcome, report.code) == (Outcome.ISSUED, "vault-not-a-file")
+    assert (report.outcome, report.code) == (Outcome.ISSUED, "vault-temporary-file-blocked")
     assert report.message.startswith("Cannot write")
     assert report.hint
     assert report.standing is not None
