@@ -147,6 +147,32 @@ def test_it_says_what_is_wrong_asks_for_no_more_and_goes_on_once_it_is_mended(
     assert len(daemon.requests()) - asked <= 1
 
 
+def test_a_vault_that_is_full_costs_no_more_tokens_than_usual(
+    server: Server, start: Start, mounted: Callable[..., None]
+) -> None:
+    """What the vault cannot take is told; the new token is published all the same, and the old registration stays."""
+    mounted("vault")
+    server.register()
+    daemon = start(server)
+    daemon.until_state("waiting")
+    vault, registered = server.directory / "vault", server.vault().registration
+    fill(vault)
+    for count in (2, 3):
+        assert server.run("refresh").code == 0
+        assert published(server) == server.tokens()[-1].access_key_id
+        record = daemon.until_logged("vault_unwritten", count - 1)[-1]
+        assert (record["code"], "free some space" in record["hint"]) == ("vault-no-space", True)
+        assert str(vault) in record["message"]
+        assert len(daemon.requests()) == count
+    assert server.vault().registration == registered
+    free(vault)
+    assert server.run("refresh").code == 0
+    issue = server.vault().issue
+    assert issue is not None
+    assert issue.access_key_id == published(server) == server.tokens()[-1].access_key_id
+    assert len(daemon.records("vault_unwritten")) == 2
+
+
 def test_a_directory_that_was_deleted_under_it_comes_back_with_the_next_refresh(daemon: Daemon) -> None:
     server = daemon.server
     rmtree(server.output.parent)
