@@ -33,7 +33,7 @@ def boot(machine: Machine) -> None:
     machine.start()
 
 
-def test_a_machine_registers_itself_at_its_first_boot_and_never_again(image: Machine) -> None:
+def test_a_machine_registers_itself_at_its_first_boot_and_never_again_until_it_is_cleared(image: Machine) -> None:
     assert image.activation is not None
     image.write(STORE, image.activation.code, mode=0o600)
     boot(image)
@@ -47,6 +47,11 @@ def test_a_machine_registers_itself_at_its_first_boot_and_never_again(image: Mac
         image.until_status("Waiting")
     assert image.until_published() != first  # after a boot the age of what is published is not certain
     assert registrations(image) == len(image.service.nodes) == 1
+    image.systemctl("stop", UNIT)
+    image.rolekeeper("clear", "--yes")  # and so it becomes the image of other machines
+    boot(image)
+    image.until_event("registered")
+    assert registrations(image) == len(image.service.nodes) == 2
 
 
 def test_an_encrypted_code_takes_one_line_in_a_drop_in(image: Machine) -> None:
