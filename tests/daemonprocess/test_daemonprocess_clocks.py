@@ -1,0 +1,95 @@
+"""The installed command under clocks that are wrong by more than a little, and in far time zones (libfaketime)."""
+
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from tests.conftest import Server
+from tests.daemonprocess.conftest import TOKEN, Start, published, until
+from tests.packages.conftest import need
+from tests.ssm.test_connection import authority
+
+from rolekeeper.emulator import Emulator
+from rolekeeper.emulator.server import Tls
+
+FLAT_BATTERY = f"-{(datetime.now(UTC) - datetime(1970, 1, 1, tzinfo=UTC)).days}d"  # as far back as 1970
+
+
+@pytest.fixture(scope="module")
+def library() -> str:
+    """What is to be loaded before everything else."""
+    need("faketime", "faketime")
+    asked = ["faketime", "-f", "+0d", "printenv", "LD_PRELOAD"]
+    return subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def showing(library: str, time: str) -> dict[str, str]:
+    """The environment in which the wall clock shows this; CLOCK_BOOTTIME is left alone, as by a wrong clock."""
+    return {"LD_PRELOAD": library, "FAKETIME": time, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+
+
+@pytest.fixture
+def secure(tmp_path: Path) -> Iterator[Server]:
+    """A registered server whose service has a certificate that is good today."""
+    ca, chain = authority(tmp_path)
+    with Emulator(tls=Tls(chain, chain)) as emulator:
+        server = Server(tmp_path, emulator)
+        server.configure(service=f'ca_bundle = "{ca}"')
+        server.register()
+        yield server
+
+
+@pytest.mark.parametrize("time", ["-1h", "+365d", FLAT_BATTERY])
+def test_a_wrong_clock_costs_one_request(node: Server, library: str, time: str) -> None:
+    node.emulator.forget_requests()
+    said = node.run("attempt", env=showing(library, time))
+    assert (said.code, said.json["outcome"]) == (0, "issued")
+    assert [request.code for request in node.emulator.requests] == ["InvalidSignatureException", ""]
+    assert said.json["expires_at"].startswith(f"{node.tokens()[-1].expires_at:%Y-%m-%dT%H:%M:%S}.")
+
+
+def test_a_daemon_whose_clock_is_behind_renews_in_time_and_nothing_expired_is_called_fresh(
+    node: Server, start: Start, library: str
+) -> None:
+    behind = showing(library, "-1h")
+    node.emulator.token_lifetime = timedelta(seconds=3)
+    daemon = start(node, **behind)
+    until(lambda: len(node.tokens()) >= 3, "three tokens")
+    assert len(daemon.requests()) <= 2 * daemon.status()["attempts"] + 2  # one more each, and one attempt under way
+    node.emulator.fail(TOKEN, error="ServiceUnavailable", times=None)
+    daemon.until_logged("backing_off")
+    until(lambda: daemon.status()["freshness"] == "expired", "their end")
+    for environment in (behind, {}, showing(library, "-1d")):
+        said = node.run("status", "--json", env=environment)
+        assert (said.code, said.json["freshness"]) == (2, "expired")
+    assert published(node) == node.tokens()[-1].access_key_id
+
+
+def test_without_a_clock_the_log_names_the_clock_and_the_daemon_recovers_by_itself(
+    secure: Server, start: Start, library: str
+) -> None:
+    time = secure.directory / "time"
+    time.write_text(FLAT_BATTERY)
+    follows = {"LD_PRELOAD": library, "FAKETIME_TIMESTAMP_FILE": str(time), "FAKETIME_NO_CACHE": "1"}
+    daemon = start(secure, **follows, FAKETIME_DONT_FAKE_MONOTONIC="1")
+    record = daemon.until_logged("backing_off")[0]
+    assert record["code"] == "tls-failed"
+    assert "not yet valid by this machine's clock, which says 1970-01-0" in record["message"]
+    assert record["hint"].startswith("set this machine's clock")
+    assert len(record["message"].splitlines()) == 1
+    time.write_text("+0d")  # somebody sets the clock
+    daemon.until_state("waiting")
+    assert published(secure) == secure.tokens()[-1].access_key_id
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "America/St_Johns"])
+def test_a_time_zone_changes_neither_the_times_nor_the_hardware(node: Server, zone: str) -> None:
+    first = node.run("attempt")
+    said = node.run("attempt", env={"TZ": zone})
+    assert (first.code, said.code) == (0, 0)
+    assert said.json["fingerprint"] == first.json["fingerprint"]
+    assert said.json["fingerprint"]["matched"] == said.json["fingerprint"]["compared"]
+    handed_out = node.run("credential-process", "--file", str(node.output), env={"TZ": zone})
+    assert handed_out.json["Expiration"] == f"{node.tokens()[-1].expires_at:%Y-%m-%dT%H:%M:%SZ}"
