@@ -35,7 +35,7 @@ _CODE_PARAMETER = "ActivationCode"  # the only secret that we send in a body
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9.]{0,99}")
 _NODE_ID = re.compile(r"mi-[0-9a-f]{17}")
 _FIELDS = {
-    "AccessKeyId": re.compile(r"[A-Z0-9]{16,128}"),
+    "AccessKeyId": re.compile(r"[A-Za-z0-9_]{16,128}"),  # as STS documents it
     "SecretAccessKey": re.compile(r"[!-~]{1,512}"),
     "SessionToken": re.compile(r"[!-~]{1,16384}"),
 }
