@@ -1,6 +1,7 @@
 """What must hold after any fault, as assertions: nothing torn, nothing lost, nothing readable by others."""
 
 import json
+import re
 import stat
 
 from botocore.configloader import raw_config_parse
@@ -89,7 +90,7 @@ def check_told(ran: Ran, step: Step) -> None:
         assert ran.code == 0 or NO_OUTPUT in ran.err, ran.err
     elif ran.code:
         message, hint = ran.err.splitlines()
-        assert message.startswith("rolekeeper: Cannot "), ran.err
+        assert re.match(r"rolekeeper: (Cannot |/\S+: cannot be read: )", message), ran.err
         assert hint.startswith("  hint: "), ran.err
 
 

@@ -45,7 +45,8 @@ def lock_at(target: Place, wait: timedelta, sleep: Callable[[timedelta], None]) 
     try:
         yield
     finally:
-        os.close(descriptor)
+        with suppress(OSError):  # of the pid, which a full quota has kept from the disk; the lock is gone all the same
+            os.close(descriptor)
 
 
 def _try_lock(directory: int, name: str) -> int | None:
