@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from tests.packages.conftest import need
 
 from rolekeeper.adapters.journal import IDENTIFIER, MESSAGE_IDS
 
@@ -78,8 +79,8 @@ def test_an_entry_fits_a_terminal(event: str) -> None:
     assert max(map(len, filled.splitlines())) <= 80
 
 
-@pytest.mark.skipif(shutil.which("journalctl") is None, reason="journalctl is not there")
 def test_journalctl_reads_the_catalog_as_we_do(tmp_path: Path) -> None:
+    need("journalctl", "systemd")
     (tmp_path / "usr/lib/systemd/catalog").mkdir(parents=True)
     (tmp_path / "var/lib/systemd/catalog").mkdir(parents=True)
     shutil.copy(CATALOG, tmp_path / "usr/lib/systemd/catalog")
