@@ -1,18 +1,19 @@
 """What every verb says of itself, and how a wrong command line or configuration is told."""
 
+import json
 import os
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
-from tests.conftest import LONGEST, Server
+from tests.conftest import COMMAND, LONGEST, Server
 from tests.daemonprocess.conftest import until
 
 from rolekeeper import __version__
 from rolekeeper.cli.parser import VERBS
 
-JSON_VERBS = ("register", "refresh", "status", "fingerprint", "adopt", "check", "version")
+JSON_VERBS = ("register", "refresh", "status", "fingerprint", "adopt", "check", "emulator", "version")
 CONFIGURED = {
     "run": (),
     "register": ("--activation-id", "12345678-1234-1234-1234-123456789012", "--region", "us-east-1"),
@@ -72,6 +73,8 @@ def test_status_explains_its_own_exit_codes(server: Server) -> None:
         ("register", "--activation-id", "12345678-1234-1234-1234-123456789012", "--region", "the moon"),
         ("wait", "--timeout", "soon"),
         ("refresh", "--timeout", "5"),
+        ("emulator", "--region", "two\nlines"),
+        ("emulator", "--account-id", "1"),
         ("fingerprint", "threshold"),
         ("fingerprint", "threshold", "0"),
         ("fingerprint", "threshold", "101"),
@@ -197,3 +200,18 @@ def test_a_verb_that_is_left_out_is_named(server: Server) -> None:
     said = server.run()
     assert (said.code, said.out) == (64, "")
     assert said.err == "rolekeeper: the following arguments are required: VERB\n  hint: rolekeeper --help\n"
+
+
+def test_the_emulator_tells_the_same_to_a_shell_and_as_json(server: Server) -> None:
+    told = {}
+    for form in ([], ["--json"]):
+        command = [COMMAND, "emulator", "--port", "0", "--state", str(server.directory / "state"), *form]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=server.environment()) as emulator:
+            assert emulator.stdout is not None
+            lines = [emulator.stdout.readline() for _ in range(7 if form else 5)]
+            emulator.terminate()
+        found = json.loads("".join(lines)) if form else dict(line.split(" ", 1)[1].strip().split("=") for line in lines)
+        assert found.pop("AWS_ENDPOINT_URL").startswith("http://127.0.0.1:")
+        told[len(form)] = found
+    assert told[0] == told[1]
+    assert set(told[0]) == {"AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}

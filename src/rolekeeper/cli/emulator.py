@@ -2,15 +2,18 @@
 
 import argparse
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rolekeeper.cli.output import print_json
 from rolekeeper.cli.wait import duration
 from rolekeeper.errors import UsageError
 
 if TYPE_CHECKING:
     from rolekeeper.emulator import Emulator
 
+REGION = re.compile(r"[a-z0-9-]{1,64}")
 ACCOUNT_ID = re.compile(r"[0-9]{12}")
 EXAMPLE = "rolekeeper emulator --port 4599 --state ./emulator.json"
 
@@ -25,6 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--region", help="that requests must be signed for, default us-east-1")
     parser.add_argument("--tls-certificate", metavar="FILE", help="speak https with this certificate (PEM)")
     parser.add_argument("--tls-key", metavar="FILE", help="and this private key (PEM)")
+    parser.add_argument("--json", action="store_true", help="print JSON, not lines for a shell")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -45,10 +49,10 @@ def run(options: argparse.Namespace) -> int:
         state_file=Path(options.state) if options.state else None,
         token_lifetime=duration("--token-lifetime", options.token_lifetime),
         account_id=_account(options.account_id),
-        region=options.region,
+        region=_region(options.region),
         tls=Tls(Path(options.tls_certificate), Path(options.tls_key)) if options.tls_certificate else None,
     )
-    emulator.run(_announce)
+    emulator.run(_announce_json if options.json else _announce)
     return 0
 
 
@@ -57,7 +61,18 @@ def _announce(emulator: "Emulator") -> None:
         print(f"export {name}={value}", flush=True)
 
 
+def _announce_json(emulator: "Emulator") -> None:
+    print_json(emulator.environment)
+    sys.stdout.flush()
+
+
 def _account(account_id: str | None) -> str | None:
     if account_id is not None and ACCOUNT_ID.fullmatch(account_id) is None:
         raise UsageError("argument-invalid", f"{account_id!r} is no account id", "write 12 digits")
     return account_id
+
+
+def _region(region: str | None) -> str | None:
+    if region is not None and REGION.fullmatch(region) is None:
+        raise UsageError("argument-invalid", f"{region!r} is no region", "write one such as us-east-1")
+    return region
