@@ -14,7 +14,7 @@ from tests.conftest import Server
 from tests.readers import KINDS
 from tests.soak.mishaps import ENDINGS, FAULTS, KILLS
 from tests.soak.node import Sample
-from tests.soak.soak import Soaked, ends, soak
+from tests.soak.soak import Soaked, soak, tenths
 
 from rolekeeper.emulator import Emulator
 
@@ -66,12 +66,11 @@ def _readers(found: Soaked) -> Iterator[str]:
 
 
 def _occupied(samples: tuple[Sample, ...]) -> Iterator[str]:
-    yield f"\n| the last daemon, {len(samples)} samples | first tenth, median | last tenth, median | most |"
-    yield "|---|---|---|---|"
+    yield f"\n| the last daemon, {len(samples)} samples | median of each tenth of them | most |\n|---|---|---|"
     for each in fields(Sample)[1:]:
-        first, last = ends(samples, each.name)
+        medians = ", ".join(f"{value:.4g}" for value in tenths(samples, each.name))
         most = max((float(getattr(sample, each.name)) for sample in samples), default=0.0)
-        yield f"| {UNITS.get(each.name, each.name)} | {first:.2f} | {last:.2f} | {most:.2f} |"
+        yield f"| {UNITS.get(each.name, each.name)} | {medians} | {most:.4g} |"
 
 
 if __name__ == "__main__":

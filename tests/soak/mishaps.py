@@ -49,8 +49,12 @@ def date(ahead: timedelta) -> dict[str, str | None]:
     return {"Date": format_datetime(datetime.now(UTC) + ahead, usegmt=True)}
 
 
-def clock_told_wrong(node: Node) -> None:
+def date_ahead(node: Node) -> None:
     token_fault(headers=date(HOUR))(node)
+
+
+def date_behind(node: Node) -> None:
+    token_fault(headers=date(-HOUR))(node)
 
 
 def signature_refused_with_a_wrong_date(node: Node) -> None:
@@ -91,7 +95,8 @@ FAULTS: Mapping[str, Mishap] = {
     "session token missing": token_fault(remove=("SessionToken",)),
     "UpdateKeyPair missing": token_fault(remove=("UpdateKeyPair",)),
     "Date missing": token_fault(headers={"Date": None}),
-    "Date an hour ahead": clock_told_wrong,
+    "Date an hour ahead": date_ahead,
+    "Date an hour behind": date_behind,
     "MachineFingerprintDoesNotMatch, once": token_fault(error="MachineFingerprintDoesNotMatch"),
     "fingerprint unknown for a while": fingerprint_unknown_for_a_while,
     "InvalidInstanceId": token_fault(error="InvalidInstanceId"),
