@@ -151,6 +151,22 @@ def test_an_unregistered_server_waits_and_goes_on_when_it_is_registered(server: 
     assert len(daemon.records("unregistered")) == 1
 
 
+def test_a_vault_that_cannot_be_read_costs_neither_daemon_nor_registration(daemon: Daemon) -> None:
+    node, first = daemon.server, daemon.server.vault()
+    token, file = published(node), node.directory / "vault" / "Store" / "RegistrationKey"
+    whole = file.read_bytes()
+    file.write_bytes(b"")
+    said = node.run("refresh")
+    assert said.code == 74
+    assert str(file) in said.err
+    assert (daemon.status()["last_outcome"]["outcome"], published(node)) == ("vault-unreadable", token)
+    assert (file.read_bytes(), len(daemon.requests())) == (b"", 1)
+    file.write_bytes(whole)
+    daemon.until_state("waiting")
+    assert published(node) not in ("", token)
+    assert (node.vault().registration, node.vault().fingerprint) == (first.registration, first.fingerprint)
+
+
 def test_clear_tells_the_daemon(daemon: Daemon) -> None:
     assert daemon.server.run("clear", "--yes").code == 0
     status = daemon.until_state("unregistered")
