@@ -10,6 +10,7 @@ from tests.systemd.conftest import OUTPUT, UNIT, Machine
 TOKEN = "RequestManagedInstanceRoleToken"
 QUICK_RESTART = "[Service]\nRestartSec=100ms\n"
 SHORT_WATCHDOG = "[Service]\nRestartSec=100ms\nWatchdogSec=2\nTimeoutAbortSec=1\n"
+IMPATIENT = "[Service]\nExecStart=\nExecStart=/usr/bin/rolekeeper wait --timeout 1s\n"
 WAITING = """\
 [Unit]
 Requires=rolekeeper-wait.service
@@ -20,6 +21,23 @@ RemainAfterExit=yes
 ExecStart=/bin/cp /root/.aws/credentials /run/taken
 """
 
+PROMISED = {  # as `systemctl show` says it
+    "Type": "notify",
+    "NotifyAccess": "main",
+    "Restart": "on-failure",
+    "RestartUSec": "5s",
+    "RestartPreventExitStatus": "78",
+    "StartLimitIntervalUSec": "0",
+    "WatchdogUSec": "3min",
+    "TimeoutStartUSec": "1min",
+    "TimeoutStopUSec": "10s",
+    "TimeoutAbortUSec": "5s",
+    "KillMode": "mixed",
+    "OOMPolicy": "continue",
+    "StateDirectory": "rolekeeper",
+    "RuntimeDirectory": "rolekeeper",
+    "ConfigurationDirectory": "rolekeeper",
+}
 READ_ON_AND_ON = f"""
 import configparser, pathlib
 count = 0
@@ -65,6 +83,22 @@ def test_an_installed_machine_runs_enabled_and_says_that_it_waits_to_be_register
     line = machine.until_status("Unregistered: waiting for `rolekeeper register`")
     assert line in machine.systemctl("status", UNIT).out
     assert machine.until_event("unregistered")["PRIORITY"] == "4"
+
+
+def test_systemd_has_understood_what_the_unit_promises(machine: Machine) -> None:
+    assert {name: machine.property(UNIT, name) for name in PROMISED} == PROMISED
+    assert {"network-online.target", "nss-user-lookup.target"} <= set(machine.property(UNIT, "After").split())
+    assert "network-online.target" in machine.property(UNIT, "Wants").split()
+
+
+def test_a_unit_that_requires_credentials_does_not_start_when_none_come(machine: Machine) -> None:
+    machine.write("/etc/systemd/system/job.service", WAITING)
+    machine.drop_in(IMPATIENT, "rolekeeper-wait.service")
+    said = machine.systemctl("start", "job", expect=1)
+    assert "dependency" in said.err
+    assert machine.property("job", "ActiveState") == "inactive"
+    assert "No fresh credentials within 1s" in machine.systemctl("status", "rolekeeper-wait", expect=3).out
+    machine.shell("rm -r /etc/systemd/system/rolekeeper-wait.service.d")
 
 
 def test_a_unit_that_waits_for_credentials_starts_when_the_registration_brings_them(machine: Machine) -> None:
