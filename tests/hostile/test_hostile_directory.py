@@ -180,7 +180,8 @@ def own(name):
 acts = [clear, own, os.mkfifo, os.mkdir, lambda name: os.symlink("../outside", name),
         lambda name: os.link("credentials", name), lambda name: os.link("mine", name),
         lambda name: os.rename(names[0], name), lambda name: os.rename("credentials", name),
-        lambda _: (os.rename("inner", "away"), os.symlink("../outside", "inner")), lambda _: os.symlink("away", "inner"),
+        lambda _: (os.rename("inner", "away"), os.symlink("../outside", "inner")),
+        lambda _: os.symlink("away", "inner"),
         lambda _: os.mkdir("inner", 0o777), lambda _: os.unlink("inner"), lambda _: os.rename("away", "inner"),
         lambda name: os.rename(name, "inner/" + name), lambda name: os.rename("inner/" + name, name)]
 print("ready", flush=True)

@@ -14,7 +14,9 @@ OSErrors leave this module as they are; `describe` gives callers the code and th
 """
 
 import errno
+import fcntl
 import os
+import signal
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -40,6 +42,7 @@ __all__ = [
     "RefusedFileError",
     "Staged",
     "describe",
+    "is_being_written",
     "lock",
     "lock_at",
     "make_directories",
@@ -127,6 +130,22 @@ def read_at(target: Place, limit_bytes: int = LIMIT_BYTES) -> Contents | None:
             remedy = "it is not what it should be: move it away, or correct the path"
             raise RefusedFileError("file-too-large", f"it holds more than {limit_bytes} bytes", remedy)
         return Contents(data, read_attributes(descriptor))
+
+
+def is_being_written(target: Place) -> bool:
+    """Whether somebody has the file open for writing, as far as the file system tells.
+
+    The kernel grants no read lease (fcntl(2), F_SETLEASE) on such a file. Ours ends with its descriptor, at once.
+    """
+    try:
+        with open(os.open(target.name, _READ, dir_fd=target.directory), "rb") as file:
+            fcntl.fcntl(
+                file, fcntl.F_SETSIG, signal.SIGURG
+            )  # to us, should just now somebody open it; SIGIO would kill
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        return error.errno == errno.EAGAIN
+    return False
 
 
 def _exists(target: Place) -> bool:

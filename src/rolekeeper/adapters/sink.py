@@ -3,7 +3,8 @@
 The rules of a publication, in order:
 - the directory is found, and created when missing, with the output's owner and group; a sibling lock keeps other
   writers of ours out;
-- the file is read, and core.profile edits its text;
+- the file is read, once nobody has it open for writing (SSM Agent rewrites it in place: what is there meanwhile is not
+  the whole of it), and core.profile edits its text; who keeps it open is waited for a few seconds and no longer;
 - an existing file keeps its mode, ACL and (unless one is configured) group, but only when it has the output's owner,
   and nobody else may write in the directories on its path: he could have put one there that lets him read;
 - where somebody else may, what else the file holds is shown to nobody who could not read it before: it may be another
@@ -30,6 +31,8 @@ from rolekeeper.model import Output, RoleToken
 
 LOCK_WAIT = timedelta(seconds=10)
 _MOST_TRIES = 5
+_NAP = timedelta(milliseconds=100)  # for who writes the file in place
+_MOST_NAPS = 20
 _BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 _PREPARED = profile.token_values(
     RoleToken("ASIA" + "0" * 16, "0" * 40, "0" * 4096, datetime(2000, 1, 1, tzinfo=UTC))  # as large as they come
@@ -58,7 +61,7 @@ class FileSink:
         values = profile.token_values(token)
         with self._opened(output) as target:
             for _ in range(_MOST_TRIES):
-                if _try_publish(target, output, values):
+                if self._try_publish(target, output, values):
                     return
         hint = "find the program that keeps writing it, or publish to a file of its own"
         raise OutputError("file-keeps-changing", f"Cannot publish to {output.path}: others keep changing it", hint)
@@ -73,6 +76,25 @@ class FileSink:
         wanted = {profile.ACCESS_KEY_ID: access_key_id, profile.EXPIRES: profile.format_expiry(expires_at)}
         complete = all(found.get(key) for key in profile.OUR_KEYS) and profile.STALE_TOKEN not in found
         return complete and wanted.items() <= found.items()
+
+    def _try_publish(self, target: Place, output: Output, values: Mapping[str, str]) -> bool:
+        """Publish once; False when somebody else changed the file meanwhile."""
+        old = self._settled(target)
+        with _staged(target, output, values, old) as new:
+            if self._settled(target) != old:
+                return False
+            new.commit()
+        return True
+
+    def _settled(self, target: Place) -> Contents | None:
+        """The file while nobody writes into it; after a while as it is all the same."""
+        for _ in range(_MOST_NAPS):
+            if not atomicfile.is_being_written(target):
+                found = atomicfile.read_at(target)
+                if not atomicfile.is_being_written(target):
+                    return found
+            self._sleep(_NAP)
+        return atomicfile.read_at(target)
 
     @contextmanager
     def _opened(self, output: Output) -> Iterator[Place]:
@@ -95,16 +117,6 @@ class FileSink:
             if self._unit is not None:
                 remedy = sandbox.remedy(self._unit, output.path, _owner(output), error) or remedy
             raise OutputError(code, f"Cannot publish to {output.path}: {error.strerror}", remedy) from error
-
-
-def _try_publish(target: Place, output: Output, values: Mapping[str, str]) -> bool:
-    """Publish once; False when somebody else changed the file meanwhile."""
-    old = atomicfile.read_at(target)
-    with _staged(target, output, values, old) as new:
-        if atomicfile.read_at(target) != old:
-            return False
-        new.commit()
-    return True
 
 
 @contextmanager
