@@ -35,10 +35,11 @@ WORSE = list(Freshness)  # from the best to the worst
 
 @dataclass
 class WrongClock(MovingClock):
-    """A machine's clocks, and the true time; `steps` are taken one by one whenever the service looks at its own."""
+    """A machine's clocks, and the true time; steps and suspends come whenever the service looks at its own."""
 
     true: datetime = NOON
     steps: list[timedelta] = field(default_factory=list)
+    suspended_for: list[timedelta] = field(default_factory=list)
 
     def move(self, duration: timedelta) -> None:
         super().move(duration)
@@ -47,7 +48,10 @@ class WrongClock(MovingClock):
     def service_time(self) -> datetime:
         if self.steps:
             self.wall += self.steps.pop(0)
-        return self.true
+        told = self.true
+        if self.suspended_for:
+            self.move(self.suspended_for.pop(0))
+        return told
 
 
 @pytest.fixture
@@ -163,6 +167,21 @@ def test_a_suspend_between_answer_and_publication_counts_as_life(
     report = attempt.run(world, machine.settings, reuse=False)
     for called, real in life_story(machine, clock, report):
         assert called is real
+
+
+@pytest.mark.parametrize("asleep", [20 * MINUTE, 80 * MINUTE, 3 * HOUR])
+def test_a_machine_that_is_suspended_while_it_is_answered_calls_nothing_valid_that_has_expired(
+    machine: Machine, clock: WrongClock, asleep: timedelta
+) -> None:
+    machine.register()
+    clock.suspended_for = [timedelta(0), asleep]  # after the Date was written
+    report = machine.attempt()
+    assert report.outcome is (Outcome.ISSUED if asleep < HOUR else Outcome.FAILED)
+    assert clock.suspended_for == []
+    if report.standing is not None:
+        story = life_story(machine, clock, report)
+        assert {called for called, real in story if real is Freshness.EXPIRED} == {Freshness.EXPIRED}
+    assert machine.attempt().outcome is Outcome.ISSUED
 
 
 DATES = {

@@ -18,7 +18,7 @@ from rolekeeper.model import Outcome
 from rolekeeper.ports import Ended, Wakeup
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=n) for n in (1, 60, 3600, 86400))
-ATTEMPTS = 60  # in an outage; some four hours of failures, and more than two days of a hibernation
+ATTEMPTS = 30  # in an outage; two hours of failures, and more than a day of a hibernation
 SPREAD = 1.1
 
 

@@ -80,7 +80,7 @@ class SsmService:
             {"Fingerprint": fingerprint},
         )
         answer, fields = self._send_signed(call, registration)
-        moments = self._moments(answer.received.boot)
+        moments = self._moments(answer)
         expiry = fields.get("TokenExpirationDate")
         now = next((moment for moment in moments if is_usable_expiry(expiry, moment)), moments[-1])
         token = role_token(call, answer, fields, now)
@@ -112,13 +112,16 @@ class SsmService:
             return _NONE
         return abs(_later(self._signed, self._measured.boot) - self._measured.wall)
 
-    def _moments(self, boot: timedelta) -> list[datetime]:
-        """Rule 5: the service's time at `boot`, by the Date of the answer and by its having accepted the signature."""
+    def _moments(self, answer: Answer) -> list[datetime]:
+        """Rule 5: the service's time when the answer came, by its Date and by its having accepted the signature.
+
+        By Date the latest that it can be: a machine that is suspended meanwhile does not know for how long it waited.
+        """
         assert self._signed is not None  # noqa: S101 - the request was signed
-        by_signature = _later(self._signed, boot)
+        by_signature = _later(self._signed, answer.received.boot)
         if self._measured is None:
             return [by_signature]
-        by_date = _later(self._measured, boot)
+        by_date = self._measured.wall + (answer.received.boot - answer.sent.boot) / 2
         contradict = abs(by_date - by_signature) >= _CONTRADICTORY
         return sorted((by_date, by_signature), reverse=True) if contradict else [by_date]
 
