@@ -96,9 +96,9 @@ class Loop:
         self.passes(takes)
         if outcome is Outcome.ISSUED:
             return self.issues()
-        told = {"code": outcome.value, "message": f"Cannot: {outcome}", "hint": "mend it"}
         node_id = None if outcome is Outcome.UNREGISTERED else self.node_id
-        return self.happens(Finished(AttemptReport(outcome, node_id=node_id, **(told | fields))))  # type: ignore[arg-type]
+        told = {"code": outcome.value, "message": f"Cannot: {outcome}", "hint": "mend it", "node_id": node_id}
+        return self.happens(Finished(AttemptReport(outcome, **(told | fields))))  # type: ignore[arg-type]
 
     def issues(
         self,

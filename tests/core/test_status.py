@@ -126,7 +126,7 @@ def test_what_is_no_document_is_an_error(loop: Any, wrong: dict[str, Any]) -> No
 
 
 LINES = {
-    "attempting": "Attempt 1 is under way; no node id yet; no credentials published",
+    "attempting": "Attempt 1 is under way; node id and credentials not known yet",
     "unregistered": (
         "Unregistered: waiting for `rolekeeper register` or `rolekeeper adopt`; "
         "no node id yet; no credentials published"
@@ -152,6 +152,11 @@ def test_the_line_says_state_node_expiry_and_next_step(loop: Any, state: str) ->
     STATES[state](loop)
     due = rfc3339(loop.state.due.wall.replace(microsecond=0)) if loop.state.due else "never"
     assert line(loop) == LINES[state].replace("NODE", loop.node_id).replace("DUE", due)
+
+
+def test_an_attempt_that_ended_before_it_had_read_the_vault_is_no_word_about_credentials(loop: Any) -> None:
+    loop.ends_with(Outcome.FAILED, node_id=None)
+    assert "; node id and credentials not known yet; next attempt at " in line(loop)
 
 
 def test_credentials_go_from_fresh_over_stale_to_expired(loop: Any) -> None:

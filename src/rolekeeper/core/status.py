@@ -47,8 +47,15 @@ FIELDS = tuple(field.name for field in fields(Document))
 
 def line(state: State, now: Instant) -> str:
     """One line for a person: state, node id, expiry, and the next step."""
+    return f"{_phase(state)}; {_standing(state, now)}{_next(state)}"
+
+
+def _standing(state: State, now: Instant) -> str:
+    """Node id and expiry; until an attempt has read the vault, nobody knows whether there are any."""
+    if state.node_id is None and state.phase is not Phase.UNREGISTERED:
+        return "node id and credentials not known yet"
     node = f"{state.node_id} in {state.region}" if state.node_id else "no node id yet"
-    return f"{_phase(state)}; {node}; {_credentials(state, now)}{_next(state)}"
+    return f"{node}; {_credentials(state, now)}"
 
 
 def _shown(state: State) -> Phase:
