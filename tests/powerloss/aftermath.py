@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
-from pathlib import Path, PurePath
+from pathlib import Path
 from shutil import rmtree
 
 from tests.powerloss.disk import Disk, Tree, lay_out
@@ -17,6 +17,7 @@ from rolekeeper.errors import VaultError
 from rolekeeper.model import VaultContents
 
 OUTPUT = "aws/credentials"  # where Server publishes, below its directory
+GROUPS = ("aws", ".aws.rolekeeper-new")  # what the output's group may search
 PUBLIC = (".", "config.toml")
 PARTS = {
     "registration": "registered",
@@ -97,7 +98,7 @@ def _look(place: Path, tree: Tree) -> Found:
 def _open_to_others(tree: Tree) -> Iterator[tuple[str, int]]:
     """What anybody but its owner may read or write; the output's group may read it where the scene says so."""
     for path, mode, _ in tree:
-        allowed = stat.S_IRGRP | stat.S_IXGRP if path.split("/")[0] == PurePath(OUTPUT).parts[0] else 0
+        allowed = stat.S_IRGRP | stat.S_IXGRP if path.split("/")[0] in GROUPS else 0
         if mode & 0o077 & ~allowed and path not in PUBLIC:
             yield path, mode
 

@@ -92,8 +92,9 @@ class Recording:
         return self.server.directory.with_name(f"{self.server.directory.name}-trace-{self.runs}")
 
     def _read(self, log: Path) -> None:
+        in_memory = (str(self.server.runtime), f"{self.server.directory}/.{self.server.runtime.name}.")
         for one in trace.operations(log, self.server.directory):
-            if one.path.startswith(f"{self.server.runtime}") or one.to.startswith(f"{self.server.runtime}"):
+            if one.path.startswith(in_memory):
                 continue  # as /run, it is in memory: gone after a power failure, and not missed
             last = self.done[-1] if self.done else None
             if one.kind == "send" and last is not None and last.kind == "send" and last.process == one.process:

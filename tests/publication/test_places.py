@@ -3,6 +3,8 @@
 import contextlib
 import os
 import stat
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -106,6 +108,88 @@ def test_a_directory_that_cannot_be_given_its_attributes_is_not_left_behind(tmp_
     with pytest.raises(OSError, match="Errno"):
         make_directories(str(tmp_path / "new"), Attributes(0o700, acl=b"no ACL"))
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("event", ["os.mkdir", "os.chmod", "os.rename"])
+def test_a_directory_that_one_was_killed_at_gets_its_attributes_from_the_next(event: str, tmp_path: Path) -> None:
+    directory, attributes = tmp_path / "a" / "b", Attributes(0o711)
+
+    def make(killed_at: str = "") -> None:
+        def watch(seen: str, _arguments: tuple[object, ...]) -> None:
+            if seen == killed_at:
+                os._exit(1)
+
+        sys.addaudithook(watch)
+        make_directories(str(directory), attributes)
+
+    assert in_child(lambda: make(event)) == 1
+    assert not directory.exists()
+    assert in_child(make) == 0
+    assert [stat.S_IMODE(one.stat().st_mode) for one in (directory, directory.parent)] == [0o711] * 2
+    assert [path.name for path in tmp_path.rglob("*")] == ["a", "b"]
+
+
+def test_many_at_once_make_the_same_directories_and_none_of_them_fails(tmp_path: Path) -> None:
+    def make(number: int) -> Callable[[], None]:
+        def each() -> None:
+            for turn in range(8):
+                with place(str(tmp_path / f"{turn}" / "b" / f"file-{number}"), Attributes(0o710)) as made:
+                    os.close(os.open(made.name, os.O_CREAT | os.O_WRONLY, dir_fd=made.directory))
+
+        return each
+
+    children = [begin_child(make(number)) for number in range(6)]
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 6
+    for turn in range(8):
+        made = tmp_path / f"{turn}" / "b"
+        assert stat.S_IMODE(made.stat().st_mode) == 0o710
+        assert len(list(made.iterdir())) == 6
+    assert not list(tmp_path.rglob("*-new"))
+
+
+def test_a_directory_that_somebody_makes_meanwhile_stays_as_it_is(tmp_path: Path) -> None:
+    made, inodes = tmp_path / "new", []
+
+    def make() -> None:
+        def watch(seen: str, _arguments: tuple[object, ...]) -> None:
+            if seen == "os.mkdir" and not inodes:
+                inodes.append(0)
+                made.mkdir(0o750)
+                inodes[0] = made.stat().st_ino
+
+        sys.addaudithook(watch)
+        make_directories(str(made), Attributes(0o711))
+        assert inodes == [made.stat().st_ino]
+
+    assert in_child(make) == 0
+    assert [(path.name, stat.S_IMODE(path.stat().st_mode)) for path in tmp_path.iterdir()] == [("new", 0o750)]
+
+
+def begin_child(work: Callable[[], None]) -> int:
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        except BaseException:  # noqa: BLE001 - whatever it is, the parent has to know, and pytest must not go on here
+            os._exit(3)
+        os._exit(0)
+    return child
+
+
+def in_child(work: Callable[[], None]) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(begin_child(work), 0)[1])
+
+
+@pytest.mark.usefixtures("as_root")
+def test_a_half_made_directory_of_somebody_else_is_not_taken_for_ours(tmp_path: Path) -> None:
+    half_made = tmp_path / ".new.rolekeeper-new"
+    half_made.mkdir()
+    os.chown(half_made, STRANGER, STRANGER)
+    with pytest.raises(RefusedFileError, match=f"belongs to user {STRANGER}") as refused:
+        make_directories(str(tmp_path / "new"), Attributes(0o700))
+    assert (refused.value.code, str(half_made.name) in refused.value.remedy) == ("foreign-directory", True)
+    make_directories(str(tmp_path / "new"), Attributes(0o700, STRANGER))
+    assert [(path.name, path.stat().st_uid) for path in tmp_path.iterdir()] == [("new", STRANGER)]
 
 
 @pytest.mark.usefixtures("as_root")

@@ -13,7 +13,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 _ACL = "system.posix_acl_access"
@@ -157,37 +157,68 @@ def _enter(at: int, name: str, missing: Attributes | None) -> int:
     except FileNotFoundError:
         if missing is None:
             raise
-    try:
-        os.mkdir(name, 0o700, dir_fd=at)
-    except FileExistsError:  # somebody was faster, and chose its attributes
-        return os.open(name, _ENTER, dir_fd=at)
-    return _dress(at, name, missing)
+    _create(at, name, missing)
+    return os.open(name, _ENTER, dir_fd=at)
 
 
-def _dress(at: int, name: str, attributes: Attributes) -> int:
-    """Give a directory that was just created its attributes; it goes away when that fails."""
-    directory = os.open(name, _LIST, dir_fd=at)
+def _create(at: int, name: str, attributes: Attributes) -> None:
+    """Create a directory that has its attributes before it has its name: who finds one leaves it as it is.
+
+    Several of us may be at it; they share the unnamed one, and each does to it what is left to do.
+    """
+    new = f".{name}.rolekeeper-new"
+    with suppress(FileExistsError):  # another's, or left by one that was killed
+        os.mkdir(new, 0o700, dir_fd=at)
+    with suppress(FileNotFoundError):  # another has named it by now
+        owner = os.stat(new, dir_fd=at, follow_symlinks=False).st_uid
+        if owner == os.geteuid():
+            _dress(at, new, attributes)
+        elif owner != attributes.uid:  # which comes last: then all the rest is done
+            raise RefusedFileError("foreign-directory", f"{new} belongs to user {owner}", f"remove {new}")
+        if _is_there(at, name):
+            os.rmdir(new, dir_fd=at)
+        else:
+            os.rename(new, name, src_dir_fd=at, dst_dir_fd=at)
+    flush_directory(at)
+
+
+def _dress(at: int, new: str, attributes: Attributes) -> None:
+    """Give a directory that was just created its attributes, durably; it goes away when that fails."""
+    directory = os.open(new, _LIST, dir_fd=at)
     try:
         apply_attributes(directory, attributes)
-        flush_directory(directory)  # attributes first: a name that is durable is never dressed again
-        flush_directory(at)
+        _fsync_directory(directory)
     except BaseException:
-        os.close(directory)
-        os.rmdir(name, dir_fd=at)
+        with suppress(OSError):
+            os.rmdir(new, dir_fd=at)
         raise
-    return directory
+    finally:
+        os.close(directory)
+
+
+def _is_there(at: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=at, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def flush_directory(at: int) -> None:
     """Flush a directory's names to disk; `at` may be any descriptor of it."""
     directory = os.open(".", _LIST, dir_fd=at)
     try:
+        _fsync_directory(directory)
+    finally:
+        os.close(directory)
+
+
+def _fsync_directory(directory: int) -> None:
+    try:
         os.fsync(directory)
     except OSError as error:
         if error.errno != errno.EINVAL:  # a file system (9p, some FUSE) that cannot flush directories
             raise
-    finally:
-        os.close(directory)
 
 
 def apply_attributes(descriptor: int, attributes: Attributes) -> None:
