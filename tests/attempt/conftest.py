@@ -196,6 +196,12 @@ class Machine:
         return alone and self.emulator.nodes[self.node_id].public_key == ours
 
 
+def impatient(machine: Machine) -> Machine:
+    """The same machine, for a service that is known to be silent: it waits for it a moment only."""
+    service = replace(machine.settings.service, read_timeout=timedelta(milliseconds=300))
+    return replace(machine, settings=replace(machine.settings, service=service))
+
+
 def output(path: Path, **changes: object) -> Output:
     plain = Output(str(path), "default", 0o600, keep_mode=True, owner=None, group=None, replace_long_lived_keys=False)
     return replace(plain, **changes)

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from tests.attempt.conftest import Machine, MovingClock, StockOfKeys, settings_in
+from tests.attempt.conftest import REGISTER, TOKEN, Machine, MovingClock, StockOfKeys, impatient, settings_in
 from tests.attempt.test_attempt_answers import FOREIGN
 from tests.daemon.test_request_bound import documented
 
@@ -75,6 +75,7 @@ class Found:
     name: str
     prepare: Callable[[Machine], None]
     asks: bool = True
+    asks_for: str = TOKEN
     reuse: bool = False
 
 
@@ -83,7 +84,7 @@ STATES = (
     Found("started again", registered, asks=False, reuse=True),
     Found("a held token", with_a_held_token, asks=False),
     Found("a pending key", with_a_pending_key),
-    Found("unregistered", unregistered),
+    Found("unregistered", unregistered, asks_for=REGISTER),
 )
 # The Date in the answer to the registration, which is not signed, goes for the time of the next signature.
 EXCEPTIONS = {("a Date of another day", "unregistered"): Outcome.REFUSED}
@@ -109,12 +110,11 @@ class Prepared:
 
 @pytest.fixture(scope="module", params=STATES, ids=lambda found: found.name)
 def prepared(request: pytest.FixtureRequest, keys_made: list[NodeKey]) -> Iterator[Prepared]:
-    """A machine whose file holds another profile, and that waits for a silent service a moment only."""
+    """A machine whose file holds another profile."""
     clock = MovingClock()
     with Emulator(clock=lambda: clock.wall) as emulator, TemporaryDirectory(dir=MEMORY) as made:
         directory = Path(made)
         settings = settings_in(directory, emulator.url)
-        settings = replace(settings, service=replace(settings.service, read_timeout=timedelta(milliseconds=150)))
         machine = Machine(emulator, directory, clock, settings, StockOfKeys(keys_made))
         machine.output().parent.mkdir(mode=0o700)
         machine.output().write_text(OTHERS)
@@ -131,7 +131,9 @@ def test_a_fault_has_its_outcome_in_every_state_and_leaves_credentials_and_the_w
     machine, found, (options, expected) = prepared.restored(), prepared.found, FAULTS[fault]
     machine.emulator.fail(ANY, times=None, **options)
     machine.emulator.forget_requests()
-    report = machine.attempt(reuse=found.reuse)
+    report = (impatient(machine) if options.get("hang") else machine).attempt(reuse=found.reuse)
+    if found.asks:
+        machine.emulator.wait_for(found.asks_for)  # a request that the client gave up may come to be seen later
     requests = len(machine.emulator.requests)
     machine.emulator.clear_faults()
     if found.asks:
