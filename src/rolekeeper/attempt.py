@@ -9,8 +9,8 @@
 6. Publish, and remember the issue in the vault.
 7. Rotate the node key when that is due. Last, so that a service that hangs here costs no credentials.
 
-A vault that cannot be written in 6 or 7 is told, and the attempt counts as issued all the same once something was
-published: each retry would ask for another token until the disk is mended.
+A vault that cannot be written in 6 is told, and the attempt counts as issued all the same once something was published:
+each retry would ask for another token until the disk is mended.
 
 Everything that can go wrong becomes an outcome. The vault's lock is held throughout.
 """
@@ -235,19 +235,19 @@ class _Attempt:
         resumed = had_pending and self.contents.pending_key is None
         if resumed:
             self.facts.append(facts.key_change_taken_up(by))
-        wanted = answer.token.update_key_pair and not resumed
-        rotate_after = self.settings.rotate_key_after
         try:
             self._publish(answer.token, issue, ready, broken)
-            if keyrotation.is_due(self.contents, answer.received_at, wanted=wanted, rotate_after=rotate_after):
-                rotated = rotation.rotate(self.world, self.contents, by, who.fingerprint, answer.received_at)
-                self.contents, fact = rotated
-                self.facts.append(fact)
         except VaultError as error:
             if not self.published:
                 raise
             self.trouble = error
             self.facts.append(facts.vault_unwritten(error))
+            return
+        wanted = answer.token.update_key_pair and not resumed
+        rotate_after = self.settings.rotate_key_after
+        if keyrotation.is_due(self.contents, answer.received_at, wanted=wanted, rotate_after=rotate_after):
+            self.contents, fact = rotation.rotate(self.world, self.contents, by, who.fingerprint, answer.received_at)
+            self.facts.append(fact)
 
     def _ask(self, node: Registration, who: Identity) -> tuple[Registration, TokenAnswer]:
         """Request a token with each key that the service may know; returns the registration that it accepted."""

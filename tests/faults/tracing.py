@@ -96,7 +96,7 @@ class Trace:
         on_return: Callable[[int], None] | None = None
         for is_entry in self._stops():
             if is_entry:
-                nr, *arguments, _ = self._call()
+                nr, *arguments = self._call()
                 on_return = self._entered(nr, tuple(arguments))
             elif on_return:
                 on_return(self._call()[0])
