@@ -202,6 +202,14 @@ def test_a_verb_that_is_left_out_is_named(server: Server) -> None:
     assert said.err == "rolekeeper: the following arguments are required: VERB\n  hint: rolekeeper --help\n"
 
 
+@pytest.mark.parametrize("error", ["MemoryError", "ImportError('failed to map segment')"])
+def test_a_library_that_cannot_be_loaded_is_told_in_a_line(node: Server, error: str) -> None:
+    (node.directory / "botocore.py").write_text(f"raise {error}")
+    said = node.run("attempt", env={"PYTHONPATH": str(node.directory)})
+    assert (said.code, said.out) == (74, "")
+    assert re.fullmatch(r"rolekeeper: Cannot run: (out of memory|failed to map segment)\n  hint: .*\n", said.err)
+
+
 def test_the_emulator_tells_the_same_to_a_shell_and_as_json(server: Server) -> None:
     told = {}
     for form in ([], ["--json"]):

@@ -77,6 +77,12 @@ def _run(arguments: list[str]) -> int:
         return int(ended.code or 0)
     except KeyboardInterrupt:
         return 130
+    except (ImportError, MemoryError) as error:  # a library that is gone, or no memory to load it
+        say(
+            f"Cannot run: {str(error) or 'out of memory'}",
+            "free memory or raise its limit (ulimit -v, MemoryMax=); if that is not it, install rolekeeper anew",
+        )
+        return InputOutputError.exit_code
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
