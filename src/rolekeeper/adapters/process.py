@@ -1,5 +1,6 @@
 """What a command that opens the vault does to its own process before it touches a secret."""
 
+import atexit
 import ctypes
 import math
 import resource
@@ -29,6 +30,7 @@ def give_up_after(longest: timedelta) -> None:
     """Have ServiceError `deadline` raised after `longest`: for a command that a person waits for."""
     signal.signal(signal.SIGALRM, _give_up)
     signal.alarm(max(1, math.ceil(longest.total_seconds())))
+    atexit.register(signal.alarm, 0)  # once the interpreter lets go of the handler, the signal would kill
 
 
 def _give_up(_number: int, _frame: FrameType | None) -> None:
