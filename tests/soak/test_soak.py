@@ -1,5 +1,6 @@
 """A short soak: a mishap of each sort, and the readers all the while. `make soak` is the long one."""
 
+import pytest
 from tests.conftest import Server
 from tests.readers import KINDS
 from tests.soak.soak import soak
@@ -14,6 +15,7 @@ DECK = (
 )
 
 
+@pytest.mark.timeout(900)  # every condition has its own patience; a busy machine takes its time
 def test_readers_see_whole_credentials_while_everything_goes_wrong(node: Server) -> None:
     found = soak(node, REFRESHES, seed=1, deck=DECK)
     assert found.wrong == ()
