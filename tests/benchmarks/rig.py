@@ -122,12 +122,15 @@ def descendants(pid: int) -> set[int]:
 
 def memory(pid: int) -> Memory:
     """What a process and its descendants occupy."""
-    pss = rss = 0
-    for one in {pid, *descendants(pid)}:
-        lines = Path(f"/proc/{one}/smaps_rollup").read_text(encoding="ascii").splitlines()[1:]
-        kilobytes = {name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines)}
-        pss, rss = pss + kilobytes["Pss"], rss + kilobytes["Rss"]
-    return Memory(pss * 1024 / 1e6, rss * 1024 / 1e6)
+    each = [own_memory(one) for one in {pid, *descendants(pid)}]
+    return Memory(sum(one.pss for one in each), sum(one.rss for one in each))
+
+
+def own_memory(pid: int) -> Memory:
+    """What a process occupies itself."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()[1:]
+    kilobytes = {name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines)}
+    return Memory(kilobytes["Pss"] * 1024 / 1e6, kilobytes["Rss"] * 1024 / 1e6)
 
 
 def own_cpu_seconds(pid: int) -> float:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from botocore.configloader import raw_config_parse
-from tests.benchmarks.rig import descendants, memory
+from tests.benchmarks.rig import descendants, own_memory
 from tests.conftest import Server
 from tests.daemonprocess.conftest import Daemon, Start, processes
 
@@ -26,11 +26,10 @@ PATIENCE_SECONDS = 120.0  # far longer than any wait of the daemon's that the op
 BORING = timedelta(seconds=4)  # the operator asks for a refresh when the next attempt is later than that
 LOG_LINES = 40
 LONGEST_PAUSE_SECONDS = 0.6  # about as long as an attempt takes
-POLLS_FOR_A_SAMPLE = 50
 TEMPORARY = "*.rolekeeper-new"
 # Whether the service's silence or the attempt's length ends an attempt that hangs: a reload goes from one to the other.
-READ_TIMEOUTS = ("2s", "30s")
-ATTEMPT_TIMEOUT = "5s"
+READ_TIMEOUTS = ("5s", "30s")
+ATTEMPT_TIMEOUT = "15s"
 FOREIGN = (
     "# kept by hand\n[default]\nregion = eu-west-1\n\n; untouched\n[other]\n"
     "aws_access_key_id = AKIDOTHER\naws_secret_access_key = a#b\ns3 =\n  max_queue_size = 5\n\n# the last line"
@@ -43,20 +42,20 @@ class SoakError(Exception):
 
 @dataclass(frozen=True)
 class Sample:
-    """What the daemon occupied while it waited: megabytes (of a million bytes), and counts."""
+    """What the daemon itself occupied at one moment: megabytes (of a million bytes), and counts."""
 
     daemon: int  # which of the daemons that were started, from 0
     pss: float
     rss: float
     descriptors: int
     threads: int
-    children: int  # with theirs, the most since the sample before
+    children: int  # an attempt, and what it has started
     temporary_files: int  # in vault, output and runtime directory
 
 
 @dataclass
 class Node:
-    """The node, its daemon, and what was done to it; `tally` counts whatever the operator and the mishaps did."""
+    """The node, its daemon, and what was done to it; `helped` counts what the operator did."""
 
     server: Server
     begin: Start
@@ -183,27 +182,13 @@ class Node:
         return [name for name in self.files() if Path(name).match(TEMPORARY)]
 
     def sample(self) -> None:
-        """Measure the daemon as soon as no attempt runs; not at all when one follows upon the other."""
-        most_children = 0
-        for _ in range(POLLS_FOR_A_SAMPLE):
-            self._note()
-            children = len(descendants(self.daemon.pid))
-            most_children = max(children, most_children)
-            if not children and self._is_up() and (found := self._measured(most_children)):
-                self.samples.append(found)
-                return
-            time.sleep(POLL_SECONDS)
-
-    def _measured(self, children: int) -> Sample | None:
-        pid = self.daemon.pid
-        try:
-            used = memory(pid)
+        """Measure the daemon, once it is the one that runs."""
+        if self._is_up():
+            pid = self.daemon.pid
+            used = own_memory(pid)
             descriptors, threads = (len(list(Path(f"/proc/{pid}/{each}").iterdir())) for each in ("fd", "task"))
-        except (FileNotFoundError, ProcessLookupError):  # an attempt that has just ended
-            return None
-        temporary = len(self.temporary_files())
-        measured = Sample(len(self.daemons) - 1, used.pss, used.rss, descriptors, threads, children, temporary)
-        return None if descendants(pid) else measured
+            counts = (descriptors, threads, len(descendants(pid)), len(self.temporary_files()))
+            self.samples.append(Sample(len(self.daemons) - 1, used.pss, used.rss, *counts))
 
 
 def _is_far(due: str) -> bool:
