@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from datetime import timedelta
 
 from tests.attempt.conftest import UPDATE_KEY, Machine
-from tests.wavering.conftest import Site, fingerprint, replace_everything_but_the_id
+from tests.wavering.conftest import Site, fingerprint, replace_everything
 
 from rolekeeper.model import Outcome
 
@@ -20,8 +20,7 @@ def test_everything_changed_and_restored_after_days_recovers_at_the_next_probe(s
 
     def change() -> None:
         away.enter_context(box.restored())
-        box.machine_id.write_text(f"{99:0>32}\n")
-        replace_everything_but_the_id(box)
+        replace_everything(box)
 
     world.at(changed, change)
     world.at(changed + DAY, lambda: site.emulator.request_rotation(machine.node_id))

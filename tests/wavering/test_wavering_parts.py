@@ -12,7 +12,7 @@ from tests.wavering.conftest import (
     fingerprint,
     replace_card,
     replace_disk,
-    replace_everything_but_the_id,
+    replace_everything,
     replace_mainboard,
     set_threshold,
 )
@@ -128,13 +128,13 @@ def test_what_hid_at_an_accepted_request_is_remembered_as_it_was_seen_last(site:
 def test_the_threshold_off_takes_new_hardware_over_and_back_on_it_guards_that(site: Site, machine: Machine) -> None:
     """README, "A mainboard was replaced", to the end."""
     mine = fingerprint(machine)
-    replace_everything_but_the_id(machine.hardware)
+    replace_everything(machine.hardware)
     assert machine.attempt().outcome is Outcome.FINGERPRINT_REFUSED
     set_threshold(machine, THRESHOLD_OFF)
     assert machine.attempt().outcome is Outcome.ISSUED
     set_threshold(machine, DEFAULT_SIMILARITY_THRESHOLD)
     assert machine.attempt().outcome is Outcome.ISSUED
-    machine.hardware.machine_id.write_text(f"{99:0>32}\n")
+    machine.hardware.machine_id.write_text(f"{98:0>32}\n")
     assert machine.attempt().outcome is Outcome.FINGERPRINT_REFUSED
     trial, *accepted, other = site.sent()
     assert accepted == [mine] * 2
