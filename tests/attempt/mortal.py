@@ -42,8 +42,8 @@ class Mortal:
     """The attempts of one machine.
 
     `events` are the keys that the service was told of and those that it accepted; `answered` is the step at which the
-    last attempt had the answer to its key change. `open_change` is one without a final answer, as the public keys that
-    signed it and that it brings: the service may carry it out yet.
+    last attempt had the answer to its key change. `open_changes` are those without a final answer, the public key that
+    signed one by the one that it brings: the service may carry them out yet.
     """
 
     machine: Machine
@@ -51,7 +51,7 @@ class Mortal:
     events: list[tuple[str, str]] = field(default_factory=list)
     steps: int = 0
     answered: int = 0
-    open_change: tuple[str, str] | None = None
+    open_changes: dict[str, str] = field(default_factory=dict)
     last: int | None = None
 
     def attempt(self, *, dies_at: int | None = None) -> AttemptReport | None:
@@ -147,15 +147,16 @@ class MortalService:
     def update_public_key(self, registration: Registration, new_key: NodeKey) -> None:
         self.process.events.append(("told", new_key.private_key))
         self.process.answered = self.process.steps + 2
-        self.process.open_change = (public_key(registration.key), public_key(new_key))
+        new, unanswered = public_key(new_key), self.process.open_changes
+        unanswered[new] = public_key(registration.key)
 
         def ask() -> None:
             try:
                 self.changer.update_public_key(registration, new_key)
             except ServiceRefusedError as refused:
                 if refused.code in ABOUT_THE_KEY:
-                    self.process.open_change = None
+                    del unanswered[new]
                 raise
-            self.process.open_change = None
+            del unanswered[new]
 
         self.process.step(ask)

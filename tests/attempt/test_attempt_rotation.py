@@ -174,7 +174,8 @@ def test_a_process_killed_during_a_rotation_costs_no_registration(machine: Machi
     assert service_key(machine) == public_key(pending)
 
 
-def test_a_rotation_taken_up_after_a_crash_is_told(machine: Machine) -> None:
+def test_a_rotation_taken_up_after_a_crash_is_told_though_fresh_credentials_are_published(machine: Machine) -> None:
+    machine.attempt()
     pending = machine.keys.new_key(machine.clock.wall)
     machine.save(replace(machine.vault(), pending_key=pending))
     tell(machine, pending)
