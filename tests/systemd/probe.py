@@ -51,7 +51,7 @@ CALLS = {  # x86-64; none of them takes a privilege, or none that the error coul
     "acct": (163, 0),
     "open_by_handle_at": (304, 0, 0, 0),
 }
-NEW_USER_NAMESPACE = 0x10000000
+NEW_UTS_NAMESPACE = 0x04000000
 MACHINE_CODE = b"\xb8\x14\x00\x00\x00\xcd\x80\xc3"  # mov eax, 20 (i386's getpid); int 0x80; ret
 MULTICAST = ("224.0.0.251", 5353)
 
@@ -199,7 +199,7 @@ PROBES: dict[str, Callable[[], object]] = {
     "state directory": lambda: f"{os.stat('/var/lib/rolekeeper').st_mode & 0o777:o}",
     "mprotect": turn_executable,
     "mmap": map_writable_and_executable,
-    "new namespace": lambda: call(56, NEW_USER_NAMESPACE | 17, 0, 0, 0, 0),  # clone
+    "new namespace": lambda: call(56, NEW_UTS_NAMESPACE | 17, 0, 0, 0, 0),  # clone
     "foreign call": foreign_call,
     "packet socket": lambda: make_socket(socket.AF_PACKET, socket.SOCK_RAW),
     "vsock socket": lambda: make_socket(socket.AF_VSOCK, socket.SOCK_STREAM),

@@ -103,7 +103,7 @@ def test_an_attempt_that_crashes_with_key_and_token_in_memory_leaves_no_core(mac
     machine.run(*POWERLESS, "cat", f"/proc/{daemon}/environ")
     machine.run(*POWERLESS, "cat", f"/proc/{pid}/environ", expect=1)
     assert re.search(r"Max core file size +0 +0 ", machine.read(f"/proc/{pid}/limits"))
-    machine.run("kill", "-SEGV", pid)
+    machine.shell(f"kill -SEGV {pid}")
     machine.until_status("the attempt ended with signal 11")
     assert cores(machine) == []
     machine.systemctl("kill", "--kill-whom=main", "--signal=SEGV", UNIT)
