@@ -61,7 +61,7 @@ busiest second after that moment, counting the first of every node, which is the
 - A fleet that asked evenly before stays so, whatever the outage: at most one in {evenly} of its nodes in a second.
 - A fleet that booted together into the outage is not apart in the first minute. Its first retries come after 1, 2 and 4
   seconds and are spread by a tenth of that, so a service that comes back within seconds sees half of the fleet in one
-  second. From five minutes on it sees one node in fifty or fewer, and every retry takes them further apart.
+  second. After five minutes it sees about one node in fifty, and every retry takes them further apart.
 - A service that does not bear what it gets will throttle. That counts as a failure, so whoever is throttled goes on
   backing off, up to 240 seconds apart; it does not come again at once.
 - Every node has credentials within five minutes of the service's recovery ([request-bound.md](request-bound.md)).
