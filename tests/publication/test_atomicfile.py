@@ -1,10 +1,12 @@
 import errno
+import fcntl
 import os
 import socket
 import stat
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -114,6 +116,28 @@ def test_what_is_not_committed_leaves_no_trace(tmp_path: Path) -> None:
         assert names(tmp_path) == {"file", ".file.rolekeeper-new"}
     assert names(tmp_path) == {"file"}
     assert (tmp_path / "file").read_bytes() == b"old"
+
+
+REPLACED = {
+    "by another file": lambda new, _: (new.unlink(), new.write_bytes(b"theirs")),
+    "by a link to the old one": lambda new, old: (new.unlink(), new.hardlink_to(old)),  # which no rename replaces
+    "by a directory": lambda new, _: (new.unlink(), new.mkdir()),
+    "by nothing": lambda new, _: new.unlink(),
+}
+
+
+@pytest.mark.parametrize("act", REPLACED.values(), ids=REPLACED)
+def test_what_somebody_put_in_the_place_of_our_new_file_is_not_taken_for_it(
+    tmp_path: Path, act: Callable[[Path, Path], object]
+) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"old")
+    with atomicfile.place(str(file)) as target, atomicfile.staged(target, b"new", PRIVATE) as new:
+        act(tmp_path / ".file.rolekeeper-new", file)
+        with pytest.raises(RefusedFileError) as caught:
+            new.commit()
+    assert caught.value.code == "file-replaced"
+    assert file.read_bytes() in (b"old", b"theirs")
 
 
 def test_a_check_that_fails_leaves_the_old_file_alone(tmp_path: Path) -> None:
@@ -272,6 +296,15 @@ def test_a_lock_is_private_names_its_holder_and_keeps_others_out(tmp_path: Path)
     assert sum(naps, timedelta()) == timedelta(seconds=1)
     with atomicfile.lock(path, NO_WAIT, naps.append):
         """Free again."""
+
+
+def test_what_is_no_pid_in_a_lock_that_another_made_is_not_shown(tmp_path: Path) -> None:
+    with (tmp_path / ".file.rolekeeper-lock").open("wb", buffering=0) as theirs:
+        fcntl.flock(theirs, fcntl.LOCK_EX)
+        theirs.write(b"\x1b[31m1\n")
+        expected = pytest.raises(RefusedFileError, match="another process has locked it")
+        with expected, atomicfile.lock(str(tmp_path / "file"), NO_WAIT, lambda _: None):
+            pytest.fail("two held it")
 
 
 def test_a_lock_that_is_given_back_in_time_is_taken(tmp_path: Path) -> None:
