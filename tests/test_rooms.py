@@ -63,7 +63,8 @@ USED_ONLY_IN = {
     # `credential-process` has to start like a bare interpreter, and the clock's module is larger than that.
     r"(datetime|date)\.(now|utcnow|today)": r"(adapters\.clock|emulator\..*|cli\.credential_process)",
     r"io\.(open|open_code|FileIO)": r"(?!core\.).*",  # core may have StringIO, which touches no file
-    r"os\.(replace|rename|renames|link)|shutil\.move|[\w.]*\.rename": r"adapters\.atomicfile",
+    r"os\.(replace|renames|link)|shutil\.move|(?!os\.)[\w.]*\.rename": r"adapters\.atomicfile",
+    r"os\.rename": r"adapters\.(atomicfile|places)",  # the latter gives a new directory its name
     r"os\.(environ|environb|getenv|getenvb)": r"(compose(_\w+)?|cli(\..*)?|emulator\..*)",
 }
 # What a pure module has no use for: the world outside, its clock, its chance.
