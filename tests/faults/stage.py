@@ -100,9 +100,9 @@ class Stage:
     def run(self, *arguments: str) -> Ran:
         return self._run(arguments)
 
-    def perform(self, at: int | None = None, fault: str = "") -> Ran:
+    def perform(self, at: int | None = None, fault: str = "", *, lasting: bool = False) -> Ran:
         """The scenario's command under trace, spoiled at one step if that is given."""
-        return self._run(self.scenario.arguments(self.server), trace=True, at=at, fault=fault)
+        return self._run(self.scenario.arguments(self.server), trace=True, at=at, fault=fault, lasting=lasting)
 
     def again(self) -> Ran:
         """The scenario's command once more, as a person would."""
@@ -115,6 +115,7 @@ class Stage:
         trace: bool = False,
         at: int | None = None,
         fault: str = KILL,
+        lasting: bool = False,
         learn: str = "",
     ) -> Ran:
         activation = self.server.activation
@@ -127,6 +128,7 @@ class Stage:
             "trace": trace,
             "at": at,
             "fault": fault,
+            "lasting": lasting,
             "learn": learn,
         }
         answer = self.zygote.ask(job)

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 from functools import cache
 
 import pytest
-from tests.faults.calls import ERRORS, KILL, NETWORK, Kind
+from tests.faults.calls import CHANGING, ERRORS, KILL, NETWORK, Kind
 from tests.faults.scenarios import SCENARIOS
 from tests.faults.sweep import Tally, courses, run
 from tests.faults.tracing import why_not
-from tests.faults.trials import Course, Trial
+from tests.faults.trials import LASTING, Course, Trial
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
 
@@ -51,7 +51,7 @@ def errors(followed: Course) -> list[Trial]:
         if takers[place % len(takers)] == name:
             same = [(at, step) for at, step in enumerate(followed.steps) if step.kind is kind]
             at, step = same[5 * place % len(same)]
-            found.append(Trial(at, step, fault))
+            found.append(Trial(at, step, fault, lasting=fault in LASTING and kind in CHANGING))
     return found
 
 

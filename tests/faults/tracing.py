@@ -68,6 +68,7 @@ class Trace:
     """One child that is traced; steps below `root` are its own files.
 
     `at` is the step to spoil, counted from 0, and `fault` how: KILL, SHORT or the name of an error; None: only record.
+    When it is `lasting`, every later step that changes something and can meet with that error does so.
     """
 
     pid: int
@@ -75,6 +76,7 @@ class Trace:
     names: dict[str, str]  # paths outside `root` that are steps all the same, with what they are called
     at: int | None = None
     fault: str = ""
+    lasting: bool = False
     steps: list[Step] = field(default_factory=list)
     sockets: set[int] = field(default_factory=set)
     written: set[int] = field(default_factory=set)  # descriptors of files that were opened to be written
@@ -121,7 +123,7 @@ class Trace:
             if not passed_on:
                 is_entry = not is_entry
                 yield is_entry
-                request = CONT if self._is_done and not is_entry else SYSCALL
+                request = CONT if self._is_done and not (is_entry or self.lasting) else SYSCALL
 
     @property
     def _is_done(self) -> bool:
@@ -138,9 +140,13 @@ class Trace:
         if step is None:
             return None
         self.steps.append(step)
-        if self._is_done:
+        if self._is_done and (len(self.steps) - 1 == self.at or self._is_spoiled_too(step)):
             return self._spoil(shape, arguments)
         return self.written.add if step.kind is Kind.CREATE else None
+
+    def _is_spoiled_too(self, step: Step) -> bool:
+        told = step.call.endswith(("stdout", "stderr"))  # what is said to a person goes to another disk
+        return step.kind in CHANGING and self.fault in step.faults and not told
 
     def _spoil(self, shape: Shape, arguments: tuple[int, ...]) -> Callable[[int], None] | None:
         if self.fault == SHORT:

@@ -12,6 +12,8 @@ from tests.faults.stage import Ran, Stage
 
 MOST_TRIES = 3  # of a trial whose run took other steps than the first one, such as an answer that came in two parts
 SURVIVED = ("EINTR", SHORT)
+LASTING = ("ENOSPC", "EROFS")
+TOKEN = "RequestManagedInstanceRoleToken"
 
 
 class DriftedError(Exception):
@@ -20,16 +22,21 @@ class DriftedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Which step is spoiled, and how; `applies`: the service keeps the effect of the request that is under way."""
+    """Which step is spoiled, and how.
+
+    `applies`: the service keeps the effect of the request that is under way. `lasting`: the disk stays as it is then,
+    and every later change fails, too.
+    """
 
     at: int
     step: Step
     fault: str
     applies: bool = True
+    lasting: bool = False
 
     def __str__(self) -> str:
-        lost = "" if self.applies else ", request lost"
-        return f"step {self.at}, {self.step.call}: {self.fault}{lost}"
+        more = (", for good" if self.lasting else "") + ("" if self.applies else ", request lost")
+        return f"step {self.at}, {self.step.call}: {self.fault}{more}"
 
 
 @dataclass
@@ -75,7 +82,9 @@ class Course:
             faults = step.faults
             if not every and step.kind not in CHANGING | NETWORK | {Kind.LOCK}:
                 faults = (faults[at % len(faults)],)
-            yield from (Trial(at, step, fault) for fault in faults if fault in step.faults)
+            yield from (Trial(at, step, fault) for fault in faults)
+            if step.kind in CHANGING:
+                yield from (Trial(at, step, fault, lasting=True) for fault in LASTING if fault in faults)
 
     def run(self, trial: Trial) -> None:
         """Make the trial; AssertionError says what does not hold, DriftedError that it could not be made."""
@@ -94,7 +103,7 @@ class Course:
         if not trial.applies:
             server.emulator.fail(requests[-1], drop=True)
         known = set(server.emulator.tokens)
-        ran = self.stage.perform(trial.at, trial.fault)
+        ran = self.stage.perform(trial.at, trial.fault, lasting=trial.lasting)
         if len(ran.steps) <= trial.at or ran.steps[trial.at] != trial.step:
             raise DriftedError(f"{trial}: {ran.steps[trial.at :][:1]}")
         for operation in set(requests):
@@ -117,8 +126,11 @@ class Course:
         assert ran.code != 0 or self.stage.scenario.is_done(self.stage.server), f"not done: {ran}"
 
     def _check_kept(self, trial: Trial, issued: set[str]) -> None:
-        """A token whose answer came is published, or held to be published."""
-        if not self.stage.scenario.is_attempt or trial.at <= self.answers_at[-1]:
+        """A token whose answer came is published, or held to be published, unless no disk takes it any more."""
+        if not self.stage.scenario.is_attempt or trial.lasting:
+            return
+        answered = zip(self.answers_at, self.operations, strict=True)
+        if trial.at <= max(at for at, operation in answered if operation == TOKEN):
             return
         held = self.stage.server.vault().held_token
         kept = {published(self.stage.server), held.token.access_key_id if held else ""}

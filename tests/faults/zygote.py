@@ -44,7 +44,7 @@ def _follow(job: dict[str, Any], pid: int, streams: list[Path]) -> tuple[int, Tr
     if not job["trace"]:
         return os.waitpid(pid, 0)[1], None
     names = dict(zip(map(str, streams), STREAMS, strict=True))
-    trace = Trace(pid, job["root"], names, job["at"], job["fault"])
+    trace = Trace(pid, job["root"], names, job["at"], job["fault"], job["lasting"])
     return trace.run(), trace
 
 
