@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from rolekeeper import compose, registration
 from rolekeeper.adapters.clock import SystemClock
@@ -25,6 +26,10 @@ COMMAND = str(Path(sys.executable).parent / "rolekeeper")
 LONGEST = 60  # seconds, for whatever should end by itself
 WHOLE = bool(os.environ.get("ROLEKEEPER_WHOLE"))  # `make faults`: every case, where `make test` has a sample
 MEMORY_REGION = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) rw", re.MULTILINE)
+
+# How long an example takes, on a machine with other things to do, says nothing.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 class OneKey:
