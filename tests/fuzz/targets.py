@@ -5,10 +5,12 @@ hypothesis. Each goes in where the input goes in: a file, a socket, a command. W
 documented ones; a message of several lines; something changed that should not have been.
 """
 
+import atexit
 import configparser
 import io
 import json
 import os
+import shutil
 import socket
 import sys
 import tempfile
@@ -33,6 +35,7 @@ from rolekeeper.errors import ConfigurationError, OutputError, RefusedError, Rol
 from rolekeeper.model import NodeKey, Registration, RoleToken, ServiceSettings
 
 SCRATCH = Path(tempfile.mkdtemp(prefix="rolekeeper-fuzz-"))
+atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)
 VECTORS = Path(__file__).parents[1] / "vectors"
 NOON = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 TOKEN = RoleToken("ASIA-of-ours", "secret-of-ours", "token-of-ours", NOON)
@@ -175,19 +178,22 @@ def status(data: bytes) -> None:
 
 
 def _said(act: Callable[[], int]) -> tuple[int, bytes, str]:
-    """What a command of this process returned and said; its standard output is the descriptor itself."""
-    words, saved, file = io.StringIO(), os.dup(1), os.memfd_create("out")
+    """What a command of this process returned and said, on its standard streams or straight on their descriptors."""
+    words, saved, files = io.StringIO(), [os.dup(1), os.dup(2)], [os.memfd_create("out"), os.memfd_create("err")]
     sys.stdout.flush()
-    os.dup2(file, 1)
+    for number, file in enumerate(files, 1):
+        os.dup2(file, number)
     try:
         with redirect_stderr(words):
             code = act()
         sys.stdout.flush()
-        return code, os.pread(file, 1 << 22, 0), words.getvalue()
+        out, err = (os.pread(file, 1 << 22, 0) for file in files)
     finally:
-        os.dup2(saved, 1)
-        os.close(saved)
-        os.close(file)
+        for number, file in enumerate(saved, 1):
+            os.dup2(file, number)
+        for file in (*saved, *files):
+            os.close(file)
+    return code, out, words.getvalue() + err.decode()
 
 
 def answers(data: bytes) -> None:
