@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 REFRESHES ?= 600
 
-.PHONY: demo test lint unit faults fuzz bench beside soak exposure packages lock herd clean
+.PHONY: demo test lint unit faults fuzz bench beside soak mutations exposure packages lock herd clean
 demo: $(VENV)/ready
 	$(BIN)/python tests/demo/demo.py
 
@@ -49,6 +49,10 @@ beside: $(VENV)/ready
 # Faults, kills and readers while credentials are refreshed every second: `make soak REFRESHES=5000` for a longer one.
 soak: $(VENV)/ready
 	$(BIN)/python -m tests.soak $(REFRESHES)
+
+# Each promise broken on purpose, and which test notices; WORDS choose the breaks whose text or file holds one of them.
+mutations: $(VENV)/ready
+	$(BIN)/python tests/mutations/mutate.py $(WORDS)
 
 # Requests a second of 100,000 nodes, as docs/herd.md shows them; half a minute.
 herd: $(VENV)/ready
