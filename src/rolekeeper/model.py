@@ -121,9 +121,8 @@ class VaultContents:
     registration: Registration | None = None
     fingerprint: AcceptedFingerprint | None = None
     measured: HardwareHash | None = None  # at the last accepted request
-    trials: Mapping[str, str] = field(
-        default_factory=dict
-    )  # digest of a hardware hash -> the fingerprint tried with it
+    # The fingerprint that was tried with a hardware hash, by the hash's digest.
+    trials: Mapping[str, str] = field(default_factory=dict)
     pending_key: NodeKey | None = None  # the service may know it already
     superseded_key: NodeKey | None = None  # replaced, kept until its successor was accepted
     pending_registration: PendingRegistration | None = None

@@ -4,6 +4,7 @@ The rules (design promises 1 and 4):
 - new content goes to a temporary file beside the target, 0600 from its first instant; it gets group, mode, ACL and
   owner, is flushed to disk, and takes the target's name; then the directory is flushed. Until then nothing has changed,
   and on any error the temporary file goes away;
+- where others may write, a new file that was swapped for another on the way is told, not called written;
 - its name is fixed, so that the next writer removes one that a crash left behind; writers that share a target therefore
   hold its lock (`filelock`);
 - symlinks are resolved as in `places`: the link stays, its target is replaced;
@@ -58,7 +59,6 @@ LIMIT_BYTES = 1024 * 1024
 
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-
 
 _REMEDIES = {
     errno.ENOSPC: ("no-space", "free some space on that file system"),
@@ -139,9 +139,8 @@ def is_being_written(target: Place) -> bool:
     """
     try:
         with open(os.open(target.name, _READ, dir_fd=target.directory), "rb") as file:
-            fcntl.fcntl(
-                file, fcntl.F_SETSIG, signal.SIGURG
-            )  # to us, should just now somebody open it; SIGIO would kill
+            # Who opens it in this very moment has the kernel send us a signal: SIGIO would kill, this one is ignored.
+            fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)
             fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except OSError as error:
         return error.errno == errno.EAGAIN
@@ -185,7 +184,7 @@ class Staged:
     committed: bool = False
 
     def commit(self) -> None:
-        """Take the target's name."""
+        """Take the target's name; RefusedFileError `file-replaced` when another file has it then, or none."""
         at = self.target.directory
         try:
             os.rename(_temporary(self.target), self.target.name, src_dir_fd=at, dst_dir_fd=at)
@@ -227,9 +226,8 @@ def staged(
     finally:
         os.close(descriptor)
         if not new.committed:
-            with suppress(
-                FileNotFoundError, IsADirectoryError
-            ):  # where others may write, it need not be there, or ours
+            # Where others may write, it need not be there any more, nor be ours.
+            with suppress(FileNotFoundError, IsADirectoryError):
                 os.unlink(_temporary(target), dir_fd=target.directory)
 
 

@@ -30,10 +30,7 @@ def lock(path: str, wait: timedelta, sleep: Callable[[timedelta], None]) -> Iter
 
 @contextmanager
 def lock_at(target: Place, wait: timedelta, sleep: Callable[[timedelta], None]) -> Iterator[None]:
-    """Hold the lock file beside the target; RefusedFileError `locked` when another holds it longer than `wait`.
-
-    The lock ends with the process; its file stays, because removing it would let two hold it at once.
-    """
+    """Hold the lock file beside the target; RefusedFileError `locked` when another holds it longer than `wait`."""
     name = f".{target.name}.rolekeeper-lock"
     polls = wait // LOCK_POLL
     while (descriptor := _try_lock(target.directory, name)) is None:
@@ -57,7 +54,7 @@ def _try_lock(directory: int, name: str) -> int | None:
             raise _unusable_lock(name) from error
         raise
     try:
-        _refuse_foreign_lock(os.fstat(descriptor), name)
+        refuse_foreign_lock(descriptor, name)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.ftruncate(descriptor, 0)
         with suppress(OSError):  # the pid is for messages; a full disk must not keep us from the lock
@@ -71,8 +68,9 @@ def _try_lock(directory: int, name: str) -> int | None:
     return descriptor
 
 
-def _refuse_foreign_lock(status: os.stat_result, name: str) -> None:
+def refuse_foreign_lock(descriptor: int, name: str) -> None:
     """We write into it: never into another file that somebody linked to this name."""
+    status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
         raise _unusable_lock(name)
 

@@ -4,7 +4,7 @@ The rules:
 - a path is walked one open directory at a time, never handed to the kernel whole;
 - a symlink, on the way or at the end, is followed only if root or we own it: a user who may write in a directory must
   not point root's write elsewhere. The link is read through its own descriptor, so it cannot be swapped in between;
-- a missing directory is created 0700 and gets group, mode and owner before we go on;
+- a missing directory is created 0700 under a name of ours, and gets group, mode and owner before it gets its own;
 - a place tells who may put names into the directories that lead to it: a file there may be any file that one of them
   could move or link to that name.
 """
@@ -93,7 +93,7 @@ def _lets_others_replace(directory: os.stat_result) -> bool:
 def _walk(path: str, keep: int, missing: Attributes | None) -> tuple[int, list[str], list[os.stat_result]]:
     """Walk all but the last `keep` names, and these too where they are symlinks.
 
-    The directory, what is left, and the directories on the way.
+    Returns the open directory at the end, the names that are left, and what was seen of each directory on the way.
     """
     at = os.open("/" if path.startswith("/") else ".", _ENTER)
     todo, links, passed = _names(path), 0, []

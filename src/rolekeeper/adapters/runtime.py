@@ -8,12 +8,12 @@ import fcntl
 import json
 import os
 import signal
-import stat
 import struct
 from collections.abc import Callable
 from contextlib import suppress
 
 from rolekeeper.adapters import atomicfile, lifetimes
+from rolekeeper.adapters.filelock import refuse_foreign_lock
 from rolekeeper.adapters.places import Attributes, make_directories
 from rolekeeper.core import status
 from rolekeeper.core.wire import encode
@@ -43,11 +43,9 @@ class FileRuntimeDirectory:
         try:
             make_directories(directory, Attributes(0o755))
             self._lock = os.open(path, os.O_RDWR | os.O_CREAT | _OPEN, 0o600)
+            refuse_foreign_lock(self._lock, LOCK)
         except OSError as error:
             raise _cannot("use the runtime directory", directory, error) from error
-        status = os.fstat(self._lock)
-        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:  # we write into it: never into a stranger's file
-            raise InputOutputError("lock-unusable", f"Cannot use {path}: it is not a lock file", f"remove {path}")
         self._take_lock()
         try:
             os.truncate(self._lock, 0)

@@ -18,9 +18,7 @@ GRACE = timedelta(seconds=2)  # the daemon's own deadline comes first
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The hidden options are for the daemon, and for scripts that ask every verb for JSON."""
-    parser.add_argument(
-        "--json", action="store_true", help=argparse.SUPPRESS
-    )  # it always is; whoever asks all the same
+    parser.add_argument("--json", action="store_true", help=argparse.SUPPRESS)  # it always is
     parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
 
 
