@@ -4,7 +4,7 @@ The rules of a publication, in order:
 - the directory is found, and created when missing, with the output's owner and group; a sibling lock keeps other
   writers of ours out;
 - the file is read, once nobody has it open for writing (SSM Agent rewrites it in place: what is there meanwhile is not
-  the whole of it), and core.profile edits its text; who keeps it open is waited for a few seconds and no longer;
+  the whole of it), and core.profile edits its text; who keeps it open is waited for two seconds and no longer;
 - an existing file keeps its mode, ACL and (unless one is configured) group, but only when it has the output's owner,
   and nobody else may write in the directories on its path: he could have put one there that lets him read;
 - where somebody else may, what else the file holds is shown to nobody who could not read it before: it may be another
@@ -33,6 +33,7 @@ LOCK_WAIT = timedelta(seconds=10)
 _MOST_TRIES = 5
 _NAP = timedelta(milliseconds=100)  # for who writes the file in place
 _MOST_NAPS = 20
+_GROUP_READS, _OTHERS_READ = 0o040, 0o004
 _BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 _PREPARED = profile.token_values(
     RoleToken("ASIA" + "0" * 16, "0" * 40, "0" * 4096, datetime(2000, 1, 1, tzinfo=UTC))  # as large as they come
@@ -128,10 +129,8 @@ def _staged(
         text, output.profile, values, replace_long_lived_keys=output.replace_long_lived_keys, where=output.path
     )
     attributes = _attributes(output, old, target)
-    if old and not target.is_left_to() and _shows(old.attributes, attributes) and not _is_ours(text, output):
-        reason = "others may write in its directories, and more people could read what else is in it"
-        hint = "give the file the owner, group and mode that the configuration names, or move it away"
-        raise OutputError("file-untrusted", f"Cannot publish to {output.path}: {reason}", hint)
+    if old and not target.is_left_to() and _shows(old.attributes, attributes):
+        _refuse_all_but_ours(text, output)
 
     def check(written: str) -> None:
         _check_as_an_sdk(written, output, values)
@@ -153,17 +152,23 @@ def _decode(output: Output, data: bytes) -> str:
     raise OutputError("file-not-utf8", f"Cannot publish to {output.path}: {reason}", hint)
 
 
-def _is_ours(text: str, output: Output) -> bool:
-    """Whether there is nothing in it but our profile's own keys."""
-    return profile.holds_only(text, output.profile, where=output.path)
-
-
 def _shows(old: Attributes, new: Attributes) -> bool:
     """Whether somebody could read the new file who could not read the old one."""
-    if old == new or old.mode & 0o004:
+    if old == new or old.mode & _OTHERS_READ:
         return False
-    group = new.mode & 0o040 and not (old.mode & 0o040 and old.acl is None and old.gid == new.gid)
-    return bool(new.mode & 0o004 or group or new.uid not in (0, geteuid(), old.uid))
+    to_the_same_group = old.mode & _GROUP_READS and old.acl is None and old.gid == new.gid
+    to_a_group = new.mode & _GROUP_READS and not to_the_same_group
+    to_a_user = new.uid not in (0, geteuid(), old.uid)
+    return bool(new.mode & _OTHERS_READ or to_a_group or to_a_user)
+
+
+def _refuse_all_but_ours(text: str, output: Output) -> None:
+    """Nothing when the file holds our profile's own keys alone, which are for its new readers anyway."""
+    if profile.holds_only(text, output.profile, where=output.path):
+        return
+    reason = "others may write in its directories, and more people could read what else is in it"
+    hint = "give the file the owner, group and mode that the configuration names, or move it away"
+    raise OutputError("file-untrusted", f"Cannot publish to {output.path}: {reason}", hint)
 
 
 def _attributes(output: Output, old: Contents | None, target: Place) -> Attributes:
@@ -177,7 +182,7 @@ def _attributes(output: Output, old: Contents | None, target: Place) -> Attribut
 
 def _directory_mode(mode: int) -> int:
     """0700, and search for each class that the file's mode lets read."""
-    return 0o700 | (0o010 if mode & 0o040 else 0) | (0o001 if mode & 0o004 else 0)
+    return 0o700 | (0o010 if mode & _GROUP_READS else 0) | (0o001 if mode & _OTHERS_READ else 0)
 
 
 def _owner(output: Output) -> int:
