@@ -93,7 +93,7 @@ def longest_wait_for_vault(settings: Settings) -> timedelta:
 
 
 class _Attempt:
-    """What is known so far; `contents` is always what the vault holds."""
+    """What is known so far; `contents` is what the vault holds, or what `_publish` is about to save."""
 
     def __init__(self, world: World, settings: Settings) -> None:
         self.world = world
@@ -104,7 +104,6 @@ class _Attempt:
         self.request_id: str | None = None
         self.token_at_hand: Lifetime | None = None
         self.published: list[str] = []
-        self.is_kept = False  # the token at hand, in the vault, for the outputs that could not be written
         self.trouble: RolekeeperError | None = None  # of an attempt that counts as issued all the same
 
     def conclude(self, *, reuse: bool) -> AttemptReport:
@@ -129,10 +128,8 @@ class _Attempt:
             self._publish(held.token, held.issue, ready, broken)
         else:
             self._issue(node, who, ready, broken)
-        for error in broken.values():
-            if self.is_kept:
-                raise error
-            self.trouble = error
+        if broken and self.trouble is None:  # the vault keeps the token for them
+            raise next(iter(broken.values()))
 
     def report(self, outcome: Outcome, error: RolekeeperError | None = None) -> AttemptReport:
         node = self.contents.registration
@@ -240,7 +237,7 @@ class _Attempt:
         except VaultError as error:
             if not self.published:
                 raise
-            self.trouble = error
+            self.trouble = next(iter(broken.values()), error)
             self.facts.append(facts.vault_unwritten(error))
             return
         wanted = answer.token.update_key_pair and not resumed
@@ -283,7 +280,6 @@ class _Attempt:
         held = HeldToken(token, issue) if broken else None
         self.contents = replace(self.contents, issue=issue if self.published else self.contents.issue, held_token=held)
         self.world.vault.save(self.contents)
-        self.is_kept = True
 
     def _standing(self) -> Lifetime | None:
         """What the outputs hold now, as far as the vault knows."""
