@@ -109,14 +109,19 @@ def finished(state: State, event: Event, now: Instant) -> Step:
     after, effects = OUTCOMES[report.outcome](learned, report, now)
     if report.outcome is Outcome.UNREGISTERED and state.last is not None and state.last.outcome is report.outcome:
         effects = ()  # said before
-    unserved = state.refresh_wanted and any(fact.event == "credentials_fresh" for fact in report.facts)
-    if unserved:  # its outcome is none to whoever waits for the refresh
-        after = replace(after, ask=Ask(), last=state.last)
-    if state.reload_wanted or unserved:
-        again = reload if state.reload_wanted else refresh
-        after, more = again(after, event, now)
-        effects += more
-    return after, facts + effects
+    after, more = _grant(after, state, event, now)
+    return after, facts + effects + more
+
+
+def _grant(after: State, before: State, event: Finished, now: Instant) -> Step:
+    """What was wished for during the attempt, and is not done by it."""
+    spared = any(fact.event == "credentials_fresh" for fact in event.report.facts)
+    refresh_wanted = before.refresh_wanted and spared
+    if refresh_wanted:  # and to whoever waits for it, that the request was spared is no outcome
+        after = replace(after, ask=Ask(), last=before.last)
+    if before.reload_wanted:  # which with such an `ask` asks for a token as well
+        return reload(after, event, now)
+    return refresh(after, event, now) if refresh_wanted else (after, ())
 
 
 def _learn(state: State, report: AttemptReport, now: Instant) -> State:
