@@ -53,9 +53,10 @@ class SsmService:
         self._clock = clock
         self._version = version
         self._loader = ModelLoader()
-        self._measured: Instant | None = None  # the service's time, as the last answer told
-        self._reference: Instant | None = None  # the same, as far as it is used for signing
-        self._signed: Instant | None = None  # the time of the last signature
+        # Rule 4: the `wall` of these is what a clock showed at `boot`, and not always our own wall clock.
+        self._measured: Instant | None = None  # the service's clock, as the last answer told; None when it did not
+        self._reference: Instant | None = None  # the same, once signatures go by it; None: they go by ours
+        self._signed: Instant | None = None  # whichever it was, at the last signature
 
     def register(self, region: str, activation_id: str, code: str, fingerprint: str, key: NodeKey) -> str:
         """RegisterManagedInstance; returns the node id."""
@@ -80,9 +81,7 @@ class SsmService:
             {"Fingerprint": fingerprint},
         )
         answer, fields = self._send_signed(call, registration)
-        moments = self._moments(answer)
-        expiry = fields.get("TokenExpirationDate")
-        now = next((moment for moment in moments if is_usable_expiry(expiry, moment)), moments[-1])
+        now = self._received_at(answer, fields.get("TokenExpirationDate"))
         token = role_token(call, answer, fields, now)
         return TokenAnswer(token, now, answer.received.boot, clock_difference(answer), answer.request_id)
 
@@ -112,18 +111,18 @@ class SsmService:
             return _NONE
         return abs(_later(self._signed, self._measured.boot) - self._measured.wall)
 
-    def _moments(self, answer: Answer) -> list[datetime]:
-        """Rule 5: the service's time when the answer came, by its Date and by its having accepted the signature.
-
-        By Date the latest that it can be: a machine that is suspended meanwhile does not know for how long it waited.
-        """
+    def _received_at(self, answer: Answer, expiry: Any) -> datetime:
+        """Rule 5: the service's time when the answer came that accepted our signature and holds this expiry."""
         assert self._signed is not None  # noqa: S101 - the request was signed
         by_signature = _later(self._signed, answer.received.boot)
         if self._measured is None:
-            return [by_signature]
+            return by_signature
+        # The latest that Date allows: a machine that was suspended meanwhile does not know for how long it waited.
         by_date = self._measured.wall + (answer.received.boot - answer.sent.boot) / 2
-        contradict = abs(by_date - by_signature) >= _CONTRADICTORY
-        return sorted((by_date, by_signature), reverse=True) if contradict else [by_date]
+        if abs(by_date - by_signature) < _CONTRADICTORY:
+            return by_date
+        earlier, later = sorted((by_date, by_signature))
+        return later if is_usable_expiry(expiry, later) else earlier
 
     def _send(self, call: Call, region: str, signer: Registration | None) -> tuple[Answer, Mapping[str, Any]]:
         """One request, and its answer when that is a success."""
