@@ -149,6 +149,7 @@ def _has_lived(expires_at: datetime) -> bool:
 
 
 def _fail(exit_code: int, message: str, hint: str) -> int:
-    line = message if message.isprintable() else message.encode("unicode_escape").decode()
-    say(line, hint)
+    from rolekeeper.errors import one_line  # late: only a failure needs it
+
+    say(one_line(message), hint)
     return exit_code
