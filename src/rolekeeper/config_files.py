@@ -52,7 +52,8 @@ def _read_file(path: Path) -> SourceFile | Problem:
     where = str(path)
     try:
         with open(path, "rb", opener=_open) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            mode = os.fstat(file.fileno()).st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISCHR(mode):  # /dev/null is a good way to say: all defaults
                 return Problem(where, "", "is not a regular file", _READ_HINT)
             raw = file.read(LARGEST_FILE + 1)
     except OSError as error:

@@ -55,7 +55,7 @@ def test_without_any_file_the_defaults_hold(tmp_path: Path) -> None:
 
 
 def test_an_empty_file_says_what_no_file_says(write: Write, tmp_path: Path) -> None:
-    assert config.load(write("")) == defaults(tmp_path)
+    assert config.load(write("")) == config.load(Path(os.devnull)) == defaults(tmp_path)
 
 
 def test_a_file_that_was_named_must_exist(tmp_path: Path) -> None:
