@@ -154,6 +154,25 @@ def test_a_token_that_could_be_written_nowhere_after_all_is_held(machine: Machin
     machine.output().unlink()
     assert machine.attempt().outcome is Outcome.ISSUED
     assert len(machine.requests()) == 1
+
+
+class BlockedMeanwhile(FileSink):
+    """Somebody gets in the way between the trial and the publication, and leaves the file as it is."""
+
+    def publish(self, output: Output, token: RoleToken) -> None:
+        Path(output.path).with_name(".credentials.rolekeeper-new").mkdir()
+        super().publish(output, token)
+
+
+def test_while_a_token_is_held_the_published_one_is_what_stands(machine: Machine) -> None:
+    first = machine.attempt()
+    assert first.standing is not None
+    machine.clock.move(HOUR / 2)
+    world = replace(machine.world(), sink=BlockedMeanwhile(machine.clock.sleep))
+    report = attempt.run(world, machine.settings, reuse=False)
+    assert (report.outcome, report.published) == (Outcome.UNPUBLISHED, ())
+    assert report.standing == first.standing
+    assert held_file(machine).exists()
     assert machine.published() is not None
 
 
