@@ -19,8 +19,10 @@ TROUBLES = {
 
 
 def fail(server: Server, trouble: str) -> None:
-    for options in TROUBLES[trouble]:
-        server.emulator.fail(ANY, **options)
+    """One answer is spoilt by the first, and every other one by the second until the service is well again."""
+    first, second = TROUBLES[trouble]
+    server.emulator.fail(ANY, **first)
+    server.emulator.fail(ANY, times=None, **second)
 
 
 def waiting(server: Server, start: Start, trouble: str) -> Daemon:
@@ -60,6 +62,7 @@ def test_an_outage_costs_its_attempts_and_nothing_else(
     before = server.output.read_bytes()
     backed_off = daemon.until_logged("backing_off", 2)
     assert server.output.read_bytes() == before
+    server.emulator.clear_faults()
     assert {record["outcome"] for record in backed_off} == {"failed"}
     status = daemon.until_state("waiting")
     server.node_id = status["node_id"]
