@@ -1,7 +1,6 @@
 """The power fails at every step of whatever changes a file, and nothing is lost; disk.py says what may survive."""
 
 import os
-import subprocess
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from botocore.configloader import raw_config_parse
 from tests.conftest import LONGEST, ONE_KEY, WHOLE, Server
+from tests.packages.conftest import need
 from tests.powerloss.aftermath import OUTPUT, Case, Finder, Witness, cases
 from tests.powerloss.disk import Tree
 from tests.powerloss.scenes import BLOCKED, QUICK, SCENES, Keys, Recording, Scene, record
@@ -40,10 +40,7 @@ class Played:
 def strace() -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can trace a process that keeps its memory to itself")
-    need = [str(Path(__file__).parents[2] / "packaging" / "need-programs"), "strace:strace"]
-    done = subprocess.run(need, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(done.stderr.strip())
+    need("strace", "strace")
 
 
 @pytest.fixture(scope="module", params=SCENES if WHOLE else QUICK)
