@@ -11,6 +11,7 @@ from tests.faults.scenarios import AFTER, BEFORE, is_registered_anew
 from tests.faults.stage import Ran, Stage
 
 from rolekeeper.adapters.nodekey import public_key
+from rolekeeper.adapters.vaultcontents import PATHS
 from rolekeeper.emulator.state import Node
 from rolekeeper.model import NodeKey, VaultContents
 
@@ -74,9 +75,14 @@ def _check_modes(server: Server) -> None:
             assert not stat.S_IMODE(status.st_mode) & SECRET, f"{path} has mode {stat.S_IMODE(status.st_mode):o}"
 
 
-def check_tidy(server: Server) -> None:
-    """Once a later run has gone through: nothing unfinished lies about."""
-    strays = [path for path in server.directory.rglob("*") if "rolekeeper-new" in path.name or path.name == "Journal"]
+def everything(server: Server) -> set[str]:
+    """What lies below the server's directory, by path."""
+    return {str(path.relative_to(server.directory)) for path in server.directory.rglob("*")}
+
+
+def check_tidy(server: Server, usual: set[str]) -> None:
+    """Once a later run has gone through: there is what there would be without any fault, and records of the vault."""
+    strays = everything(server) - usual - {f"vault/{path}" for path in PATHS}
     assert not strays, f"left behind: {strays}"
 
 

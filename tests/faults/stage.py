@@ -16,6 +16,8 @@ from tests.faults.calls import KILL, Kind, Step
 from tests.faults.scenarios import Scenario
 
 ROOT = Path(__file__).parents[2]
+# A request that could not be sent is waited for as long: the service may have answered before it was all there.
+PATIENCE = '[service]\nread_timeout = "5s"\n'
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,8 @@ class Stage:
         self.server.emulator.clear_faults()
         self.server.emulator.forget_requests()
         self.scenario.reset(self.server)
+        config = self.server.config
+        config.write_text(config.read_text().replace("[service]\n", PATIENCE))
 
     def run(self, *arguments: str) -> Ran:
         return self._run(arguments)

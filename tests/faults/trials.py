@@ -6,7 +6,7 @@ from functools import cached_property
 from itertools import pairwise
 
 from tests.faults.calls import CHANGING, KILL, NETWORK, SHORT, Kind, Step
-from tests.faults.checks import check_tidy, check_told, check_whole
+from tests.faults.checks import check_tidy, check_told, check_whole, everything
 from tests.faults.scenarios import holds_newest_token, is_registered_anew, published
 from tests.faults.stage import Ran, Stage
 
@@ -41,11 +41,15 @@ class Trial:
 
 @dataclass
 class Course:
-    """The steps that a scenario takes when nothing is wrong, and every trial that follows from them."""
+    """The steps that a scenario takes when nothing is wrong, and every trial that follows from them.
+
+    `usual` are the files that are there then, after an attempt.
+    """
 
     stage: Stage
     steps: tuple[Step, ...] = ()
     operations: list[str] = field(default_factory=list)
+    usual: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.stage.reset()
@@ -54,6 +58,9 @@ class Course:
         assert self.stage.scenario.is_done(self.stage.server)
         self.steps = ran.steps
         self.operations = [request.operation for request in self.stage.server.emulator.requests]
+        if self.stage.server.vault().registration is not None:
+            self._attempt()
+        self.usual = everything(self.stage.server)
 
     @cached_property
     def answers_at(self) -> list[int]:
@@ -151,7 +158,7 @@ class Course:
             if server.vault().registration is not None:
                 self._attempt()
         check_whole(self.stage)
-        check_tidy(server)
+        check_tidy(server, self.usual)
         if server.activation:
             now = server.emulator.activations[server.activation.activation_id].registrations
             assert now == used + taken, f"{now} registrations, and {used} before"
