@@ -21,6 +21,8 @@ LEAST = schedule.LEAST_INTERVAL.total_seconds()
 BACKOFF = tuple(schedule.failed_delay(failures).total_seconds() for failures in range(1, 10))  # the last one for ever
 OUTAGES = (0, 2, 10, MINUTE, 5 * MINUTE, 10 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR)
 WORDS = ("none", "2 s", "10 s", "1 min", "5 min", "10 min", "30 min", "1 h", "2 h")
+CHOSEN = "5 min"  # of WORDS, for the second chart
+CHOSEN_STEP, CHOSEN_END = 10, 270  # all nodes have come back by then
 PAGE = """\
 # How a fleet asks
 
@@ -58,6 +60,17 @@ busiest second after that moment, counting the first of every node, which is the
 |---|---|---|---|
 {rows}
 
+The moments after an outage of {chosen}, the busiest second of every ten; above, the fleet that booted together:
+
+```mermaid
+xychart-beta
+    title "{nodes:,} nodes after an outage of {chosen}: requests in the busiest second"
+    x-axis "seconds after the service came back" 0 --> {last_return}
+    y-axis "requests a second" 0 --> {top_return}
+    line {return_together}
+    line {return_evenly}
+```
+
 - A fleet that asked evenly before stays so, whatever the outage: at most one in {evenly} of its nodes in a second.
 - A fleet that booted together into the outage is not apart in the first minute. Its first retries come after 1, 2 and 4
   seconds and are spread by a tenth of that, so a service that comes back within seconds sees half of the fleet in one
@@ -93,16 +106,26 @@ def booted_together(count: int) -> Counter[int]:
     return Counter(int(at) for name in nodes(count) for at in attempts(name, 0, WATCHED, NEVER))
 
 
-def recoveries(count: int, *, together: bool) -> tuple[int, ...]:
-    """For each of OUTAGES, requests in the busiest second after it: every node's first after its end."""
+def returns(count: int, *, together: bool) -> tuple[Counter[int], ...]:
+    """For each of OUTAGES, requests in each second after it: every node's first after its end."""
     begins = 0 if together else REFRESH * (1 + schedule.SPREAD)  # when all nodes have asked once
     after: tuple[Counter[int], ...] = tuple(Counter() for _ in OUTAGES)
     for name in nodes(count):
         first = 0 if together else _phase(name) * REFRESH
         asked = list(attempts(name, first, begins + OUTAGES[-1] + 2 * REFRESH, begins))
         for seconds, length in zip(after, OUTAGES, strict=True):
-            seconds[int(asked[bisect_left(asked, begins + length)])] += 1
-    return tuple(max(seconds.values()) for seconds in after)
+            seconds[int(asked[bisect_left(asked, begins + length)]) - int(begins + length)] += 1
+    return after
+
+
+def recoveries(count: int, *, together: bool) -> tuple[int, ...]:
+    """For each of OUTAGES, requests in the busiest second after it."""
+    return tuple(max(seconds.values()) for seconds in returns(count, together=together))
+
+
+def _busiest(seconds: Counter[int], begin: int, end: int, step: int) -> list[int]:
+    """Requests in the busiest second of every `step` seconds."""
+    return [max(seconds[one] for one in range(at, at + step)) for at in range(begin, end, step)]
 
 
 def _phase(name: str) -> float:
@@ -116,12 +139,11 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=100_000)
     count = parser.parse_args().nodes
     seconds = booted_together(count)
-    evenly, together = (recoveries(count, together=one) for one in (False, True))
+    both = [dict(zip(WORDS, returns(count, together=one), strict=True)) for one in (False, True)]
+    evenly, together = ([max(after.values()) for after in one.values()] for one in both)
     rows = zip(WORDS, evenly, together, strict=True)
-    steps = [
-        max(seconds[second] for second in range(step, step + CHART_STEP))
-        for step in range(CHART_STEP, WATCHED, CHART_STEP)
-    ]
+    steps = _busiest(seconds, CHART_STEP, WATCHED, CHART_STEP)
+    return_evenly, return_together = (_busiest(one[CHOSEN], 0, CHOSEN_END, CHOSEN_STEP) for one in both)
     drawn = PAGE.format(
         nodes=count,
         even=round(count / REFRESH),
@@ -133,6 +155,11 @@ def main() -> None:
         last_hour=max(seconds[second] for second in range(5 * HOUR, WATCHED)),
         rows="\n".join(f"| {outage} | {one:,} | {other:,} | {count:,} |" for outage, one, other in rows),
         evenly=count // max(evenly),
+        chosen=CHOSEN,
+        last_return=CHOSEN_END - CHOSEN_STEP,
+        top_return=max(return_evenly + return_together),
+        return_evenly=return_evenly,
+        return_together=return_together,
     )
     sys.stdout.write(drawn)
 
