@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from rolekeeper.emulator.calls import Call, Outcome, epoch, from_epoch, page, tags_in
+from rolekeeper.emulator.calls import Access, Call, Operation, Outcome, epoch, from_epoch, page, tags_in
 from rolekeeper.emulator.constraints import Members, Moment, Rule, Several, Text, Whole
 from rolekeeper.emulator.state import Activation, State
 from rolekeeper.emulator.wire import AnswerError
@@ -116,3 +116,10 @@ def delete(state: State, call: Call) -> Outcome:
             "InvalidActivationId", "The activation ID isn't valid. Verify that you entered the correct ID."
         )
     return Outcome(state.without_activation(activation_id), {})
+
+
+ACTIVATION_OPERATIONS: Mapping[str, Operation] = {
+    "CreateActivation": Operation(Access.ADMINISTRATOR, CREATE, create),
+    "DescribeActivations": Operation(Access.ADMINISTRATOR, DESCRIBE, describe),
+    "DeleteActivation": Operation(Access.ADMINISTRATOR, DELETE, delete),
+}

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, TypeVar
 
+from rolekeeper.emulator.constraints import Rule
 from rolekeeper.emulator.state import Node, State, Tags, Token
 from rolekeeper.emulator.wire import AnswerError
 
@@ -61,6 +62,16 @@ class Outcome:
 
 
 Handler = Callable[[State, Call], Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """Who may call it, what its input must look like, and what it does."""
+
+    access: Access
+    members: Mapping[str, Rule]
+    handler: Handler
+
 
 INVALID_TOKEN = "The security token included in the request is invalid."  # noqa: S105 - AWS's message
 EXPIRED_TOKEN = "The security token included in the request is expired"  # noqa: S105 - AWS's message

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from rolekeeper.emulator.activations import ACTIVATION_ID, ROLE, TAGS, UUID
-from rolekeeper.emulator.calls import Call, Outcome, epoch, tags_in
+from rolekeeper.emulator.calls import Access, Call, Operation, Outcome, epoch, tags_in
 from rolekeeper.emulator.constraints import Rule, Text
 from rolekeeper.emulator.signature import parse_public_key
 from rolekeeper.emulator.state import Activation, Node, State, Token, new_key_id, new_secret
@@ -157,3 +157,11 @@ def unknown_node(node_id: str) -> AnswerError:
 def new_fingerprint() -> str:
     """A fingerprint that no machine has."""
     return str(uuid.uuid4())
+
+
+HYBRID_OPERATIONS: Mapping[str, Operation] = {
+    "RegisterManagedInstance": Operation(Access.ANYBODY, REGISTER, register),
+    "RequestManagedInstanceRoleToken": Operation(Access.NODE, REQUEST_TOKEN, request_token),
+    "UpdateManagedInstancePublicKey": Operation(Access.NODE, UPDATE_KEY, update_key),
+    "UpdateInstanceInformation": Operation(Access.CREDENTIALS, REPORT, report),
+}

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from rolekeeper.emulator.activations import ROLE
-from rolekeeper.emulator.calls import Call, Outcome, epoch, page
+from rolekeeper.emulator.calls import Access, Call, Operation, Outcome, epoch, page
 from rolekeeper.emulator.constraints import Members, Rule, Several, Text, Whole
 from rolekeeper.emulator.hybrid import NODE_ID, unknown_node
 from rolekeeper.emulator.state import Node, State
@@ -103,3 +103,10 @@ def _described(node: Node, call: Call) -> dict[str, Any]:
         "ResourceType": "ManagedInstance",
         **{name: value for name, value in optional.items() if value},
     }
+
+
+NODE_OPERATIONS: Mapping[str, Operation] = {
+    "DescribeInstanceInformation": Operation(Access.ADMINISTRATOR, DESCRIBE, describe),
+    "DeregisterManagedInstance": Operation(Access.ADMINISTRATOR, DEREGISTER, deregister),
+    "UpdateManagedInstanceRole": Operation(Access.ADMINISTRATOR, UPDATE_ROLE, update_role),
+}

@@ -14,7 +14,6 @@ from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
-from rolekeeper.emulator import statefile
 from rolekeeper.emulator.authentication import authenticate, authorize
 from rolekeeper.emulator.calls import Call, Caller, Outcome
 from rolekeeper.emulator.constraints import check
@@ -23,6 +22,7 @@ from rolekeeper.emulator.operations import OPERATIONS
 from rolekeeper.emulator.records import RecordedRequest, Records
 from rolekeeper.emulator.signature import key_id_of
 from rolekeeper.emulator.state import ACCOUNT_ID, REGION, Node, State, new_state
+from rolekeeper.emulator.statefile import load, save
 from rolekeeper.emulator.wire import SSM, AnswerError, Reply, Request, Response, dialect_of, operation_of
 from rolekeeper.errors import InputOutputError
 
@@ -76,7 +76,7 @@ class Service:
         region: str | None = None,
         clock: Clock = system_clock,
     ) -> None:
-        found = statefile.load(state_file) if state_file else None
+        found = load(state_file) if state_file else None
         state = found or new_state(ACCOUNT_ID, REGION)
         self._state = replace(state, account_id=account_id or state.account_id, region=region or state.region)
         self._state_file = state_file
@@ -151,7 +151,7 @@ class Service:
 
     def _save(self, state: State) -> None:
         if self._state_file is not None:
-            statefile.save(self._state_file, state)
+            save(self._state_file, state)
 
     # What a test, or a person at the control interface, may do behind the protocol's back.
 

@@ -2,8 +2,9 @@
 
 import base64
 import hashlib
+from collections.abc import Mapping
 
-from rolekeeper.emulator.calls import Call, Outcome, arn, role_name
+from rolekeeper.emulator.calls import Access, Call, Operation, Outcome, arn, role_name
 from rolekeeper.emulator.state import State
 
 
@@ -20,3 +21,8 @@ def get_caller_identity(state: State, call: Call) -> Outcome:
 def _unique_id(prefix: str, name: str) -> str:
     """IAM's unique id: the same for the same name, so that two answers about one role agree."""
     return prefix + base64.b32encode(hashlib.sha256(name.encode()).digest()).decode()[:17]
+
+
+STS_OPERATIONS: Mapping[str, Operation] = {
+    "GetCallerIdentity": Operation(Access.CREDENTIALS, {}, get_caller_identity),
+}
