@@ -7,7 +7,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -127,11 +127,14 @@ def test_a_command_that_looks_at_the_lock_does_not_keep_a_daemon_from_starting(t
     assert (claiming.returncode, claiming.stderr) == (0, "")
 
 
-def test_a_lock_that_is_a_symlink_is_not_followed(directory: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
+def test_a_lock_that_leads_to_another_file_is_not_written(
+    directory: Path, tmp_path: Path, link: Callable[[Path, Path], None]
+) -> None:
     directory.mkdir(parents=True)
     other = tmp_path / "other"
     other.write_text("precious", encoding="ascii")
-    (directory / "lock").symlink_to(other)
+    link(directory / "lock", other)
     with pytest.raises(InputOutputError):
         daemon_of(7).claim(str(directory))
     assert other.read_text(encoding="ascii") == "precious"
