@@ -17,12 +17,7 @@ from rolekeeper.model import Freshness, Instant, Outcome, Settings
 from rolekeeper.ports import Clock
 
 FRESH, STALE, BAD, NOTHING = range(4)  # the exit codes of `status`
-AFTER = {
-    Outcome.ISSUED: Phase.WAITING,
-    Outcome.UNREGISTERED: Phase.UNREGISTERED,
-    Outcome.FINGERPRINT_REFUSED: Phase.HIBERNATING,
-    Outcome.NODE_UNKNOWN: Phase.HIBERNATING,
-}
+AFTER = {Outcome.ISSUED: Phase.WAITING, Outcome.UNREGISTERED: Phase.UNREGISTERED}  # a probe is told as hibernation
 
 
 @dataclass(frozen=True, slots=True)

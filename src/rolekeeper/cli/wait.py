@@ -31,10 +31,8 @@ def run(options: argparse.Namespace) -> int:
             return 0
         left = until - clock.now().boot
         if left <= timedelta(0):
-            what = _lacking(now)
-            raise UnavailableError(
-                "timeout", f"No fresh credentials within {options.timeout}: {what}", "`rolekeeper status` says why"
-            )
+            message = f"No fresh credentials within {options.timeout}: {_lacking(now)}"
+            raise UnavailableError("timeout", message, "`rolekeeper status` says why")
         clock.sleep(min(POLL, left))
 
 

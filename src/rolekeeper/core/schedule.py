@@ -52,7 +52,7 @@ def after(start: Instant, delay: timedelta) -> Due:
 def spread(name: str, number: int) -> float:
     """A factor between 0.9 and 1.1 for the attempt with this number; the same at every call.
 
-    `name` is what tells this machine from others.
+    `name` tells this machine from others.
 
     CRC-32 alone is linear, two nodes that are close at one attempt would be so at each: hence the multiplication
     (the finalizer of MurmurHash3).

@@ -1,4 +1,4 @@
-"""Values to JSON and back: how the supervisor and an attempt talk, and how status.json is written.
+"""Values to JSON and back: how the supervisor and an attempt talk, and what status.json and lifetime.json hold.
 
 A datetime travels as RFC 3339 UTC, a timedelta as seconds; everything else as what JSON has for it. `decode` builds
 just the type that it is given and raises ValueError for anything else: a broken pipe cannot smuggle in half a value.
