@@ -52,8 +52,7 @@ def _read_file(path: Path) -> SourceFile | Problem:
     where = str(path)
     try:
         with open(path, "rb", opener=_open) as file:
-            mode = os.fstat(file.fileno()).st_mode
-            if not stat.S_ISREG(mode) and not stat.S_ISCHR(mode):  # /dev/null is a good way to say: all defaults
+            if not _is_readable_at_once(os.fstat(file.fileno())):
                 return Problem(where, "", "is not a regular file", _READ_HINT)
             raw = file.read(LARGEST_FILE + 1)
     except OSError as error:
@@ -71,6 +70,11 @@ def _read_file(path: Path) -> SourceFile | Problem:
 def _open(path: str, flags: int) -> int:
     """Open without waiting for somebody to write into a FIFO."""
     return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _is_readable_at_once(status: os.stat_result) -> bool:
+    """Whether it is a regular file, or /dev/null, which is a good way to say: all defaults. A terminal is neither."""
+    return stat.S_ISREG(status.st_mode) or status.st_rdev == Path(os.devnull).stat().st_rdev
 
 
 def _parse(where: str, raw: bytes) -> SourceFile | Problem:

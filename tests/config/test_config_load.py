@@ -214,6 +214,15 @@ def test_a_directory_in_the_place_of_a_file_is_told(tmp_path: Path) -> None:
     }
 
 
+def test_what_could_be_waited_for_is_refused(tmp_path: Path) -> None:
+    controller, terminal = os.openpty()
+    os.mkfifo(tmp_path / "config.toml")
+    assert problem(tmp_path / "config.toml").message == "is not a regular file"
+    assert problem(Path(os.ttyname(terminal))).message == "is not a regular file"
+    os.close(terminal)
+    os.close(controller)
+
+
 def test_a_default_file_that_is_a_dangling_link_is_not_taken_for_absent(tmp_path: Path) -> None:
     (tmp_path / "config.toml").symlink_to("gone")
     with pytest.raises(ConfigurationError, match="cannot be read"):
