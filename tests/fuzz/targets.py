@@ -10,6 +10,7 @@ import configparser
 import io
 import json
 import os
+import resource
 import shutil
 import socket
 import sys
@@ -179,6 +180,7 @@ def status(data: bytes) -> None:
 
 def _said(act: Callable[[], int]) -> tuple[int, bytes, str]:
     """What a command of this process returned and said, on its standard streams or straight on their descriptors."""
+    cores = resource.getrlimit(resource.RLIMIT_CORE)  # which it takes from its process, and so from other tests
     words, saved, files = io.StringIO(), [os.dup(1), os.dup(2)], [os.memfd_create("out"), os.memfd_create("err")]
     sys.stdout.flush()
     for number, file in enumerate(files, 1):
@@ -193,6 +195,8 @@ def _said(act: Callable[[], int]) -> tuple[int, bytes, str]:
             os.dup2(file, number)
         for file in (*saved, *files):
             os.close(file)
+        with suppress(ValueError):  # only root may raise it again
+            resource.setrlimit(resource.RLIMIT_CORE, cores)
     return code, out, words.getvalue() + err.decode()
 
 
