@@ -26,9 +26,9 @@ unit: $(VENV)/ready
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-# Every case of what `make test` tries a sample of: each command is killed, and let down by the system, at every step that
-# it takes (thousands of runs; FAULTS=--every adds more, FAULTS='--scenario attempt' makes it fewer); the power fails;
-# disks fill up and change hands.
+# Every case of what `make test` tries a sample of: each command is killed, and let down by the system, at every step
+# that it takes (thousands of runs; FAULTS=--every adds more, FAULTS='--scenario attempt' makes it fewer); the power
+# fails; disks fill up and change hands.
 faults: $(VENV)/ready
 	packaging/need-programs strace:strace
 	$(BIN)/python -m tests.faults.sweep --jobs 2 $(FAULTS)
