@@ -86,6 +86,33 @@ def test_an_activation_that_others_used_up_is_told_as_such(unregistered: Machine
     assert works(unregistered)
 
 
+@pytest.mark.parametrize("code", ["InvalidActivation", "InstanceAlreadyRegistered"])
+def test_a_try_that_was_refused_is_over_and_the_next_one_begins_anew(unregistered: Machine, code: str) -> None:
+    activation = unregistered.emulator.create_activation()
+    unregistered.emulator.fail(REGISTER, error=code)
+    with pytest.raises(ServiceRefusedError):
+        unregistered.register(activation)
+    assert unregistered.vault().pending_registration is None
+    unregistered.register(activation)
+    first, second = unregistered.requests(REGISTER)
+    assert first.fingerprint != second.fingerprint
+    assert works(unregistered)
+
+
+def test_what_was_begun_with_the_same_activation_in_another_region_is_not_taken_up(unregistered: Machine) -> None:
+    activation = unregistered.emulator.create_activation()
+    unregistered.emulator.fail(REGISTER, drop=True)
+    with pytest.raises(ServiceError):
+        unregistered.register(activation)
+    begun = unregistered.vault()
+    assert begun.pending_registration is not None
+    unregistered.save(replace(begun, pending_registration=replace(begun.pending_registration, region="eu-west-1")))
+    unregistered.register(activation)
+    first, second = unregistered.requests(REGISTER)
+    assert first.fingerprint != second.fingerprint
+    assert works(unregistered)
+
+
 def test_another_activation_does_not_take_up_what_was_begun_with_the_first(unregistered: Machine) -> None:
     unregistered.emulator.fail(REGISTER, drop=True)
     with pytest.raises(ServiceError):
