@@ -39,13 +39,22 @@ def read(path: Path, *, must_exist: bool) -> tuple[list[SourceFile], list[Proble
 
 def _fragments(directory: Path) -> tuple[list[Path], list[Problem]]:
     try:
-        names = sorted(os.listdir(directory))  # noqa: PTH208 - names, to sort and filter them as names
+        names = sorted(_names_in(directory))
     except FileNotFoundError:
         return [], []
     except OSError as error:
         return [], [Problem(str(directory), "", f"cannot be listed: {error.strerror}", _LIST_HINT)]
     # Editors keep their lock and swap files beside the original, with a dot in front.
     return [directory / name for name in names if name.endswith(".toml") and not name.startswith(".")], []
+
+
+def _names_in(directory: Path) -> list[str]:
+    """A signal that interrupts the opening is got over, which os.listdir alone does not do."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return os.listdir(descriptor)  # noqa: PTH208 - by descriptor, which pathlib cannot
+    finally:
+        os.close(descriptor)
 
 
 def _read_file(path: Path) -> SourceFile | Problem:

@@ -32,7 +32,7 @@ def start() -> Iterator[Start]:
 def impatient(server: Server) -> str:
     """The configuration of somebody else on the same vault and output, who waits for the vault 12 s."""
     path = server.directory / "impatient.toml"
-    text = server.config.read_text().replace("[daemon]\n", '[daemon]\nattempt_timeout = "24s"\n')
+    text = server.config.read_text().replace("[daemon]\n", '[daemon]\nattempt_timeout = "16s"\n')
     path.write_text(text.replace(str(server.runtime), str(server.directory / "run-of-another")))
     return str(path)
 
@@ -200,7 +200,7 @@ def other(node: Server) -> Server:
     """The same vault and output under a configuration with another runtime directory."""
     (node.directory / "other").mkdir()
     beside = Server(node.directory / "other", node.emulator, node_id=node.node_id)
-    text = beside.config.read_text().replace("[daemon]\n", '[daemon]\nattempt_timeout = "24s"\n')
+    text = beside.config.read_text().replace("[daemon]\n", '[daemon]\nattempt_timeout = "16s"\n')
     text = text.replace(f"{beside.directory}/vault", f"{node.directory}/vault")
     beside.config.write_text(text.replace(str(beside.output), str(node.output)))
     return beside

@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path, PurePath
 
-from rolekeeper.adapters import atomicfile
+from rolekeeper.adapters import atomicfile, places
 from rolekeeper.adapters.vaultcontents import (
     PATHS,
     DamagedFileError,
@@ -37,7 +37,7 @@ _DIRECTORY = atomicfile.Attributes(0o700)
 _FILE = atomicfile.Attributes(0o600)
 _OTHERS = 0o077
 _STORE = str(PurePath(FINGERPRINT).parent)
-_LEFTOVERS = (".*.rolekeeper-new", f"{_STORE}/.*.rolekeeper-new")  # what atomicfile was writing when it was killed
+_LEFTOVER = ".rolekeeper-new"  # the end of the name of what atomicfile was writing when it was killed
 _MOST_READINGS = 100  # a writer changes a few files in one save; to meet one this often means that something is amiss
 
 
@@ -131,9 +131,10 @@ class FileVault:
 
     def _sweep(self) -> None:
         """Remove the temporary files of a writer that was killed: they may hold a key."""
-        for pattern in _LEFTOVERS:
-            for leftover in self._directory.glob(pattern):
-                atomicfile.remove(str(leftover))
+        for directory in (self._directory, self._directory / _STORE):
+            for name in places.names_in(str(directory)):
+                if name.endswith(_LEFTOVER):
+                    atomicfile.remove(str(directory / name))
 
     def _read(self) -> dict[str, bytes]:
         """The files as they were at one moment."""

@@ -15,7 +15,7 @@ from rolekeeper.adapters.process import give_up_after, keep_secrets_in_memory
 from rolekeeper.attempt import longest_wait_for_vault
 from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import print_json
-from rolekeeper.errors import UsageError
+from rolekeeper.errors import InputOutputError, UsageError
 from rolekeeper.model import Settings, VaultContents
 from rolekeeper.registration import Activation, register
 
@@ -75,7 +75,7 @@ def _code(path: str | None, settings: Settings) -> str:
     elif sys.stdin.isatty():
         code = _ask()
     else:
-        code = sys.stdin.readline(compose.LONGEST_CODE).strip()
+        code = _from_standard_input()
     if ACTIVATION_CODE.fullmatch(code) is None:
         raise UsageError(
             "activation-code-invalid",
@@ -83,6 +83,17 @@ def _code(path: str | None, settings: Settings) -> str:
             "copy it from `aws ssm create-activation`, where it is shown only once",
         )
     return code
+
+
+def _from_standard_input() -> str:
+    try:
+        return sys.stdin.readline(compose.LONGEST_CODE).strip()
+    except OSError as error:
+        raise InputOutputError(
+            "activation-code-unreadable",
+            f"Cannot read the activation code from standard input: {error.strerror}",
+            "run the command again, or name a file with --activation-code-file",
+        ) from error
 
 
 def _ask() -> str:
