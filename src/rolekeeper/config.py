@@ -158,7 +158,7 @@ class _Merged:
 def load(path: Path | None, default: Path = DEFAULT_PATH) -> Settings:
     """The settings from the file `path`, or from `default`, which may be missing, and from conf.d beside it.
 
-    Raises ConfigurationError with every problem of every file.
+    Raises ConfigurationError with every problem of every file, InputOutputError when a file cannot be read just now.
     """
     files, problems = config_files.read(path or default, must_exist=path is not None)
     merged = _Merged()

@@ -1,5 +1,6 @@
 """Where the configuration is read from: one file, and the `*.toml` of conf.d beside it in the order of their names."""
 
+import errno
 import os
 import stat
 import tomllib
@@ -7,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rolekeeper.errors import Problem
+from rolekeeper.errors import InputOutputError, Problem
 
 FRAGMENTS = "conf.d"
 LARGEST_FILE = 131_072  # bytes; a file larger than that is no configuration
 LONGEST_LINE = 8_192  # bytes; tomllib's time grows with the square of the dots in a key
 
+# What may be over at the next try, without anybody's touching the file: no reason to call the configuration wrong.
+_PASSING = (errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE)
 _LIST_HINT = "it must be a directory that the user who runs rolekeeper may list"
 _READ_HINT = "it must be a file that the user who runs rolekeeper may read"
 
@@ -28,7 +31,8 @@ class SourceFile:
 def read(path: Path, *, must_exist: bool) -> tuple[list[SourceFile], list[Problem]]:
     """`path` and its fragments, later ones last, and what is wrong with those that cannot be read.
 
-    A missing conf.d is none; a missing `path` is a problem only if it `must_exist`.
+    A missing conf.d is none; a missing `path` is a problem only if it `must_exist`. Raises InputOutputError
+    `configuration-unreadable` when the machine, and not the configuration, is in trouble.
     """
     fragments, problems = _fragments(path.parent / FRAGMENTS)
     candidates = fragments if not must_exist and not os.path.lexists(path) else [path, *fragments]
@@ -43,7 +47,7 @@ def _fragments(directory: Path) -> tuple[list[Path], list[Problem]]:
     except FileNotFoundError:
         return [], []
     except OSError as error:
-        return [], [Problem(str(directory), "", f"cannot be listed: {error.strerror}", _LIST_HINT)]
+        return [], [_unreadable(directory, "cannot be listed", _LIST_HINT, error)]
     # Editors keep their lock and swap files beside the original, with a dot in front.
     return [directory / name for name in names if name.endswith(".toml") and not name.startswith(".")], []
 
@@ -65,7 +69,7 @@ def _read_file(path: Path) -> SourceFile | Problem:
                 return Problem(where, "", "is not a regular file", _READ_HINT)
             raw = file.read(LARGEST_FILE + 1)
     except OSError as error:
-        return Problem(where, "", f"cannot be read: {error.strerror}", _READ_HINT)
+        return _unreadable(path, "cannot be read", _READ_HINT, error)
     if len(raw) > LARGEST_FILE:
         return Problem(where, "", f"is larger than {LARGEST_FILE} bytes", "this cannot be a configuration file")
     long = next((number for number, line in enumerate(raw.split(b"\n"), 1) if len(line) > LONGEST_LINE), None)
@@ -74,6 +78,16 @@ def _read_file(path: Path) -> SourceFile | Problem:
             where, "", f"has more than {LONGEST_LINE} bytes in line {long}", "this cannot be a configuration file"
         )
     return _parse(where, raw)
+
+
+def _unreadable(path: Path, what: str, hint: str, error: OSError) -> Problem:
+    if error.errno in _PASSING:
+        raise InputOutputError(
+            "configuration-unreadable",
+            f"Cannot read {path}: {error.strerror}",
+            "try again; if it stays so, see the kernel's log, and the limits on open files and memory",
+        ) from error
+    return Problem(str(path), "", f"{what}: {error.strerror}", hint)
 
 
 def _open(path: str, flags: int) -> int:

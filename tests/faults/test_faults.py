@@ -88,6 +88,17 @@ def test_an_output_is_tried_down_to_the_disk_before_a_token_is_asked_for(course:
     assert calls.index("fsync aws/.credentials.rolekeeper-new") < calls.index("connect")
 
 
+@pytest.mark.parametrize(("call", "fault"), [("openat conf.d", "EMFILE"), ("read config.toml", "EIO")])
+def test_a_configuration_that_cannot_be_read_just_now_is_not_called_wrong(
+    course: Callable[[str], Course], call: str, fault: str
+) -> None:
+    """78 would end the daemon until a person starts it again."""
+    followed = course("threshold")
+    at = next(at for at, step in enumerate(followed.steps) if step.call == call)
+    followed.stage.reset()
+    assert followed.stage.perform(at, fault).code == 74
+
+
 def test_a_kill_comes_before_the_call_takes_effect(course: Callable[[str], Course]) -> None:
     followed = course("threshold")
     server = followed.stage.server
