@@ -1,6 +1,7 @@
 """A server whose commands run in children of a zygote, and which is put back to the same beginning before each run."""
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -41,7 +42,11 @@ class Zygote:
         self.scratch = scratch
         self._ours, theirs = socket.socketpair()
         command = [sys.executable, "-m", "tests.faults.zygote", str(theirs.fileno())]
-        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], cwd=ROOT, stdin=subprocess.DEVNULL)
+        # Python makes the streams when it starts, by the environment: a command's are those of a command.
+        env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        self._process = subprocess.Popen(
+            command, pass_fds=[theirs.fileno()], cwd=ROOT, stdin=subprocess.DEVNULL, env=env
+        )
         theirs.close()
         self._lines = self._ours.makefile("rw")
 
