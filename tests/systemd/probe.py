@@ -68,6 +68,15 @@ def call(*number_and_arguments: int | bytes) -> object:
     return errno.errorcode[ctypes.get_errno()] if result == -1 else result
 
 
+def new_namespace() -> object:
+    child = call(56, NEW_UTS_NAMESPACE | 17, 0, 0, 0, 0)  # clone, which returns in the child as well
+    if child == 0:
+        os._exit(0)
+    if isinstance(child, int):
+        os.waitpid(child, 0)
+    return child
+
+
 def write(path: str) -> object:
     Path(path).write_text("probe")
     return "written"
@@ -199,7 +208,7 @@ PROBES: dict[str, Callable[[], object]] = {
     "state directory": lambda: f"{os.stat('/var/lib/rolekeeper').st_mode & 0o777:o}",
     "mprotect": turn_executable,
     "mmap": map_writable_and_executable,
-    "new namespace": lambda: call(56, NEW_UTS_NAMESPACE | 17, 0, 0, 0, 0),  # clone
+    "new namespace": new_namespace,
     "foreign call": foreign_call,
     "packet socket": lambda: make_socket(socket.AF_PACKET, socket.SOCK_RAW),
     "vsock socket": lambda: make_socket(socket.AF_VSOCK, socket.SOCK_STREAM),
