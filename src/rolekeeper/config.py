@@ -254,7 +254,7 @@ def _settings(document: Document) -> Settings:
         service=ServiceSettings(**dict(document.service)),
         vault_directory=document.vault.directory,
         daemon=DaemonSettings(**dict(document.daemon)),
-        refresh_at=document.refresh.at,
+        refresh_share=document.refresh.at,
         hibernation=HibernationSettings(**dict(document.hibernation)),
         rotate_key_after=document.key.rotate_after,
         outputs=tuple(_output(table) for table in document.credentials_file),

@@ -40,7 +40,7 @@ def resolved(settings: Settings) -> dict[str, Any]:
             "attempt_timeout": durations.text(daemon.attempt_timeout),
             "log_level": daemon.log_level,
         },
-        "refresh": {"at": settings.refresh_at},
+        "refresh": {"at": settings.refresh_share},
         "hibernation": {
             "first_probe": durations.text(settings.hibernation.first_probe),
             "longest_probe": durations.text(settings.hibernation.longest_probe),

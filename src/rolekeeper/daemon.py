@@ -50,7 +50,7 @@ def run(world: DaemonWorld) -> int:
 def policy(settings: Settings) -> Policy:
     """What the loop's rules need of the settings."""
     return Policy(
-        refresh_at=settings.refresh_at,
+        refresh_share=settings.refresh_share,
         first_probe=settings.hibernation.first_probe,
         longest_probe=settings.hibernation.longest_probe,
         outputs=tuple((output.path, output.profile) for output in settings.outputs),

@@ -283,7 +283,7 @@ class Settings:
     service: ServiceSettings
     vault_directory: str
     daemon: DaemonSettings
-    refresh_at: float  # share of a token's life
+    refresh_share: float  # of a token's life
     hibernation: HibernationSettings
     rotate_key_after: timedelta | None  # None: never for age alone
     outputs: tuple[Output, ...]

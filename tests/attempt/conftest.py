@@ -221,7 +221,7 @@ def settings_in(directory: Path, endpoint_url: str) -> Settings:
         ),
         vault_directory=str(directory / "vault"),
         daemon=DaemonSettings(str(directory / "run"), timedelta(minutes=2), "info"),
-        refresh_at=0.5,
+        refresh_share=0.5,
         hibernation=HibernationSettings(timedelta(minutes=5), timedelta(hours=1)),
         rotate_key_after=None,
         outputs=(output(directory / "aws" / "credentials"),),

@@ -113,7 +113,7 @@ def test_every_key_arrives_in_its_setting(write: Write) -> None:
     assert settings.daemon.runtime_directory == "/run/other"
     assert settings.daemon.attempt_timeout == timedelta(seconds=10)
     assert settings.daemon.log_level == "debug"
-    assert settings.refresh_at == 0.25
+    assert settings.refresh_share == 0.25
     assert settings.hibernation.first_probe == timedelta(seconds=1)
     assert settings.hibernation.longest_probe == timedelta(seconds=2)
     assert settings.rotate_key_after == timedelta(days=30)

@@ -72,7 +72,7 @@ def test_a_success_forgets_failures_and_refusals(loop: Any) -> None:
 
 def test_a_token_is_refreshed_at_the_configured_share_of_its_life(kit: Any) -> None:
     for share in (0.1, 0.5, 0.9):
-        loop = kit.loop(policy=replace(kit.policy, refresh_at=share)).issues()
+        loop = kit.loop(policy=replace(kit.policy, refresh_share=share)).issues()
         assert abs(loop.planned - share * HOUR * schedule.spread(kit.node, 1)) < SECOND / 1000
 
 

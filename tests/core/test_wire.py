@@ -67,7 +67,7 @@ settings_values = st.builds(
     Settings,
     service=st.builds(ServiceSettings, connect_timeout=spans, read_timeout=spans),
     daemon=st.builds(DaemonSettings, attempt_timeout=spans),
-    refresh_at=st.floats(0.1, 0.9),
+    refresh_share=st.floats(0.1, 0.9),
     hibernation=st.builds(HibernationSettings, spans, spans),
     rotate_key_after=st.none() | spans,
     outputs=st.lists(outputs, max_size=3).map(tuple),

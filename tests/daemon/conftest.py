@@ -43,7 +43,7 @@ SETTINGS = Settings(
     service=ServiceSettings(None, None, None, False, False, timedelta(seconds=10), timedelta(seconds=30)),  # noqa: FBT003 - the fields in their order
     vault_directory="/var/lib/rolekeeper/vault",
     daemon=DaemonSettings("/run/rolekeeper", timedelta(minutes=2), "info"),
-    refresh_at=0.5,
+    refresh_share=0.5,
     hibernation=HibernationSettings(timedelta(minutes=5), HOUR),
     rotate_key_after=None,
     outputs=(Output("/root/.aws/credentials", "default", 0o600, True, None, None, False),),  # noqa: FBT003 - the same

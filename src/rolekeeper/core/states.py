@@ -22,9 +22,9 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the rules need of the configuration: `refresh_at` is a share of a token's life."""
+    """What the rules need of the configuration: `refresh_share` is one of a token's life."""
 
-    refresh_at: float
+    refresh_share: float
     first_probe: timedelta
     longest_probe: timedelta
     outputs: tuple[tuple[str, str], ...]  # path, profile

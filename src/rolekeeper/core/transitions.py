@@ -152,7 +152,7 @@ def _issued(state: State, report: AttemptReport, now: Instant) -> Step:
     if state.policy is None or report.standing is None:
         raise IllegalTransition("a token issued without a configuration or without a lifetime")
     factor = _spread(state)
-    delay = schedule.refresh_delay(report.standing, now, state.policy.refresh_at, factor)
+    delay = schedule.refresh_delay(report.standing, now, state.policy.refresh_share, factor)
     waiting = replace(
         state,
         phase=Phase.WAITING,
