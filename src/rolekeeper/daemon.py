@@ -102,11 +102,8 @@ class _Daemon:
             self._start(effect)
 
     def _start(self, effect: StartAttempt) -> None:
-        reads = effect.ask.reload or self.settings is None
-        longest = (
-            schedule.READING_CONFIGURATION if reads or self.settings is None else self.settings.daemon.attempt_timeout
-        )
-        self._set_deadline(longest)
+        settings = None if effect.ask.reload else self.settings
+        self._set_deadline(schedule.READING_CONFIGURATION if settings is None else settings.daemon.attempt_timeout)
         self.reloading = effect.ask.reload
         self.world.attempts.start(settings=self.settings, reload=effect.ask.reload, reuse=effect.ask.reuse)
 
@@ -181,7 +178,7 @@ class _Daemon:
             self._log(Record("started", "info", f"Started rolekeeper {self.world.version}"))
         else:
             self._log(Record("reloaded", "info", "Configuration reloaded"))
-        self._say_ready_again()
+        self._say_reloaded()
 
     def _reject(self, problems: str) -> None:
         assert self.settings is not None  # noqa: S101 - there is an old configuration
@@ -192,14 +189,14 @@ class _Daemon:
         """The reload is over, and has changed nothing."""
         self.reloading = False
         self._log(Record("configuration_rejected", "error", f"Keeping the old configuration, {reason}"))
-        self._say_ready_again()
+        self._say_reloaded()
 
     def _say_ready(self) -> None:
         if self.ready_boot is not None:
             self.world.manager.tell("READY=1")
             self.ready_boot = None
 
-    def _say_ready_again(self) -> None:
+    def _say_reloaded(self) -> None:
         if self.ready_boot is None:
             self.world.manager.tell("READY=1")
 

@@ -43,7 +43,6 @@ LEGAL = {
     ("attempting", "a stop is wanted"): "stopping",
     **{(state, event): "attempting" for state in RESTING for event in ATTEMPTS},
     **{(state, "a stop is wanted"): "stopping" for state in RESTING},
-    ("stopping", "a stop is wanted"): "stopping",
 }
 PAIRS = list(product([phase.value for phase in Phase], EVENTS))
 

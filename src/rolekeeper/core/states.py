@@ -69,7 +69,6 @@ class State:
     credentials: Lifetime | None = None
     refresh_at: datetime | None = None
     last: LastOutcome | None = None
-    hint: str = ""
     last_success_at: datetime | None = None
     fingerprint: FingerprintSummary | None = None
     published: Mapping[str, datetime] = field(default_factory=dict)  # by path

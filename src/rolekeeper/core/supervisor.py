@@ -76,5 +76,4 @@ TABLE: Mapping[tuple[Phase, type[Event]], Transition] = {
     **_resting(Phase.WAITING),
     **_resting(Phase.BACKING_OFF),
     **_resting(Phase.HIBERNATING),
-    (Phase.STOPPING, StopWanted): _to(transitions.join, Phase.STOPPING),
 }

@@ -70,11 +70,6 @@ def _may_reuse(state: State) -> bool:
     return state.probes is None and (state.ask.reuse or state.ask.scheduled)
 
 
-def join(state: State, _event: Event, _now: Instant) -> Step:
-    """What is wished for is under way already."""
-    return state, ()
-
-
 def join_refresh(state: State, _event: Event, _now: Instant) -> Step:
     """Let the attempt that runs serve the wish, unless it finds fresh credentials and asks for none."""
     return replace(state, refresh_wanted=True), ()
@@ -140,7 +135,6 @@ def _learn(state: State, report: AttemptReport, now: Instant) -> State:
         published={**state.published, **dict.fromkeys(newly, at)},
         fingerprint=report.fingerprint or state.fingerprint,
         last=LastOutcome(report.outcome, report.code, _message(report), now.wall),
-        hint=report.hint,
     )
 
 
