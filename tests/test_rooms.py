@@ -25,7 +25,7 @@ ROOMS = {
     "ports": r"ports",
     "adapters": r"adapters(\..*)?",
     "daemon": r"daemon",
-    "attempt": r"(attempt|registration|adoption|identity|rotation|facts)",
+    "attempt": r"(attempt|registration|adoption|identity|rotation|publication|facts)",
     "config": r"config(_\w+)?",
     "compose": r"compose(_\w+)?",
     "emulator": r"emulator(\..*)?",

@@ -19,8 +19,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
-from rolekeeper import facts, identity, registration, rotation
-from rolekeeper.core import keyrotation, schedule
+from rolekeeper import facts, identity, publication, registration, rotation
+from rolekeeper.core import keyrotation
 from rolekeeper.errors import (
     FingerprintRefusedError,
     HardwareError,
@@ -38,7 +38,6 @@ from rolekeeper.model import (
     AttemptReport,
     Fact,
     FingerprintSummary,
-    Freshness,
     HeldToken,
     IssueRecord,
     Lifetime,
@@ -117,7 +116,7 @@ class _Attempt:
         self._read_vault()
         node = self._registration()
         who = self._identity()
-        broken = self._try_outputs()
+        broken = publication.unwritable(self.world, self.settings.outputs)
         ready = tuple(output for output in self.settings.outputs if output not in broken)
         if not ready:
             raise next(iter(broken.values()))
@@ -144,9 +143,14 @@ class _Attempt:
             fingerprint=self.summary,
             node_id=node.node_id if node else None,
             region=node.region if node else None,
-            standing=self.token_at_hand if self.published else self._standing(),
+            standing=self._standing(),
             facts=tuple(self.facts),
         )
+
+    def _standing(self) -> Lifetime | None:
+        if self.published:
+            return self.token_at_hand
+        return publication.standing(self.world, self.settings.outputs, self.contents.issue)
 
     def _read_vault(self) -> None:
         self.contents = self.world.vault.load()
@@ -181,43 +185,24 @@ class _Attempt:
         who, self.contents = identity.choose(self.world, self.contents, accepted, hardware, report)
         return who
 
-    def _try_outputs(self) -> dict[Output, OutputError]:
-        broken = {}
-        for output in self.settings.outputs:
-            try:
-                self.world.sink.prepare(output)
-            except OutputError as error:
-                broken[output] = error
-        return broken
-
     def _is_published(self, node: Registration, who: Identity) -> bool:
-        """Whether file, record of the last issue and registration agree on credentials that are fresh.
-
-        Only within one boot: after another the age of the credentials rests on a wall clock that may be wrong.
-        """
+        """Whether file, record of the last issue and registration agree on credentials that are fresh."""
         issue = self.contents.issue
         if issue is None or issue.node_id != node.node_id or who.is_trial or self.contents.pending_key is not None:
             return False
-        if not self._is_fresh(issue) or not all(self._holds(output, issue) for output in self.settings.outputs):
+        world, outputs = self.world, self.settings.outputs
+        if not publication.is_fresh(world, issue) or not publication.all_hold(world, outputs, issue):
             return False
         self.token_at_hand = issue.life
         self.published = [output.path for output in self.settings.outputs]
         self.facts.append(facts.already_published(issue))
         return True
 
-    def _is_fresh(self, issue: IssueRecord) -> bool:
-        same_boot = issue.boot_id == self.world.clock.boot_id()
-        return same_boot and schedule.freshness(issue.life, self.world.clock.now()) is Freshness.FRESH
-
-    def _holds(self, output: Output, issue: IssueRecord) -> bool:
-        try:
-            return self.world.sink.holds(output, issue.access_key_id, issue.life.expires_at)
-        except OutputError:  # told by `prepare`, or about to be
-            return False
-
     def _held(self, node: Registration) -> HeldToken | None:
         held = self.contents.held_token
-        usable = held is not None and held.issue.node_id == node.node_id and self._is_fresh(held.issue)
+        usable = (
+            held is not None and held.issue.node_id == node.node_id and publication.is_fresh(self.world, held.issue)
+        )
         return held if usable else None
 
     def _issue(
@@ -268,7 +253,7 @@ class _Attempt:
         written = []
         for output in ready:
             try:
-                if not self._holds(output, issue):
+                if not publication.holds(self.world, output, issue):
                     self.world.sink.publish(output, token)
                     written.append(output.path)
             except OutputError as error:
@@ -280,16 +265,3 @@ class _Attempt:
         held = HeldToken(token, issue) if broken else None
         self.contents = replace(self.contents, issue=issue if self.published else self.contents.issue, held_token=held)
         self.world.vault.save(self.contents)
-
-    def _standing(self) -> Lifetime | None:
-        """What the outputs hold now, as far as the vault knows."""
-        issue = self.contents.issue
-        if issue is None or not any(self._holds(output, issue) for output in self.settings.outputs):
-            return None
-        if issue.boot_id == self.world.clock.boot_id():
-            return issue.life
-        now = self.world.clock.now()  # another boot: nothing better than the wall clock tells the age
-        issued_boot = now.boot - (now.wall - issue.life.issued_at)
-        if issued_boot >= timedelta(0):
-            return None  # after this machine started: the clock is wrong, and they may have expired
-        return replace(issue.life, issued_boot=issued_boot)
