@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic_core import PydanticCustomError
 
-from rolekeeper import durations
+from rolekeeper import durations, identifiers
 
 WRONG_VALUE = "wrong_value"
 NEVER = "never"
@@ -26,10 +26,10 @@ _HIGHEST_ACCOUNT_NUMBER = 2**32 - 2  # chown(2) takes the one above for "leave a
 _MODE = re.compile(r"0?[0-7]{3}")
 _MODE_MEANT = re.compile(r"[67][0-7]{2}")  # 600, but not TOML's 0o640, which arrives as 416
 _NUMBER = re.compile(r"[0-9]{1,10}")
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_REGION = re.compile(r"[a-z]{2,5}(-[a-z]+){1,3}-[0-9]{1,2}")
 _URL_HINT = "write http:// or https://, a host, and a port where one is needed"
 _MODE_HINT = 'write "0600", or "0640" to let the group read'
+_REGION_HINT = 'write one such as "eu-central-1"; for FIPS endpoints set service.fips'
+_ACTIVATION_HINT = "copy the ActivationId that create-activation printed"
 _ACCOUNT_HINT = "write a name in quotes, or a number"
 _TOML_TYPES: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (bool, "a boolean"),
@@ -150,12 +150,12 @@ def proxy_url(value: object) -> str:
 
 def region(value: object) -> str:
     """The name of an AWS region."""
-    return _matching(_REGION, value, "is not the name of a region", 'write one such as "eu-central-1"')
+    return _matching(identifiers.REGION, value, "is not the name of a region", _REGION_HINT)
 
 
 def activation_id(value: object) -> str:
-    """An activation ID: 36 characters in the form of a UUID."""
-    return _matching(_UUID, value, "is not an activation ID", "copy the ActivationId that create-activation printed")
+    """An activation ID: a UUID in lower case."""
+    return _matching(identifiers.UUID, value, "is not an activation ID", _ACTIVATION_HINT)
 
 
 def toml_type(value: object) -> str:

@@ -144,6 +144,21 @@ def test_what_is_no_code_is_told_without_showing_it(server: Server, wrong: str) 
     assert not wrong or wrong not in said.err
 
 
+@pytest.mark.parametrize(
+    ("option", "wrong"),
+    [
+        ("--activation-id", "nonsense"),
+        ("--activation-id", "12345678-1234-1234-1234-1234567890AB"),
+        ("--region", "the moon"),
+        ("--region", "fips-us-east-1"),
+    ],
+)
+def test_an_activation_id_or_a_region_of_another_form_is_told(activated: Server, option: str, wrong: str) -> None:
+    said = activated.run(*activated.registration(), option, wrong, stdin=code(activated))
+    assert (said.code, said.out) == (64, "")
+    assert f"{option} {wrong!r} is not one\n  hint: " in said.err
+
+
 def test_a_code_file_that_cannot_be_read_is_told(activated: Server) -> None:
     said = activated.run(*activated.registration(), "--activation-code-file", "/no/such/file")
     assert (said.code, said.out) == (74, "")

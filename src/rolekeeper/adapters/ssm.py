@@ -14,7 +14,6 @@ The rules:
    more from it is believed only where it makes the token's life the shorter one, or the only usable one.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -30,6 +29,7 @@ from rolekeeper.adapters.ssm_client import ModelLoader, NodeCredentials, new_cli
 from rolekeeper.adapters.ssm_failures import EXCEPTIONS, failure_error
 from rolekeeper.adapters.ssm_wire import Answer, Wire, as_botocore_response, trust_store
 from rolekeeper.errors import ServiceRefusedError, SignatureRefusedError
+from rolekeeper.identifiers import REGION
 from rolekeeper.model import Instant, NodeKey, Registration, ServiceSettings, TokenAnswer
 from rolekeeper.ports import Clock
 
@@ -39,9 +39,6 @@ _RESOLUTION = timedelta(seconds=1)
 _LARGE = timedelta(minutes=4)
 _CONTRADICTORY = timedelta(minutes=15)  # no service accepts a signature that is so far from its clock
 _PLAUSIBLE_YEARS = range(2020, 2200)  # of the service's clock; ours may be back in 1970
-
-# No pseudo regions (fips-us-east-1, aws-global); new regions need no new version of rolekeeper.
-_REGION = re.compile(r"(?!fips-)[a-z]{2,8}(-[a-z]+)+-[0-9]{1,2}")
 
 
 class SsmService:
@@ -145,7 +142,7 @@ class SsmService:
         return answers[-1], fields
 
     def _client(self, call: Call, region: str, signer: Registration | None, send: Callable[..., AWSResponse]) -> Any:
-        if not _REGION.fullmatch(region):
+        if not REGION.fullmatch(region):
             raise ServiceRefusedError(
                 "region-unknown",
                 f"{call.action}: that is not the name of an AWS region",

@@ -22,6 +22,7 @@ from typing import Any
 from rolekeeper.adapters.ssm_codes import meaning
 from rolekeeper.adapters.ssm_wire import Answer
 from rolekeeper.errors import ServiceError
+from rolekeeper.identifiers import NODE_ID
 from rolekeeper.model import RoleToken
 
 _LONGEST_SESSION_HOURS = 36
@@ -33,7 +34,6 @@ _TELLING = frozenset({429, *range(500, 600)})  # statuses that say who failed, e
 
 _CODE_PARAMETER = "ActivationCode"  # the only secret that we send in a body
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9.]{0,99}")
-_NODE_ID = re.compile(r"mi-[0-9a-f]{17}")
 _FIELDS = {
     "AccessKeyId": re.compile(r"[A-Za-z0-9_]{16,128}"),  # as STS documents it
     "SecretAccessKey": re.compile(r"[!-~]{1,512}"),
@@ -78,7 +78,7 @@ def judge(call: Call, answer: Answer) -> None:
 def node_id(call: Call, answer: Answer, fields: Mapping[str, Any]) -> str:
     """The node id in the answer to RegisterManagedInstance."""
     value = fields.get("InstanceId")
-    if not isinstance(value, str) or not _NODE_ID.fullmatch(value):
+    if not isinstance(value, str) or not NODE_ID.fullmatch(value):
         raise _unusable(call, answer, "it names no node id (InstanceId)")
     return value
 

@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
+from rolekeeper.identifiers import NODE_ID, REGION, UUID
 from rolekeeper.model import THRESHOLD_OFF, AcceptedFingerprint, HardwareHash, NodeKey, Registration
 
 Fields = Mapping[str, object]
@@ -26,9 +27,6 @@ Fields = Mapping[str, object]
 KEY_TYPE = "Rsa"
 NEVER_DATED = datetime(1970, 1, 1, tzinfo=UTC)
 
-_NODE_ID = re.compile(r"mi-[0-9a-f]{17}")
-_REGION = re.compile(r"[a-z]{2,8}(-[a-z]+)+-[0-9]{1,2}")
-_FINGERPRINT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _GO_TIME = re.compile(
     r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2}) (?P<time>[0-9:]{8})(\.(?P<fraction>[0-9]{1,9}))?"
     r" (?P<offset>[+-][0-9]{4})( \S+)?( m=\S+)?"
@@ -90,17 +88,17 @@ def text_map(fields: Fields, name: str) -> dict[str, str]:
 
 def node_id(fields: Fields, name: str) -> str:
     """A managed node's id."""
-    return _matching(_NODE_ID, fields, name, "`mi-` and 17 hex digits")
+    return _matching(NODE_ID, fields, name, "`mi-` and 17 hex digits")
 
 
 def region(fields: Fields, name: str) -> str:
     """A region's name."""
-    return _matching(_REGION, fields, name, "a region such as eu-central-1")
+    return _matching(REGION, fields, name, "a region such as eu-central-1")
 
 
 def fingerprint(fields: Fields, name: str) -> str:
     """A fingerprint's UUID."""
-    return _matching(_FINGERPRINT, fields, name, "a UUID")
+    return _matching(UUID, fields, name, "a UUID in lower case")
 
 
 def node_key(fields: Fields) -> NodeKey:

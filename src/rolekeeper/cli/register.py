@@ -16,6 +16,7 @@ from rolekeeper.attempt import longest_wait_for_vault
 from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import print_json
 from rolekeeper.errors import InputOutputError, UsageError
+from rolekeeper.identifiers import REGION, UUID
 from rolekeeper.model import Settings, VaultContents
 from rolekeeper.registration import Activation, register
 
@@ -23,9 +24,9 @@ EXAMPLE = (
     "rolekeeper register --activation-id 12345678-1234-1234-1234-123456789012 --region eu-central-1 "
     "--activation-code-file /root/code"
 )
-ACTIVATION_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+ID_HINT = "copy the ActivationId that `aws ssm create-activation` printed"
+REGION_HINT = "write one such as eu-central-1; for FIPS endpoints set service.fips"
 ACTIVATION_CODE = re.compile(r"[\x21-\x7e]{20,250}")  # docs/protocol.md, section 2.1
-REGION = re.compile(r"[a-z]{2,8}(-[a-z]+)+-[0-9]{1,2}")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -46,8 +47,8 @@ def run(options: argparse.Namespace) -> int:
     """Register; the old registration, if any, stays in force until the new one is on disk."""
     keep_secrets_in_memory()
     settings = compose.settings(options.config)
-    activation_id = _matching("--activation-id", ACTIVATION_ID, options.activation_id)
-    region = _matching("--region", REGION, options.region)
+    activation_id = _matching("--activation-id", UUID, options.activation_id, ID_HINT)
+    region = _matching("--region", REGION, options.region, REGION_HINT)
     activation = Activation(activation_id, _code(options.activation_code_file, settings), region)
     give_up_after(settings.daemon.attempt_timeout)
     world = compose.world(settings)
@@ -59,9 +60,9 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _matching(name: str, pattern: re.Pattern[str], value: str) -> str:
+def _matching(name: str, pattern: re.Pattern[str], value: str, hint: str) -> str:
     if pattern.fullmatch(value) is None:
-        raise UsageError("argument-invalid", f"{name} {value!r} is not one", "copy it from `aws ssm create-activation`")
+        raise UsageError("argument-invalid", f"{name} {value!r} is not one", hint)
     return value
 
 
