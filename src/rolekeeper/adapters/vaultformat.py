@@ -80,10 +80,7 @@ def whole_number(fields: Fields, name: str) -> int:
 
 def text_map(fields: Fields, name: str) -> dict[str, str]:
     """An object whose values are strings."""
-    value = fields.get(name)
-    if not isinstance(value, dict) or not all(_is_text(key) and _is_text(entry) for key, entry in value.items()):
-        raise MalformedError(f"{name} is not a map of texts")
-    return value
+    return _texts(fields.get(name), name)
 
 
 def node_id(fields: Fields, name: str) -> str:
@@ -121,7 +118,7 @@ def key_fields(key: NodeKey) -> dict[str, object]:
 
 def parse_manifest(data: bytes) -> dict[str, str]:
     """The absolute path of each file, by its name."""
-    return text_map({"Manifest": dict(parse_object(data))}, "Manifest")
+    return _texts(parse_object(data), "the manifest")
 
 
 def encode_manifest(paths: Mapping[str, str]) -> bytes:
@@ -221,6 +218,12 @@ def _content(der: bytes, at: int, tag: int) -> tuple[int, int]:
     if der[at] != tag or start + length > len(der):
         raise ValueError
     return start, start + length
+
+
+def _texts(value: object, name: str) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(_is_text(key) and _is_text(entry) for key, entry in value.items()):
+        raise MalformedError(f"{name} is not a map of texts")
+    return value
 
 
 def _matching(pattern: re.Pattern[str], fields: Fields, name: str, meaning: str) -> str:
