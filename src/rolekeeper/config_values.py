@@ -23,6 +23,7 @@ _T = TypeVar("_T")
 _OTHERS_MAY_WRITE = 0o002
 _OWNER_MAY_READ = 0o400
 _HIGHEST_ACCOUNT_NUMBER = 2**32 - 2  # chown(2) takes the one above for "leave as it is"
+_INHERITED_SECTION = "DEFAULT"  # as configparser, and botocore with it, reads a file
 _MODE = re.compile(r"0?[0-7]{3}")
 _MODE_MEANT = re.compile(r"[67][0-7]{2}")  # 600, but not TOML's 0o640, which arrives as 416
 _NUMBER = re.compile(r"[0-9]{1,10}")
@@ -102,6 +103,8 @@ def profile(value: object) -> str:
         raise wrong("is empty", 'write "default", or the name that programs are to ask for')
     if "[" in text or "]" in text:
         raise wrong("has a bracket in it", "brackets enclose the name in the file; write the name alone")
+    if text == _INHERITED_SECTION:
+        raise wrong("is no profile: SDKs give what stands there to every profile", 'write "default", in lower case')
     if text != text.strip():
         raise wrong("begins or ends with a blank", "SDKs disagree about such names; take the blank out")
     return text

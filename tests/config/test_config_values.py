@@ -53,6 +53,7 @@ WRONG_OUTPUTS = [
     ('path = "/root/.aws/"', "names a directory", ""),
     ('profile = ""', "is empty", '"default"'),
     ('profile = "a]b"', "bracket", ""),
+    ('profile = "DEFAULT"', "to every profile", '"default", in lower case'),
     ('profile = " a"', "blank", ""),
     ('profile = "a\\nb"', "cannot be printed", ""),
     ("mode = 600", "is a number", 'write "0600", in quotes'),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.emulator.conftest import Machine
 
@@ -117,6 +117,7 @@ def test_a_damaged_file_is_one_clear_error_and_stays_as_it_is(path: Path, change
 
 
 @given(st.binary(max_size=200))
+@example(b"[" * 10_000)
 def test_bytes_that_are_no_state_never_make_anything_but_that_error(raw: bytes) -> None:
     read, write = os.pipe()
     os.write(write, raw)

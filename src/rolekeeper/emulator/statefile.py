@@ -23,7 +23,7 @@ def load(path: Path) -> State | None:
         return _state(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InputOutputError(
             "emulator-state-unreadable",
             f"Cannot read the emulator's state in {path}: {type(error).__name__}: {error}",
