@@ -110,7 +110,7 @@ def test_what_is_no_time_is_told(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_or_no_file_is_told(tmp_path: Path) -> None:
-    for path in (tmp_path / "nothing", tmp_path):
+    for path in (tmp_path / "nothing", tmp_path, Path("/proc/self/mem")):
         said = credential_process("--file", str(path))
         assert (said.returncode, said.stdout) == (74, "")
         assert f"Cannot read {path}: " in said.stderr
@@ -162,6 +162,26 @@ def test_a_wall_clock_that_was_set_back_revives_no_credentials(node: Server) -> 
         assert beside_a_daemon(node.runtime).returncode == 0
     lifetime.unlink()
     assert beside_a_daemon(node.runtime).returncode == 0
+
+
+@pytest.mark.parametrize("option", ["--file", "--profile"])
+def test_an_empty_option_is_no_way_to_leave_it_out(tmp_path: Path, option: str) -> None:
+    publish(tmp_path / "credentials")
+    said = credential_process("--file", str(tmp_path / "credentials"), option, "")
+    assert (said.returncode, said.stdout) == (64, "")
+    assert "is empty" in said.stderr
+
+
+def test_json_that_is_cut_off_by_a_full_disk_is_no_success(tmp_path: Path) -> None:
+    publish(tmp_path / "credentials")
+    out = tmp_path / "out"
+    out.write_bytes(b"x" * 500)  # of the 512 bytes that a file may then have
+    script = f'ulimit -f 1; exec {COMMAND} credential-process --file "$1" >> "$2"'
+    limited = ["/bin/sh", "-c", script, "sh", str(tmp_path / "credentials"), str(out)]
+    environment = {"PATH": "/bin", "PYTHONDONTWRITEBYTECODE": "1"}  # bytecode would be cut off, too
+    done = subprocess.run(limited, capture_output=True, text=True, timeout=LONGEST, check=False, env=environment)
+    assert done.returncode == 74
+    assert "Cannot write to standard output: File too large" in done.stderr
 
 
 def test_no_error_shows_a_secret(tmp_path: Path) -> None:

@@ -61,15 +61,23 @@ def run(options: argparse.Namespace) -> int:
 
 def _print(path: str | None, profile: str | None) -> int:
     setrlimit(RLIMIT_CORE, (0, 0))  # no core dump holds the token; more, as process.py does it, would take ctypes
+    if "" in (path, profile):  # as of a variable that is not set: credentials that nobody named are not handed out
+        return _fail(64, "--file or --profile is empty", "name what is meant, or leave the option out")
     try:
-        where, name = (path, profile or "default") if path else _first_output(profile)
+        where, name = _first_output(profile) if path is None else (path, profile or "default")
         credentials = dumps(_credentials(where, name))
     except OSError as error:
-        return _fail(74, f"Cannot read {error.filename}: {error.strerror}", "run as a user who may read that file")
+        return _fail(
+            74,
+            f"Cannot read {error.filename or path or STATUS}: {error.strerror}",
+            "run as a user who may read that file",
+        )
     except _Unusable as error:
         return _fail(error.exit_code, str(error), error.hint)
+    left = f"{credentials}\n".encode()
     try:
-        write(1, f"{credentials}\n".encode())
+        while left:  # a file takes what still fits on the disk; only the next write says that there is no more
+            left = left[write(1, left) :]
     except OSError as error:
         return _fail(74, f"Cannot write to standard output: {error.strerror}", "see what it leads to")
     return 0
