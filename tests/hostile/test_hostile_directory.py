@@ -4,6 +4,7 @@ Root publishes for real; the intruder is a real unprivileged user, in a process 
 does not matter, and root doing what he could have done, where it does.
 """
 
+import contextlib
 import os
 import socket
 import stat
@@ -80,6 +81,10 @@ def hard_link_to(name: str) -> Callable[[Path], None]:
     return lambda path: path.hardlink_to(path.parent / name)
 
 
+def device(path: Path) -> None:
+    os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 5))  # /dev/zero, which never ends
+
+
 IN_THE_WAY: dict[tuple[str, str], tuple[Callable[[Path], None], str]] = {
     (NEW, "file"): (mkfile, ""),
     (NEW, "symlink"): (link_to("precious"), ""),
@@ -95,9 +100,11 @@ IN_THE_WAY: dict[tuple[str, str], tuple[Callable[[Path], None], str]] = {
     (LOCK, "directory"): (Path.mkdir, "lock-unusable"),
     ("credentials", "file"): (mkfile, ""),
     ("credentials", "symlink"): (link_to("precious"), "untrusted-symlink"),
+    ("credentials", "hard link"): (hard_link_to("precious"), ""),
     ("credentials", "FIFO"): (os.mkfifo, "not-a-file"),
     ("credentials", "socket"): (listener, "not-a-file"),
     ("credentials", "directory"): (Path.mkdir, "not-a-file"),
+    ("credentials", "device"): (device, "not-a-file"),
 }
 
 
@@ -147,6 +154,29 @@ def test_a_file_that_was_moved_there_gives_nobody_more_than_he_had(shared: Path,
     assert code == "" or path.read_text() == text
 
 
+MOVED = {  # a link of root's in the shared directory, where it leads to, and the names that nobody gives which names
+    "to the file's name": ("latest", "../outside/credentials", "latest", "credentials", "credentials"),
+    "to a directory's name": ("latest", "../outside", "latest", "aws", "aws/credentials"),
+    "in its directory": ("theirs/credentials", "../../outside/credentials", "theirs", "aws", "aws/credentials"),
+}
+
+
+@pytest.mark.parametrize("text", [PRECIOUS, None], ids=["there", "absent"])
+@pytest.mark.parametrize("case", MOVED)
+def test_a_link_of_roots_that_nobody_moved_there_leads_root_nowhere(shared: Path, case: str, text: str | None) -> None:
+    link, target, old, new, path = MOVED[case]
+    outside = shared.parent / "outside"
+    outside.mkdir(mode=0o700)
+    if text is not None:
+        (outside / "credentials").write_text(text)
+    (shared / link).parent.mkdir(mode=0o755, exist_ok=True)
+    (shared / link).symlink_to(target)
+    nobody = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    subprocess.run([*nobody, "mv", "-T", old, new], cwd=shared, check=True)
+    assert publish(shared / path) == "untrusted-symlink"
+    assert {one.name: one.read_text() for one in outside.iterdir()} == ({"credentials": text} if text else {})
+
+
 @pytest.mark.parametrize("place", ["parent", "directory"])
 def test_a_directory_that_nobody_else_may_write_in_keeps_the_files_mode(tmp_path: Path, place: str) -> None:
     directory = tmp_path / "parent" / "aws"
@@ -181,6 +211,7 @@ acts = [clear, own, os.mkfifo, os.mkdir, lambda name: os.symlink("../outside", n
         lambda name: os.rename(names[0], name), lambda name: os.rename("credentials", name),
         lambda _: (os.rename("inner", "away"), os.symlink("../outside", "inner")),
         lambda _: os.symlink("away", "inner"),
+        lambda name: os.rename("latest", name), lambda _: os.rename("later", "inner"),
         lambda _: os.mkdir("inner", 0o777), lambda _: os.unlink("inner"), lambda _: os.rename("away", "inner"),
         lambda name: os.rename(name, "inner/" + name), lambda name: os.rename("inner/" + name, name)]
 print("ready", flush=True)
@@ -222,9 +253,12 @@ def test_whatever_an_intruder_does_meanwhile_he_reads_no_token_and_root_writes_n
     outside.mkdir(mode=0o700)
     (outside / "credentials").write_text(PRECIOUS)
     (outside / "credentials").chmod(0o600)
-    codes = [
-        publish(path) for _ in range(ROUNDS) for path in (shared / "credentials", shared / "inner" / "credentials")
-    ]
+    codes = []
+    for _ in range(ROUNDS):
+        for link, target in (("latest", "../outside/credentials"), ("later", "../outside")):
+            with contextlib.suppress(FileExistsError):
+                (shared / link).symlink_to(target)
+        codes += [publish(path) for path in (shared / "credentials", shared / "inner" / "credentials")]
     intruder.kill()
     seen, _ = intruder.communicate()
     assert seen == ""

@@ -11,11 +11,11 @@ import pytest
 
 from rolekeeper.adapters.places import Attributes, RefusedFileError, make_directories, place
 
-STRANGER = 12345
+STRANGER, OWNER = 12345, 12346
 
 
-def real_path(path: Path | str) -> str:
-    with place(str(path)) as target:
+def real_path(path: Path | str, owner: int | None = None) -> str:
+    with place(str(path), owner=owner) as target:
         return str(Path(f"/proc/self/fd/{target.directory}").readlink() / target.name)
 
 
@@ -62,6 +62,40 @@ def test_a_link_of_another_user_is_not_followed(tmp_path: Path, link: str) -> No
         real_path(tmp_path / "way" / "end")
     assert caught.value.code == "untrusted-symlink"
     assert f"{link}, that belongs to user {STRANGER}" in str(caught.value)
+
+
+DIRECTORIES = {  # owner and mode of a directory with a link of root's in it, and whether `OWNER`'s file lies behind it
+    "root's": (0, 0o755, True),
+    "root's, where all may write and none may move": (0, 0o1777, True),
+    "root's, where a group may write": (0, 0o770, False),
+    "root's, where all may write": (0, 0o757, False),
+    "of the file's owner": (OWNER, 0o700, True),
+    "of the file's owner, where a group may write": (OWNER, 0o770, False),
+    "of another user": (STRANGER, 0o755, False),
+    "of another user, where all may write and none may move": (STRANGER, 0o1777, False),
+}
+
+
+@pytest.mark.usefixtures("as_root")
+@pytest.mark.parametrize("lies_in", [".", "below"])
+@pytest.mark.parametrize("kind", DIRECTORIES)
+def test_a_link_of_roots_is_followed_only_where_nobody_else_can_have_put_it(
+    tmp_path: Path, kind: str, lies_in: str
+) -> None:
+    uid, mode, is_followed = DIRECTORIES[kind]
+    directory = tmp_path / "directory"
+    place_of_link = directory / lies_in
+    place_of_link.mkdir(parents=True)
+    (place_of_link / "link").symlink_to("/file")
+    os.chown(directory, uid, uid)
+    directory.chmod(mode)
+    assert real_path(place_of_link / "plain", OWNER) == f"{place_of_link}/plain"
+    if is_followed:
+        assert real_path(place_of_link / "link", OWNER) == "/file"
+    else:
+        with pytest.raises(RefusedFileError, match="link, that others may have put there") as caught:
+            real_path(place_of_link / "link", OWNER)
+        assert caught.value.code == "untrusted-symlink"
 
 
 @pytest.mark.usefixtures("as_root")

@@ -230,6 +230,22 @@ def test_a_link_that_another_user_set_is_not_written_through(
     assert (tmp_path / "precious").read_text() == TEMPORARY
 
 
+@pytest.mark.usefixtures("as_root")
+def test_a_link_of_roots_in_the_home_of_the_files_owner_is_published_through(
+    sink: FileSink, new_output: NewOutput, new_token: NewToken, tmp_path: Path
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / ".aws").symlink_to("../real")
+    os.chown(tmp_path / "home", STRANGER, STRANGER)
+    output, token = new_output(path=str(tmp_path / "home" / ".aws" / "credentials"), owner=STRANGER), new_token(1)
+    sink.publish(output, token)
+    assert (tmp_path / "real" / "credentials").stat().st_uid == STRANGER
+    assert sink.holds(output, token.access_key_id, token.expires_at)
+    os.chown(tmp_path / "home", STRANGER + 1, STRANGER + 1)
+    assert refused_by_both(sink, output, new_token(2)).code == "untrusted-symlink"
+
+
 def test_an_existing_file_keeps_its_mode_unless_configured_otherwise(
     sink: FileSink, new_output: NewOutput, new_token: NewToken, file: Path
 ) -> None:

@@ -105,10 +105,10 @@ class Contents:
     attributes: Attributes
 
 
-def read(path: str, limit_bytes: int = LIMIT_BYTES) -> bytes | None:
-    """The file's bytes; None when it, or the directory it would be in, does not exist."""
+def read(path: str, limit_bytes: int = LIMIT_BYTES, owner: int | None = None) -> bytes | None:
+    """The bytes of a file of `owner` (see `place`); None when it, or the directory it would be in, does not exist."""
     try:
-        with place(path) as target:
+        with place(path, owner=owner) as target:
             contents = read_at(target, limit_bytes)
     except FileNotFoundError:
         return None

@@ -2,8 +2,10 @@
 
 The rules:
 - a path is walked one open directory at a time, never handed to the kernel whole;
-- a symlink, on the way or at the end, is followed only if root or we own it: a user who may write in a directory must
-  not point root's write elsewhere. The link is read through its own descriptor, so it cannot be swapped in between;
+- a symlink, on the way or at the end, is followed only if root or we own it, and nobody but these two and the file's
+  owner may put names into the directories that lead to it: a user who may write in a directory must not point root's
+  write elsewhere, neither with a link of his own nor with one of root's that he moved there. The link is read through
+  its own descriptor, so it cannot be swapped in between;
 - a missing directory is created 0700 under a name of ours, and gets group, mode and owner before it gets its own;
 - a place tells who may put names into the directories that lead to it: a file there may be any file that one of them
   could move or link to that name.
@@ -62,9 +64,9 @@ class Place:
 
 
 @contextmanager
-def place(path: str, missing: Attributes | None = None) -> Iterator[Place]:
-    """Open the place of a file; with `missing`, create directories on the way that are not there."""
-    walked, rest, on_the_way = _walk(path, 1, missing)
+def place(path: str, missing: Attributes | None = None, owner: int | None = None) -> Iterator[Place]:
+    """Open the place of a file of the user `owner` (None: ours); create directories on the way only with `missing`."""
+    walked, rest, on_the_way = _walk(path, 1, missing, owner)
     try:
         if not rest or rest[0] == "..":
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
@@ -81,7 +83,7 @@ def place(path: str, missing: Attributes | None = None) -> Iterator[Place]:
 
 def make_directories(path: str, attributes: Attributes) -> None:
     """Create the directory and its missing parents, each with these attributes; what exists stays as it is."""
-    walked, _, _ = _walk(path, 0, attributes)
+    walked, _, _ = _walk(path, 0, attributes, None)
     os.close(walked)
 
 
@@ -90,18 +92,22 @@ def _lets_others_replace(directory: os.stat_result) -> bool:
     return bool(directory.st_mode & _OTHERS_WRITE) and not directory.st_mode & stat.S_ISVTX
 
 
-def _walk(path: str, keep: int, missing: Attributes | None) -> tuple[int, list[str], list[os.stat_result]]:
+def _walk(
+    path: str, keep: int, missing: Attributes | None, owner: int | None
+) -> tuple[int, list[str], list[os.stat_result]]:
     """Walk all but the last `keep` names, and these too where they are symlinks.
 
     Returns the open directory at the end, the names that are left, and what was seen of each directory on the way.
     """
     at = os.open("/" if path.startswith("/") else ".", _ENTER)
-    todo, links, passed = _names(path), 0, []
+    todo, links = _names(path), 0
+    passed: list[os.stat_result] = []
     try:
         while todo:
             passed.append(os.fstat(at))
             target = _link_target(at, todo[0])
             if target is not None:
+                _refuse_moved_link(todo[0], passed, owner)
                 links = _counted(links, path)
                 todo[:1] = _names(target)
                 at = _moved(at, os.open("/" if target.startswith("/") else ".", _ENTER, dir_fd=at))
@@ -141,14 +147,22 @@ def _link_target(at: int, name: str) -> str | None:
         if not stat.S_ISLNK(status.st_mode):
             return None
         if status.st_uid not in (0, os.geteuid()):
-            raise RefusedFileError(
-                "untrusted-symlink",
-                f"its path holds a symlink, {name}, that belongs to user {status.st_uid}",
-                "name the real path, or make the link belong to root",
-            )
+            raise _untrusted_link(name, f"belongs to user {status.st_uid}", "make the link belong to root")
         return os.readlink("", dir_fd=descriptor)
     finally:
         os.close(descriptor)
+
+
+def _refuse_moved_link(name: str, passed: list[os.stat_result], owner: int | None) -> None:
+    """Refuse a link that somebody else could have moved here, or into whose directory's place he could move another."""
+    for directory in passed:
+        if directory.st_uid not in (0, os.geteuid(), owner) or _lets_others_replace(directory):
+            raise _untrusted_link(name, "others may have put there", "let none but root write in its directories")
+
+
+def _untrusted_link(name: str, why: str, remedy: str) -> RefusedFileError:
+    reason = f"its path holds a symlink, {name}, that {why}"
+    return RefusedFileError("untrusted-symlink", reason, f"name the real path, or {remedy}")
 
 
 def _enter(at: int, name: str, missing: Attributes | None) -> int:

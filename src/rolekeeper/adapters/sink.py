@@ -70,7 +70,7 @@ class FileSink:
     def holds(self, output: Output, access_key_id: str, expires_at: datetime) -> bool:
         """Whether the output's profile holds just these credentials already."""
         with self._translated(output):
-            data = atomicfile.read(output.path)
+            data = atomicfile.read(output.path, owner=_owner(output))
         if data is None:
             return False
         found = profile.read_profile(_decode(output, data), output.profile, where=output.path) or {}
@@ -104,7 +104,7 @@ class FileSink:
         missing = Attributes(_directory_mode(output.mode), uid, getegid() if gid is None else gid)
         with (
             self._translated(output),
-            atomicfile.place(output.path, missing) as target,
+            atomicfile.place(output.path, missing, uid) as target,
             atomicfile.lock_at(target, self._lock_wait, self._sleep),
         ):
             yield target
