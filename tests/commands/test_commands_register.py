@@ -36,22 +36,22 @@ class Terminal:
             stdout=theirs,
             stderr=theirs,
             start_new_session=True,
-            env=server.environment(),
+            env=server.environment(PYTHONIOENCODING="utf-8"),  # strict, unlike in the locale C
         )
         os.close(theirs)
         self.seen = ""
 
     def read_until(self, words: str) -> None:
         while words not in self.seen:
-            self.seen += os.read(self.ours, 4096).decode()
+            self.seen += os.read(self.ours, 4096).decode(errors="replace")
 
     def type(self, text: str) -> None:
-        os.write(self.ours, text.encode())
+        os.write(self.ours, text.encode(errors="surrogateescape"))
 
     def end(self) -> int:
         try:
             while chunk := os.read(self.ours, 4096):
-                self.seen += chunk.decode()
+                self.seen += chunk.decode(errors="replace")
         except OSError:  # how Linux says that the other end is closed
             pass
         os.close(self.ours)
@@ -115,10 +115,11 @@ def test_the_code_comes_from_a_prompt_that_does_not_show_it(activated: Server) -
     assert f"Registered as {registered(activated)}" in terminal.seen
 
 
-def test_no_answer_to_the_prompt_is_no_code(activated: Server) -> None:
+@pytest.mark.parametrize("answer", ["\x04", "\udcff" * 20 + "\n"], ids=ascii)
+def test_no_answer_to_the_prompt_and_no_text_are_no_code(activated: Server, answer: str) -> None:
     terminal = Terminal(activated, *activated.registration())
     terminal.read_until("Activation code: ")
-    terminal.type("\x04")
+    terminal.type(answer)
     assert terminal.end() == 64
     assert "Traceback" not in terminal.seen
 
@@ -157,6 +158,21 @@ def test_an_activation_id_or_a_region_of_another_form_is_told(activated: Server,
     said = activated.run(*activated.registration(), option, wrong, stdin=code(activated))
     assert (said.code, said.out) == (64, "")
     assert f"{option} {wrong!r} is not one\n  hint: " in said.err
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8:surrogateescape", "latin-1"])
+def test_bytes_that_are_no_text_are_no_code_in_any_locale(activated: Server, encoding: str) -> None:
+    done = subprocess.run(
+        activated.command(*activated.registration()),
+        input=b"\xff\xfe01234567890123456789\n",
+        env=activated.environment(PYTHONIOENCODING=encoding),
+        capture_output=True,
+        timeout=LONGEST,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (64, b"")
+    assert b"20 to 250 characters" in done.stderr
+    assert b"Traceback" not in done.stderr
 
 
 def test_a_code_file_that_cannot_be_read_is_told(activated: Server) -> None:
@@ -216,7 +232,7 @@ def test_clear_asks_and_a_yes_forgets_the_registration(node: Server) -> None:
     assert node.vault() == VaultContents()
 
 
-@pytest.mark.parametrize("answer", ["\n", "yesterday\n", "\x04"], ids=repr)
+@pytest.mark.parametrize("answer", ["\n", "yesterday\n", "\x04", "\udcff\n"], ids=ascii)
 def test_clear_takes_anything_but_a_yes_for_a_no(node: Server, answer: str) -> None:
     terminal = Terminal(node, "clear")
     terminal.read_until("[y/N] ")

@@ -45,7 +45,7 @@ def _confirmed(directory: str) -> bool:
         raise UsageError("not-confirmed", "Cannot ask: standard input is no terminal", "`rolekeeper clear --yes`")
     try:
         answer = input(f"Forget the registration in {directory}? This cannot be undone. [y/N] ")
-    except EOFError:  # Ctrl-D, which is no yes
+    except (EOFError, UnicodeDecodeError):  # Ctrl-D, or what is no text: no yes
         print()
         return False
     return answer.strip().lower() in {"y", "yes"}

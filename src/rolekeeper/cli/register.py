@@ -87,8 +87,9 @@ def _code(path: str | None, settings: Settings) -> str:
 
 
 def _from_standard_input() -> str:
+    """A line of it; what is not ASCII makes it no code, whatever the locale."""
     try:
-        return sys.stdin.readline(compose.LONGEST_CODE).strip()
+        return sys.stdin.buffer.readline(compose.LONGEST_CODE).decode("ascii", errors="replace").strip()
     except OSError as error:
         raise InputOutputError(
             "activation-code-unreadable",
@@ -100,7 +101,7 @@ def _from_standard_input() -> str:
 def _ask() -> str:
     try:
         return getpass.getpass("Activation code: ").strip()
-    except EOFError:  # Ctrl-D: no code
+    except (EOFError, UnicodeDecodeError):  # Ctrl-D, or what is no text: no code
         return ""
 
 
