@@ -126,6 +126,14 @@ def test_check_prints_the_configuration_resolved(server: Server, tmp_path: Path)
     assert server.run("check").out == text.out
 
 
+@pytest.mark.parametrize("verb", ["check", "fingerprint"])
+def test_a_character_that_the_locale_lacks_is_printed_as_an_escape(node: Server, verb: str) -> None:
+    node.configure(output='profile = "r\u00fcck"')
+    said = node.run(verb, env={"PYTHONIOENCODING": "ascii"})
+    assert (said.code, said.err) == (0, "")
+    assert ("r\\xfcck" if verb == "check" else "\\u2026") in said.out
+
+
 def test_version_is_the_packages(server: Server) -> None:
     assert server.run("version").out == f"rolekeeper {__version__}\n"
     assert server.run("version", "--json").json == {"version": __version__}

@@ -6,6 +6,7 @@ imported. Results go to standard output, messages to standard error.
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from typing import NoReturn
@@ -53,6 +54,8 @@ class Parser(argparse.ArgumentParser):
 def main(arguments: list[str]) -> int:
     """Run the verb that `arguments` name; returns the exit code."""
     exit_code = 0
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a locale without some character is no reason for a traceback
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         exit_code = _run(arguments)
         if sys.stdout:  # None when it was closed before we began
