@@ -15,7 +15,7 @@ each retry would ask for another token until the disk is mended.
 Everything that can go wrong becomes an outcome. The vault's lock is held throughout.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -43,6 +43,7 @@ from rolekeeper.model import (
     Lifetime,
     Outcome,
     Output,
+    OutputName,
     Registration,
     RoleToken,
     Settings,
@@ -102,7 +103,9 @@ class _Attempt:
         self.summary: FingerprintSummary | None = None
         self.request_id: str | None = None
         self.token_at_hand: Lifetime | None = None
-        self.published: list[str] = []
+        self.published: list[Output] = []
+        self.written: list[Output] = []
+        self.spared = False
         self.trouble: RolekeeperError | None = None  # of an attempt that counts as issued all the same
 
     def conclude(self, *, reuse: bool) -> AttemptReport:
@@ -139,7 +142,9 @@ class _Attempt:
             hint=error.hint if error else "",
             request_id=self.request_id or getattr(error, "request_id", None),
             expires_at=self.token_at_hand.expires_at if self.token_at_hand else None,
-            published=tuple(self.published),
+            published=_names(self.published),
+            written=_names(self.written),
+            spared=self.spared,
             fingerprint=self.summary,
             node_id=node.node_id if node else None,
             region=node.region if node else None,
@@ -194,7 +199,7 @@ class _Attempt:
         if not publication.is_fresh(world, issue) or not publication.all_hold(world, outputs, issue):
             return False
         self.token_at_hand = issue.life
-        self.published = [output.path for output in self.settings.outputs]
+        self.spared, self.published = True, list(self.settings.outputs)
         self.facts.append(facts.already_published(issue))
         return True
 
@@ -250,18 +255,21 @@ class _Attempt:
     ) -> None:
         """Write `token` to every output that lacks it; keep it in the vault while one cannot be written."""
         self.token_at_hand = issue.life
-        written = []
         for output in ready:
             try:
                 if not publication.holds(self.world, output, issue):
                     self.world.sink.publish(output, token)
-                    written.append(output.path)
+                    self.written.append(output)
             except OutputError as error:
                 broken[output] = error
             else:
-                self.published.append(output.path)
-        if written:
-            self.facts.append(facts.published(issue, written, self.request_id))
+                self.published.append(output)
+        if self.written:
+            self.facts.append(facts.published(issue, self.written, self.request_id))
         held = HeldToken(token, issue) if broken else None
         self.contents = replace(self.contents, issue=issue if self.published else self.contents.issue, held_token=held)
         self.world.vault.save(self.contents)
+
+
+def _names(outputs: Iterable[Output]) -> tuple[OutputName, ...]:
+    return tuple(OutputName(output.path, output.profile) for output in outputs)

@@ -29,7 +29,7 @@ from rolekeeper.core.states import (
     VaultChanged,
 )
 from rolekeeper.errors import ConfigurationError, InputOutputError
-from rolekeeper.model import AttemptReport, Outcome, Settings
+from rolekeeper.model import AttemptReport, Outcome, OutputName, Settings
 from rolekeeper.ports import Accepted, DaemonWorld, Ended, Log, Rejected, Wakeup
 
 LONGEST_SLICE = timedelta(seconds=60)
@@ -53,7 +53,7 @@ def policy(settings: Settings) -> Policy:
         refresh_share=settings.refresh_share,
         first_probe=settings.hibernation.first_probe,
         longest_probe=settings.hibernation.longest_probe,
-        outputs=tuple((output.path, output.profile) for output in settings.outputs),
+        outputs=tuple(OutputName(output.path, output.profile) for output in settings.outputs),
     )
 
 

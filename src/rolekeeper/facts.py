@@ -3,11 +3,11 @@
 `identity` and `rotation` tell what they find out themselves.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from rolekeeper.core.wire import rfc3339
 from rolekeeper.errors import VaultError
-from rolekeeper.model import Fact, IssueRecord, Registration, TokenAnswer
+from rolekeeper.model import Fact, IssueRecord, Output, Registration, TokenAnswer
 
 
 def damaged_file(name: str) -> Fact:
@@ -35,10 +35,11 @@ def token_issued(node: Registration, answer: TokenAnswer) -> Fact:
     return Fact("token_issued", "debug", f"Role token issued to {node.node_id}, good until {expires_at}", fields)
 
 
-def published(issue: IssueRecord, written: Sequence[str], request_id: str | None) -> Fact:
-    """The credentials stand in these files from now on."""
+def published(issue: IssueRecord, written: Iterable[Output], request_id: str | None) -> Fact:
+    """The credentials stand in these outputs from now on."""
     expires_at = rfc3339(issue.life.expires_at)
-    message = f"Published role credentials of {issue.node_id} in {', '.join(written)}, good until {expires_at}"
+    files = ", ".join(dict.fromkeys(output.path for output in written))
+    message = f"Published role credentials of {issue.node_id} in {files}, good until {expires_at}"
     fields = {"node_id": issue.node_id, "expires_at": expires_at, "access_key_id": issue.access_key_id}
     return Fact("credentials_published", "info", message, {**fields, **_request(request_id)})
 

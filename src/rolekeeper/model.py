@@ -198,11 +198,20 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
+class OutputName:
+    """What tells one output from another: several profiles may be in one file."""
+
+    path: str
+    profile: str
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptReport:
     """What one attempt tells whoever started it. `code`, `message` and `hint` are empty when all went well.
 
-    `expires_at` is that of the token at hand, `published` the files that hold it now. `standing` is what the outputs
-    hold after the attempt, also after one that brought no token; None when that is not known.
+    `expires_at` is that of the token at hand, `published` the outputs that hold it now, `written` those of them that
+    this attempt wrote; `spared`: all held it before, and none was asked for. `standing` is what the outputs hold after
+    the attempt, also after one that brought no token; None when that is not known.
     """
 
     outcome: Outcome
@@ -211,7 +220,9 @@ class AttemptReport:
     hint: str = ""
     request_id: str | None = None
     expires_at: datetime | None = None
-    published: tuple[str, ...] = ()
+    published: tuple[OutputName, ...] = ()
+    written: tuple[OutputName, ...] = ()
+    spared: bool = False
     fingerprint: FingerprintSummary | None = None
     node_id: str | None = None
     region: str | None = None

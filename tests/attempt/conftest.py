@@ -32,6 +32,7 @@ from rolekeeper.model import (
     NodeKey,
     NodeSettings,
     Output,
+    OutputName,
     ServiceSettings,
     Settings,
     VaultContents,
@@ -173,6 +174,11 @@ class Machine:
 
     def output(self, number: int = 0) -> Path:
         return Path(self.settings.outputs[number].path)
+
+    def named(self, *numbers: int) -> tuple[OutputName, ...]:
+        """The outputs as a report names them."""
+        outputs = self.settings.outputs
+        return tuple(OutputName(outputs[number].path, outputs[number].profile) for number in numbers)
 
     def published(self, number: int = 0) -> Token | None:
         """The token of the emulator's that an output holds."""

@@ -24,7 +24,7 @@ def test_a_registered_machine_gets_a_token_and_publishes_it(machine: Machine) ->
     assert report.outcome is Outcome.ISSUED
     assert (report.code, report.message, report.hint) == ("", "", "")
     assert (report.node_id, report.region) == (machine.node_id, "us-east-1")
-    assert report.published == (str(machine.output()),)
+    assert report.published == machine.named(0)
     assert report.expires_at == token.expires_at == machine.clock.wall + HOUR
     assert report.request_id == machine.requests()[0].request_id
     assert [fact.event for fact in report.facts] == ["token_issued", "credentials_published"]
@@ -89,6 +89,7 @@ def test_credentials_that_are_fresh_and_published_spare_the_request(machine: Mac
     again = machine.attempt(reuse=True)
     assert again.outcome is Outcome.ISSUED
     assert (again.expires_at, again.published, again.standing) == (first.expires_at, first.published, first.standing)
+    assert (first.spared, again.spared, again.written) == (False, True, ())
     assert [fact.event for fact in again.facts] == ["credentials_fresh"]
     assert len(machine.requests()) == 1
 

@@ -72,7 +72,7 @@ def test_one_broken_output_does_not_keep_the_other_from_its_credentials(pair: Ma
     report = pair.attempt()
     assert report.outcome is Outcome.UNPUBLISHED
     assert str(pair.output(1)) in report.message
-    assert report.published == (str(pair.output(0)),)
+    assert report.published == pair.named(0)
     assert report.standing is not None
     assert pair.published(0) is not None
     assert pair.output(1).read_text() == BROKEN
@@ -91,7 +91,7 @@ def test_the_held_token_is_published_once_the_output_is_mended_without_another_r
     assert report.outcome is Outcome.ISSUED
     assert len(pair.requests()) == 1
     assert pair.published(1) == pair.published(0)
-    assert report.published == (str(pair.output(0)), str(pair.output(1)))
+    assert (report.published, report.written) == (pair.named(0, 1), pair.named(1))
     assert not held_file(pair).exists()
 
 
@@ -107,7 +107,7 @@ def test_a_retry_says_nothing_of_what_was_published_before(pair: Machine) -> Non
     before = pair.output(0).stat().st_ino
     report = pair.attempt()
     assert report.facts == ()
-    assert report.published == (str(pair.output(0)),)
+    assert (report.published, report.written) == (pair.named(0), ())
     assert pair.output(0).stat().st_ino == before
 
 
@@ -219,4 +219,4 @@ def test_a_token_that_can_be_neither_held_nor_published_everywhere_is_no_reason_
     report = pair.attempt()
     assert (report.outcome, report.code) == (Outcome.ISSUED, "unparsable-file")
     assert str(pair.output(1)) in report.message
-    assert report.published == (str(pair.output(0)),)
+    assert report.published == pair.named(0)

@@ -42,6 +42,12 @@ def test_an_attempt_publishes_and_prints_its_outcome(node: Server) -> None:
     assert raw_config_parse(str(node.output))["default"]["aws_access_key_id"] == token.access_key_id
 
 
+def test_a_file_is_named_once_however_many_of_its_profiles_are_published(node: Server) -> None:
+    node.configure(f'[[credentials_file]]\npath = "{node.output}"\nprofile = "second"\n')
+    assert node.run("attempt").json["published"] == [str(node.output)]
+    assert {"default", "second"} <= raw_config_parse(str(node.output)).keys()
+
+
 @pytest.mark.parametrize(
     ("error", "outcome", "exit_code"),
     [

@@ -24,12 +24,13 @@ from rolekeeper.core.states import (
     StopWanted,
     VaultChanged,
 )
-from rolekeeper.model import AttemptReport, Fact, Instant, Lifetime, Outcome
+from rolekeeper.model import AttemptReport, Fact, Instant, Lifetime, Outcome, OutputName
 
 NODE = "mi-0123456789abcdef0"
 BEGINNING = Instant(datetime(2026, 11, 23, 12, tzinfo=UTC), timedelta(days=3))
 OUTPUT = "/root/.aws/credentials"
-POLICY = Policy(0.5, timedelta(minutes=5), timedelta(hours=1), ((OUTPUT, "default"),))
+NAME = OutputName(OUTPUT, "default")
+POLICY = Policy(0.5, timedelta(minutes=5), timedelta(hours=1), (NAME,))
 TAKES = timedelta(milliseconds=200)
 HOUR = timedelta(hours=1)
 
@@ -117,7 +118,9 @@ class Loop:
             Outcome.ISSUED,
             message=message,
             expires_at=standing.expires_at,
-            published=(OUTPUT,),
+            published=(NAME,),
+            written=() if spared else (NAME,),
+            spared=spared,
             node_id=self.node_id,
             region="eu-central-1",
             standing=standing,

@@ -18,6 +18,7 @@ from rolekeeper.model import (
     Lifetime,
     Outcome,
     Output,
+    OutputName,
     ServiceSettings,
     Settings,
     Verdict,
@@ -39,6 +40,7 @@ def through_json(value: Any) -> Any:
 moments = st.datetimes(timezones=st.just(UTC))
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 lifetimes = st.builds(Lifetime, moments, moments, st.timedeltas(timedelta(0), timedelta(days=9999)))
+names = st.lists(st.builds(OutputName, texts, texts), max_size=3).map(tuple)
 reports = st.builds(
     AttemptReport,
     st.sampled_from(Outcome),
@@ -46,7 +48,9 @@ reports = st.builds(
     message=texts,
     request_id=st.none() | texts,
     expires_at=st.none() | moments,
-    published=st.lists(texts, max_size=3).map(tuple),
+    published=names,
+    written=names,
+    spared=st.booleans(),
     fingerprint=st.none()
     | st.builds(FingerprintSummary, st.sampled_from(Verdict), st.integers(), st.integers(), st.integers()),
     standing=st.none() | lifetimes,
@@ -115,7 +119,9 @@ def test_a_report_with_one_wrong_place_is_that_report_or_a_value_error(
         ("code", ["a"]),
         ("published", "/a/path"),
         ("published", {"/a/path": 1}),
-        ("published", ["/a/path", None]),
+        ("published", ["/a/path"]),
+        ("written", [{"path": "/a/path", "profile": None}]),
+        ("spared", None),
         ("expires_at", "2026-11-23T12:00:00"),  # whose noon?
         ("expires_at", "soon"),
         ("expires_at", 1700000000),

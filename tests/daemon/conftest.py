@@ -24,12 +24,14 @@ from rolekeeper.model import (
     NodeSettings,
     Outcome,
     Output,
+    OutputName,
     ServiceSettings,
     Settings,
 )
 from rolekeeper.ports import Accepted, DaemonWorld, Ended, Log, Rejected, Wakeup
 
 NODE = "mi-0123456789abcdef0"
+NAME = OutputName("/root/.aws/credentials", "default")
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 BOOTED = timedelta(days=3)  # this long ago
 READS = timedelta(milliseconds=100)
@@ -269,7 +271,8 @@ def issued(life: timedelta) -> AttemptReport:
     """A token of this life, published; its times are those of the moment when it is reported."""
     return AttemptReport(
         Outcome.ISSUED,
-        published=("/root/.aws/credentials",),
+        published=(NAME,),
+        written=(NAME,),
         node_id=NODE,
         region="eu-central-1",
         standing=Lifetime(NOON, NOON + life, timedelta(0)),

@@ -171,3 +171,26 @@ def test_a_refresh_that_meets_an_attempt_which_spares_the_request_has_one_made(d
         daemon.send(signal.SIGUSR1)
     until(lambda: published(server) not in ("", first), "another token")
     assert len(server.tokens()) == 2
+
+
+def test_each_output_tells_the_time_of_its_own_publication(node: Server, start: Start) -> None:
+    """Two profiles in one file, one of which holds long-lived keys at first, and a file whose place is taken."""
+    second = node.directory / "second"
+    second.mkdir()
+    node.output.parent.mkdir(exist_ok=True)
+    node.output.write_text("[taken]\naws_access_key_id = AKIAIOSFODNN7EXAMPLE\naws_secret_access_key = theirs\n")
+    node.configure(
+        f'[[credentials_file]]\npath = "{node.output}"\nprofile = "taken"\n[[credentials_file]]\npath = "{second}"\n'
+    )
+    daemon = start(node)
+    first, taken, other = daemon.until_state("backing-off")["outputs"]
+    assert (first["profile"], taken["profile"]) == ("default", "taken")
+    assert first["published_at"]
+    assert (taken["published_at"], other["published_at"]) == (None, None)
+    second.rmdir()
+    until(second.exists, "the second file")
+    text = node.output.read_text()
+    node.output.write_text(text[text.index("[default]") :])
+    later = daemon.until_state("waiting")["outputs"]
+    assert later[0] == first
+    assert first["published_at"] < later[2]["published_at"] < later[1]["published_at"]

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from rolekeeper.core.schedule import Due
-from rolekeeper.model import AttemptReport, FingerprintSummary, Instant, Lifetime, Outcome
+from rolekeeper.model import AttemptReport, FingerprintSummary, Instant, Lifetime, Outcome, OutputName
 
 
 class Phase(StrEnum):
@@ -27,7 +27,7 @@ class Policy:
     refresh_share: float
     first_probe: timedelta
     longest_probe: timedelta
-    outputs: tuple[tuple[str, str], ...]  # path, profile
+    outputs: tuple[OutputName, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class State:
     last: LastOutcome | None = None
     last_success_at: datetime | None = None
     fingerprint: FingerprintSummary | None = None
-    published: Mapping[str, datetime] = field(default_factory=dict)  # by path
+    published: Mapping[OutputName, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,8 +110,7 @@ def finished(state: State, event: Event, now: Instant) -> Step:
 
 def _grant(after: State, before: State, event: Finished, now: Instant) -> Step:
     """What was wished for during the attempt, and is not done by it."""
-    spared = any(fact.event == "credentials_fresh" for fact in event.report.facts)
-    refresh_wanted = before.refresh_wanted and spared
+    refresh_wanted = before.refresh_wanted and event.report.spared
     if refresh_wanted:  # and to whoever waits for it, that the request was spared is no outcome
         after = replace(after, ask=Ask(), last=before.last)
     if before.reload_wanted:  # which with such an `ask` asks for a token as well
@@ -123,16 +122,14 @@ def _learn(state: State, report: AttemptReport, now: Instant) -> State:
     """Take over what the report knows; what it does not know stays as it was, unless it was of another node."""
     if report.node_id is not None and report.node_id != state.node_id:
         state = replace(state, failures=0, refusals=0, probes=None, credentials=None, published={}, fingerprint=None)
-    fresh = any(fact.event == "credentials_published" for fact in report.facts)
     standing = report.standing or state.credentials
-    at = now.wall if fresh or report.standing is None else report.standing.issued_at
-    newly = [path for path in report.published if fresh or path not in state.published]
+    before = dict.fromkeys(report.published, standing.issued_at) if standing else {}  # by an earlier daemon, or by hand
     return replace(
         state,
         node_id=report.node_id or state.node_id,
         region=report.region or state.region,
         credentials=standing,
-        published={**state.published, **dict.fromkeys(newly, at)},
+        published={**before, **state.published, **dict.fromkeys(report.written, now.wall)},
         fingerprint=report.fingerprint or state.fingerprint,
         last=LastOutcome(report.outcome, report.code, _message(report), now.wall),
     )
