@@ -3,23 +3,28 @@
 What must overlap is held fast by the emulator: a request that it leaves unanswered keeps the vault locked for as long.
 """
 
+import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from botocore.configloader import raw_config_parse
+from tests.commands.test_commands_adopt import known, recorded_node, vault
 from tests.conftest import LONGEST, Said, Server
 from tests.daemonprocess.conftest import TOKEN, Start, daemons, published, until
 
+from rolekeeper.model import THRESHOLD_OFF
+
 REGISTER = "RegisterManagedInstance"
-AGENTS_VAULT = str(Path(__file__).parents[1] / "vectors" / "vaults" / "tz-kolkata" / "Vault")
+AGENTS_TREE = "tz-kolkata"
+AGENTS_VAULT = vault(AGENTS_TREE)
 ANSWER_TIME = timedelta(seconds=2)
 
 
@@ -241,34 +246,87 @@ def test_every_command_at_once_beside_a_daemon_leaves_it_well_and_the_vault_whol
         ("check",),
         ("status",),
         ("fingerprint", "check"),
+        ("fingerprint", "show"),
         ("wait",),
         ("credential-process", "--file", str(node.output)),
         (*node.registration(),),
     ]
-    assert node.activation
-    code = node.activation.code
-
-    def run(verb: tuple[str, ...]) -> Said:
-        if verb[0] == "credential-process":
-            return Said(*_credential_process(node, verb))
-        return node.run(*verb, stdin=code)
-
-    with ThreadPoolExecutor(4) as pool:
-        codes = [said.code for said in pool.map(run, verbs)]
-    assert codes == [0] * (len(verbs) - 1) + [77]
+    assert codes_of(node, *verbs) == [0] * (len(verbs) - 1) + [77]
     assert node.run("refresh").code == 0
     contents = node.vault()
     assert contents.fingerprint
     assert contents.fingerprint.threshold == 55
-    assert contents.issue
-    assert published(node) == contents.issue.access_key_id == node.tokens()[-1].access_key_id
+    assert_newest_token(node)
     assert node.run("clear", "--yes").code == 0
     daemon.until_state("unregistered")
 
 
-def _credential_process(server: Server, verb: tuple[str, ...]) -> tuple[int, str, str]:
+def test_whatever_replaces_the_registration_or_its_threshold_beside_a_daemon_ends_with_a_token(
+    node: Server, start: Start
+) -> None:
+    daemon = start(node)
+    daemon.until_state("waiting")
+    first, adopted = node.node_id, agents_node(node)
+    node.activation = node.emulator.create_activation()
+    replacing = [
+        (*node.registration(), "--force"),
+        ("adopt", "--from", str(node.directory / "agent"), "--offline", "--force"),
+        ("fingerprint", "threshold", "off"),
+    ]
+    companions = [("attempt",), ("refresh",), ("fingerprint", "show"), ("attempt",)]
+    node_ids = []
+    for verb in replacing:
+        assert codes_of(node, verb, *companions) == [0] * (1 + len(companions))
+        contents = node.vault()
+        assert contents.registration
+        node.node_id = contents.registration.node_id
+        node_ids.append(node.node_id)
+        until(lambda: daemon.status()["node_id"] == node.node_id, "the daemon's word on the node")
+        assert node.run("refresh").code == 0
+        daemon.until_state("waiting")
+        assert_newest_token(node)
+    assert first not in node_ids
+    assert node_ids[1:] == [adopted, adopted]
+    assert contents.fingerprint
+    assert contents.fingerprint.threshold == THRESHOLD_OFF
+
+
+def agents_node(server: Server) -> str:
+    """A node that the service knows, in a vault of SSM Agent's that was written on this machine; its id."""
+    known(server, AGENTS_TREE)
+    copy = server.directory / "agent"
+    shutil.copytree(AGENTS_VAULT, copy)
+    here = server.vault().fingerprint
+    assert here
+    path = copy / "Store" / "InstanceFingerprint"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"hardwareHash": dict(here.hardware_hash)}))
+    return recorded_node(AGENTS_TREE)
+
+
+def codes_of(server: Server, *verbs: tuple[str, ...]) -> list[int]:
+    """The exit codes of commands that run four at a time, in that order."""
+    assert server.activation
+    code = server.activation.code
+
+    def run(verb: tuple[str, ...]) -> int:
+        if verb[0] == "credential-process":
+            return _credential_process(server, verb)
+        return server.run(*verb, stdin=code).code
+
+    with ThreadPoolExecutor(4) as pool:
+        return list(pool.map(run, verbs))
+
+
+def assert_newest_token(server: Server) -> None:
+    """What is published is the last token that the service gave to this node, and the vault says so."""
+    issue = server.vault().issue
+    assert issue
+    assert issue.node_id == server.node_id
+    assert published(server) == issue.access_key_id == server.tokens()[-1].access_key_id
+
+
+def _credential_process(server: Server, verb: tuple[str, ...]) -> int:
     command = [server.command()[0], *verb]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=server.environment(), timeout=LONGEST, check=False
-    )
-    return done.returncode, done.stdout, done.stderr
+    return subprocess.run(
+        command, capture_output=True, env=server.environment(), timeout=LONGEST, check=False
+    ).returncode
