@@ -1,12 +1,13 @@
 """The installed command under clocks that are wrong by more than a little, and in far time zones (libfaketime)."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.conftest import Server
+from tests.conftest import LONGEST, Said, Server
 from tests.daemonprocess.conftest import TOKEN, Start, published, until
 from tests.packages.conftest import need
 from tests.ssm.test_connection import authority
@@ -15,6 +16,7 @@ from rolekeeper.emulator import Emulator
 from rolekeeper.emulator.server import Tls
 
 FLAT_BATTERY = f"-{(datetime.now(UTC) - datetime(1970, 1, 1, tzinfo=UTC)).days}d"  # as far back as 1970
+LOCALTIME, ZONES = Path("/etc/localtime"), Path("/usr/share/zoneinfo")
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +95,55 @@ def test_a_time_zone_changes_neither_the_times_nor_the_hardware(node: Server, zo
     assert said.json["fingerprint"]["matched"] == said.json["fingerprint"]["compared"]
     handed_out = node.run("credential-process", "--file", str(node.output), env={"TZ": zone})
     assert handed_out.json["Expiration"] == f"{node.tokens()[-1].expires_at:%Y-%m-%dT%H:%M:%SZ}"
+
+
+# A /dev in which `ls -l` has something with a date to list, and this time zone as /etc/localtime.
+ANOTHER_ZONE = """
+for device in null urandom; do
+    touch "$0/$device"
+    mount --bind "/dev/$device" "$0/$device"
+done
+mount --rbind "$0" /dev
+test -z "$1" || mount --bind "$1" /etc/localtime
+shift
+exec "$@"
+"""
+
+
+def run_in(zone: str, node: Server, *arguments: str, stdin: str = "") -> Said:
+    """Run a command where `timedatectl set-timezone` was called with this zone; with none, where it was not."""
+    devices = node.directory / "dev"
+    file = str(ZONES / zone) if zone else ""
+    command = ["unshare", "--mount", "sh", "-ec", ANOTHER_ZONE, str(devices), file, *node.command(*arguments)]
+    done = subprocess.run(
+        command, input=stdin, capture_output=True, text=True, timeout=LONGEST, check=False, env=node.environment()
+    )
+    return Said(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def dated_disk(server: Server) -> Iterator[Server]:
+    """A server that is to have another /dev, with one disk."""
+    disks = server.directory / "dev" / "disk" / "by-uuid"
+    disks.mkdir(parents=True)
+    (disks / "0ad1-01").symlink_to("../../sda1")
+    return server
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not LOCALTIME.exists(), reason="only root can put another time zone in place")
+def test_another_time_zone_of_the_machine_is_one_component_of_nine(dated_disk: Server) -> None:
+    """`ls -l` prints dates by /etc/localtime: as with SSM Agent, the listing of the disks is another then."""
+    server = dated_disk
+    server.activation = server.emulator.create_activation()
+    said = run_in("", server, *server.registration(), "--json", stdin=server.activation.code)
+    server.node_id = said.json["node_id"]
+    before = run_in("", server, "attempt")
+    assert (before.code, before.json["fingerprint"]["matched"]) == (0, 9)
+    accepted = server.vault().fingerprint
+    after = run_in("Pacific/Kiritimati", server, "attempt")
+    assert (after.code, after.json["outcome"], after.err) == (0, "issued", "")
+    assert (after.json["fingerprint"]["matched"], after.json["fingerprint"]["compared"]) == (8, 9)
+    listed = run_in("Pacific/Kiritimati", server, "fingerprint", "--json").json["components"]
+    assert [one["name"] for one in listed if one["state"] == "changed"] == ["disk-info"]
+    assert published(server) == server.tokens()[-1].access_key_id
+    assert server.vault().fingerprint == accepted
