@@ -10,10 +10,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from tests.attempt.conftest import REGISTER, TOKEN, Machine, MovingClock, StockOfKeys, impatient, settings_in
+from tests.attempt.conftest import HARDWARE, REGISTER, TOKEN, Machine, MovingClock, StockOfKeys, impatient, settings_in
 from tests.attempt.test_attempt_answers import FOREIGN
 from tests.daemon.test_request_bound import documented
 
+from rolekeeper.adapters.nodekey import public_key
 from rolekeeper.emulator import Emulator
 from rolekeeper.emulator.faults import ANY, Fault
 from rolekeeper.emulator.state import Node
@@ -61,6 +62,31 @@ def with_a_pending_key(machine: Machine) -> None:
     machine.save(replace(machine.vault(), pending_key=machine.keys.new_key(machine.clock.wall)))
 
 
+def with_a_superseded_key(machine: Machine) -> None:
+    """The node key was changed just now."""
+    machine.register()
+    machine.emulator.request_rotation(machine.node_id)
+    machine.attempt()
+    assert machine.vault().superseded_key is not None
+
+
+def with_a_change_that_the_service_lost(machine: Machine) -> None:
+    """It goes by the superseded key again."""
+    with_a_superseded_key(machine)
+    superseded = machine.vault().superseded_key
+    assert superseded is not None
+    node = machine.emulator.nodes[machine.node_id]
+    machine.emulator.add_node(node.node_id, public_key(superseded), node.fingerprint)
+
+
+def hibernating(machine: Machine) -> None:
+    """On other hardware, whose trial fingerprint was refused."""
+    registered(machine)
+    machine.hardware.replace_parts(*HARDWARE)
+    assert machine.attempt().outcome is Outcome.FINGERPRINT_REFUSED
+    assert machine.vault().trials
+
+
 def unregistered(machine: Machine) -> None:
     """With an activation in the configuration."""
     activation = machine.emulator.create_activation(limit=1000)
@@ -77,6 +103,7 @@ class Found:
     asks: bool = True
     asks_for: str = TOKEN
     reuse: bool = False
+    refused: Outcome | None = None  # what comes of the service's own answer, where that is no token
 
 
 STATES = (
@@ -84,10 +111,16 @@ STATES = (
     Found("started again", registered, asks=False, reuse=True),
     Found("a held token", with_a_held_token, asks=False),
     Found("a pending key", with_a_pending_key),
+    Found("a superseded key", with_a_superseded_key),
+    Found("a superseded key that the service knows", with_a_change_that_the_service_lost),
+    Found("a trial fingerprint", hibernating, refused=Outcome.FINGERPRINT_REFUSED),
     Found("unregistered", unregistered, asks_for=REGISTER),
 )
-# The Date in the answer to the registration, which is not signed, goes for the time of the next signature.
-EXCEPTIONS = {("a Date of another day", "unregistered"): Outcome.REFUSED}
+# Options of faults that spoil a token, and leave a refusal as it is.
+OWN_ANSWER = {"delay", "headers", "fields", "remove", "token_lifetime"}
+# The Date in an answer to a request that is not signed, or is refused, goes for the time of the next signature.
+TRUSTING = ("unregistered", "a superseded key that the service knows", "a trial fingerprint")
+EXCEPTIONS = {("a Date of another day", name): Outcome.REFUSED for name in TRUSTING}
 
 
 @dataclass(frozen=True)
@@ -99,12 +132,14 @@ class Prepared:
     contents: VaultContents
     published: bytes
     node: Node | None
+    hardware: dict[str, str]
 
     def restored(self) -> Machine:
         if self.node is not None:
             self.machine.emulator.add_node(self.node.node_id, self.node.public_key, self.node.fingerprint)
         self.machine.save(self.contents)
         self.machine.output().write_bytes(self.published)
+        self.machine.hardware.components = dict(self.hardware)
         return self.machine
 
 
@@ -121,7 +156,8 @@ def prepared(request: pytest.FixtureRequest, keys_made: list[NodeKey]) -> Iterat
         machine.output().chmod(0o600)
         request.param.prepare(machine)
         node = emulator.nodes.get(machine.node_id)
-        yield Prepared(request.param, machine, machine.vault(), machine.output().read_bytes(), node)
+        hardware = machine.hardware.components
+        yield Prepared(request.param, machine, machine.vault(), machine.output().read_bytes(), node, hardware)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -138,12 +174,14 @@ def test_a_fault_has_its_outcome_in_every_state_and_leaves_credentials_and_the_w
     machine.emulator.clear_faults()
     if found.asks:
         row = "that brings a token" if report.outcome is Outcome.ISSUED else "that brings no token"
-        assert report.outcome is EXCEPTIONS.get((fault, found.name), expected)
+        usual = found.refused if found.refused and options.keys() <= OWN_ANSWER else expected
+        assert report.outcome is EXCEPTIONS.get((fault, found.name), usual)
         assert 0 < requests <= documented(row, 2)
     else:
         assert (report.outcome, requests) == (Outcome.ISSUED, 0)
     if report.outcome is not Outcome.ISSUED:
         assert machine.output().read_bytes() == prepared.published
+    machine.hardware.components = dict(HARDWARE)
     assert machine.attempt().outcome is Outcome.ISSUED
     assert machine.output().read_text().startswith(OTHERS)
     assert machine.published() is not None
