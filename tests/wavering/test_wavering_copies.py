@@ -113,7 +113,8 @@ def test_a_backup_from_before_a_key_change_is_refused_left_as_it_is_and_the_newe
     assert set(site.sent()) == {mine}
 
 
-def test_a_backup_from_the_midst_of_a_key_change_knows_the_key_that_came_of_it(machine: Machine) -> None:
+def test_a_backup_from_the_midst_of_a_key_change_knows_the_key_that_came_of_it(site: Site, machine: Machine) -> None:
+    mine = fingerprint(machine)
     machine.emulator.request_rotation(machine.node_id)
     process = Mortal(machine)
     process.attempt()
@@ -124,8 +125,11 @@ def test_a_backup_from_the_midst_of_a_key_change_knows_the_key_that_came_of_it(m
         machine.attempt()
         machine.attempt()
         backup.restore()
+        before = len(site.sent())
         assert machine.attempt().outcome is Outcome.ISSUED
         assert machine.knows_one_key()
+        assert len(site.sent()) > before
+    assert set(site.sent()) == {mine}
 
 
 def test_an_old_backup_beside_hardware_that_drifted_far_hibernates_until_root_gives_his_word(
