@@ -27,6 +27,7 @@ DECK = (*FAULTS, *KILLS, *KILLS, *ENDINGS, *ENDINGS, *ENDINGS, *ENDINGS)
 LEAST_SAMPLES = 100  # of one daemon, for a word about its memory
 PIPES = 4  # of an attempt that is being started; a sample may come at any moment
 CHILDREN = 4  # an attempt, dmidecode and its like
+TEMPORARY_FILES = 3  # at any moment: one that is being written, one that a kill left, and status.json's
 SETTLED = 4  # the tenth of its samples from which on the interpreter has touched the arena that it allocates from
 LARGEST_GROWTH_MB = 0.3  # of RSS, from that tenth to the last
 
@@ -132,6 +133,8 @@ class _Soak:
         self._expect(files == self.node.files(), f"files: {files ^ self.node.files()}")
         logs = "".join(daemon.log_file.read_text() for daemon in self.node.daemons)
         self._expect(not [secret for secret in server.secrets() if secret in logs], "a secret in the log")
+        most = max((sample.temporary_files for sample in self.node.samples), default=0)
+        self._expect(most <= TEMPORARY_FILES, f"{most} temporary files at once")
         samples = self._last_samples()
         for name, more in {"descriptors": PIPES, "threads": 0, "children": CHILDREN}.items():
             values = tenths(samples, name)
