@@ -24,6 +24,7 @@ from rolekeeper.core import keyrotation
 from rolekeeper.errors import (
     FingerprintRefusedError,
     HardwareError,
+    InputOutputError,
     NodeUnknownError,
     OutputError,
     RefusedError,
@@ -58,6 +59,7 @@ OUTCOMES: tuple[tuple[type[RolekeeperError], Outcome], ...] = (
     (VaultError, Outcome.VAULT_UNREADABLE),
     (OutputError, Outcome.UNPUBLISHED),
     (HardwareError, Outcome.HARDWARE_UNREADABLE),
+    (InputOutputError, Outcome.VAULT_UNREADABLE),  # of the activation code, which a vault without a registration needs
     (UnregisteredError, Outcome.UNREGISTERED),
     (FingerprintRefusedError, Outcome.FINGERPRINT_REFUSED),
     (NodeUnknownError, Outcome.NODE_UNKNOWN),

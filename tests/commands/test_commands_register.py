@@ -175,10 +175,31 @@ def test_bytes_that_are_no_text_are_no_code_in_any_locale(activated: Server, enc
     assert b"Traceback" not in done.stderr
 
 
-def test_a_code_file_that_cannot_be_read_is_told(activated: Server) -> None:
-    said = activated.run(*activated.registration(), "--activation-code-file", "/no/such/file")
-    assert (said.code, said.out) == (74, "")
-    assert "Cannot read the activation code from /no/such/file: No such file or directory" in said.err
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "No such file or directory"),
+        ("\n", "the file is empty"),
+        ("ä" * 20, "it is not ASCII text"),
+    ],
+)
+def test_a_code_file_that_cannot_be_read_is_told_alike_with_and_without_a_person(
+    activated: Server, content: str | None, reason: str
+) -> None:
+    assert activated.activation is not None
+    path = activated.directory / "code"
+    if content is not None:
+        path.write_text(content)
+    activated.configure(
+        f'[node]\nregion = "us-east-1"\nactivation_id = "{activated.activation.activation_id}"\n'
+        f'activation_code_file = "{path}"\n'
+    )
+    message = f"Cannot read the activation code from {path}: {reason}"
+    by_hand = activated.run(*activated.registration(), "--activation-code-file", str(path))
+    assert (by_hand.code, by_hand.out) == (74, "")
+    assert message in by_hand.err
+    alone = activated.run("attempt")
+    assert (alone.code, alone.json["outcome"], alone.json["message"]) == (74, "vault-unreadable", message)
 
 
 @pytest.mark.parametrize(
@@ -283,11 +304,3 @@ def test_a_closed_standard_input_is_a_wrong_command_line(server: Server, verb: t
     done = subprocess.run(closed, capture_output=True, text=True, timeout=LONGEST, check=False)
     assert done.returncode == 64
     assert "Traceback" not in done.stderr
-
-
-def test_an_empty_code_file_is_named(server: Server) -> None:
-    path = server.directory / "empty"
-    path.write_text("\n")
-    said = server.run("register", "--activation-id", UUID, "--region", "us-east-1", "--activation-code-file", str(path))
-    assert said.code == 74
-    assert f"{path}: the file is empty" in said.err
