@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rolekeeper.core.states import Phase
-from rolekeeper.model import Outcome
+from rolekeeper.model import Fact, Outcome
 
 MINUTE = timedelta(minutes=1)
 STAYS = [one for one in Outcome if one not in (Outcome.ISSUED, Outcome.UNREGISTERED)]
@@ -35,6 +35,17 @@ def test_an_accepted_request_leads_out_and_is_said(asleep: Any) -> None:
     asleep.comes_due().ends_with(Outcome.ISSUED)
     assert asleep.phase is Phase.WAITING
     assert asleep.events() == ["hibernation_entered", "credentials_published", "hibernation_left"]
+
+
+@pytest.mark.parametrize(("outcome", "after"), [(Outcome.ISSUED, []), (Outcome.FAILED, ["backing_off"])])
+def test_another_registration_leads_out_and_is_said(asleep: Any, outcome: Outcome, after: list[str]) -> None:
+    asleep.node_id = "mi-0fedcba9876543210"
+    asleep.vault_changes().ends_with(outcome)
+    said = [event for event in asleep.events() if event != "credentials_published"]
+    assert said == ["hibernation_entered", "hibernation_left", *after]
+    left = asleep.records[asleep.events().index("hibernation_left")]
+    assert left.fields["node_id"] == asleep.node_id
+    assert asleep.node_id in left.message
 
 
 def test_a_token_that_cannot_be_published_leads_out_too(asleep: Any) -> None:
@@ -77,6 +88,26 @@ def test_there_is_one_record_an_interval_and_not_one_a_probe(asleep: Any) -> Non
         "0:40:00",
         "1:00:00",
     ]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FINGERPRINT_REFUSED, Outcome.FAILED, Outcome.UNPUBLISHED])
+def test_what_every_attempt_finds_again_is_said_once_until_credentials_are_issued(loop: Any, outcome: Outcome) -> None:
+    change, further = (Fact("hardware_changed", "warning", f"Hardware changed: {names}") for names in ("a", "a, b"))
+
+    def finds(*facts: Fact) -> None:
+        loop.ends_with(outcome, facts=facts).comes_due()
+
+    for _ in range(8):
+        finds(change)
+    finds()  # it did not come as far as looking
+    finds(change)
+    for _ in range(8):
+        finds(further)
+    loop.refresh().ends_with(outcome, facts=(further,)).comes_due()
+    assert [one.message for one in loop.records if one.event == "hardware_changed"] == [change.message, further.message]
+    loop.ends_with(Outcome.ISSUED).comes_due()
+    finds(further)
+    assert loop.events().count("hardware_changed") == 3
 
 
 def test_a_probe_that_somebody_caused_repeats_no_record(asleep: Any) -> None:

@@ -94,6 +94,7 @@ def test_a_new_registration_probes_at_once(asleep: Daemon) -> None:
     assert said.code == 0
     status = asleep.until_state("waiting")
     assert status["node_id"] == said.json["node_id"] != node.node_id
+    assert said.json["node_id"] in asleep.until_logged("hibernation_left")[0]["message"]
 
 
 def test_switching_the_threshold_off_probes_at_once(asleep: Daemon) -> None:

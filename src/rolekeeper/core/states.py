@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from rolekeeper.core.schedule import Due
-from rolekeeper.model import AttemptReport, FingerprintSummary, Instant, Lifetime, Outcome, OutputName
+from rolekeeper.model import AttemptReport, Fact, FingerprintSummary, Instant, Lifetime, Outcome, OutputName
 
 
 class Phase(StrEnum):
@@ -69,6 +69,7 @@ class State:
     credentials: Lifetime | None = None
     refresh_at: datetime | None = None
     last: LastOutcome | None = None
+    told: tuple[Fact, ...] = ()  # what the last attempt that found anything has found, since credentials were issued
     last_success_at: datetime | None = None
     fingerprint: FingerprintSummary | None = None
     published: Mapping[OutputName, datetime] = field(default_factory=dict)

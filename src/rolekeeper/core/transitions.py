@@ -1,7 +1,10 @@
 """What each event does in each phase; `supervisor` says which pairs exist.
 
 - Every outcome of an attempt leads to one phase (`OUTCOMES`); delays are those of `schedule`.
-- In hibernation only an accepted request, or a vault without a registration, leads out; everything else stays in it.
+- In hibernation only an accepted request leads out, or a vault that holds another registration or none; everything else
+  stays in it.
+- What attempts find again and again is said once, until credentials are issued: one record for a change, not one for
+  each probe.
 - A wish to refresh during an attempt is joined to that attempt, and granted after it if that one spared the request; a
   wish to reload is granted right after it.
 - Failures and refusals are counted since the last success, so that a service that alternates gains nothing.
@@ -100,12 +103,14 @@ def finished(state: State, event: Event, now: Instant) -> Step:
     report = event.report
     learned = _learn(state, report, now)
     about = _about(learned)
-    facts = tuple(Record(fact.event, fact.level, fact.message, {**about, **fact.fields}) for fact in report.facts)
+    news = (fact for fact in report.facts if fact not in state.told)
+    facts = tuple(Record(fact.event, fact.level, fact.message, {**about, **fact.fields}) for fact in news)
     after, effects = OUTCOMES[report.outcome](learned, report, now)
     if report.outcome is Outcome.UNREGISTERED and state.last is not None and state.last.outcome is report.outcome:
         effects = ()  # said before
+    left = _left_hibernation(state, after)
     after, more = _grant(after, state, event, now)
-    return after, facts + effects + more
+    return after, facts + left + effects + more
 
 
 def _grant(after: State, before: State, event: Finished, now: Instant) -> Step:
@@ -132,7 +137,17 @@ def _learn(state: State, report: AttemptReport, now: Instant) -> State:
         published={**before, **state.published, **dict.fromkeys(report.written, now.wall)},
         fingerprint=report.fingerprint or state.fingerprint,
         last=LastOutcome(report.outcome, report.code, _message(report), now.wall),
+        told=() if report.outcome is Outcome.ISSUED else report.facts or state.told,
     )
+
+
+def _left_hibernation(before: State, after: State) -> tuple[Effect, ...]:
+    """The record of it, unless the registration is gone: that has one of its own."""
+    if before.probes is None or after.probes is not None or after.node_id is None:
+        return ()
+    again = after.node_id == before.node_id
+    why = f"the service accepts {after.node_id} again" if again else f"this machine is {after.node_id} now"
+    return (Record("hibernation_left", "info", f"Leaving hibernation: {why}", _about(after)),)
 
 
 def _message(report: AttemptReport) -> str:
@@ -155,22 +170,14 @@ def _issued(state: State, report: AttemptReport, now: Instant) -> Step:
         probes=None,
         ask=Ask(scheduled=True),
     )
-    return waiting, _left_hibernation(state)
-
-
-def _left_hibernation(state: State) -> tuple[Effect, ...]:
-    if state.probes is None:
-        return ()
-    message = f"Leaving hibernation: the service accepts {state.node_id} again"
-    return (Record("hibernation_left", "info", message, _about(state)),)
+    return waiting, ()
 
 
 def _unpublished(state: State, report: AttemptReport, now: Instant) -> Step:
     """A token that the service gave ends a hibernation, even one that could not be published."""
     if report.expires_at is None:
         return _failed(state, report, now)
-    after, effects = _back_off(replace(state, probes=None, failures=state.failures + 1), report, now)
-    return after, _left_hibernation(state) + effects
+    return _back_off(replace(state, probes=None, failures=state.failures + 1), report, now)
 
 
 def _failed(state: State, report: AttemptReport, now: Instant) -> Step:
