@@ -186,7 +186,8 @@ class _Attempt:
     def _identity(self) -> Identity:
         accepted = self.contents.fingerprint
         assert accepted is not None  # noqa: S101 - a vault with a registration and no fingerprint does not load
-        hardware, report = identity.look(self.world, self.contents, accepted)
+        timeout = self.settings.daemon.attempt_timeout
+        hardware, report = identity.look(self.world, self.contents, accepted, timeout)
         self.summary = report.summary()
         self.facts += identity.changes(self.contents, accepted, hardware, report)
         who, self.contents = identity.choose(self.world, self.contents, accepted, hardware, report)

@@ -1,7 +1,8 @@
 """Which fingerprint this machine may send (docs/protocol.md, sections 1.3 and 1.4).
 
 - Hardware similar to the accepted pair, or to what was measured at the last accepted request: the accepted fingerprint.
-- Otherwise three looks, 5 s apart, in case something at boot is not ready yet.
+- Otherwise three looks, 5 s apart (closer in an attempt that may not take long), in case something at boot is not ready
+  yet.
 - Still not similar, but it would be if the components that cannot be read matched: no fingerprint, HardwareError.
 - Not similar: a trial fingerprint, the same one for the same hardware, stored before it is sent. The service will
   refuse it, unless it was told otherwise; the accepted one is kept and comes back when the hardware does.
@@ -35,14 +36,20 @@ class Identity:
         return self.report.verdict is not Verdict.SIMILAR
 
 
-def look(world: World, contents: VaultContents, accepted: AcceptedFingerprint) -> tuple[Hardware, Report]:
-    """Look at the hardware until it is similar, three times at most."""
+def look(
+    world: World, contents: VaultContents, accepted: AcceptedFingerprint, attempt_timeout: timedelta
+) -> tuple[Hardware, Report]:
+    """Look at the hardware until it is similar, three times at most.
+
+    The time between takes a quarter of the attempt's at most: the service has to be asked all the same.
+    """
+    between = min(BETWEEN_LOOKS, attempt_timeout / 8)
     for remaining in reversed(range(LOOKS)):
         hardware = world.probe.look()
         report = similarity.judge(accepted, contents.measured, hardware)
         if report.verdict is Verdict.SIMILAR or not remaining:
             break
-        world.clock.sleep(BETWEEN_LOOKS)
+        world.clock.sleep(between)
     return hardware, report
 
 

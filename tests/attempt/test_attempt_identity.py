@@ -78,6 +78,16 @@ def test_another_machine_id_is_looked_at_three_times_five_seconds_apart(machine:
     assert [fact.event for fact in report.facts] == ["hardware_changed"]
 
 
+def test_an_attempt_that_may_not_take_long_looks_three_times_all_the_same(machine: Machine) -> None:
+    short = timedelta(seconds=3)
+    machine.change(daemon=replace(machine.settings.daemon, attempt_timeout=short))
+    machine.hardware.looks = 0
+    machine.hardware.replace_parts("machine-id")
+    assert machine.attempt().outcome is Outcome.FINGERPRINT_REFUSED
+    assert machine.hardware.looks == 3
+    assert sum(machine.clock.slept, timedelta()) <= short / 4  # the rest is for the request, and for others' locks
+
+
 @pytest.mark.parametrize("looks", [1, 2])
 def test_hardware_that_is_ready_a_little_later_is_taken_for_what_it_is(machine: Machine, looks: int) -> None:
     machine.hardware.looks = 0
