@@ -16,7 +16,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
 from rolekeeper import config_files, config_problems, config_values
-from rolekeeper.config_text import describe, resolved
 from rolekeeper.errors import ConfigurationError, Problem
 from rolekeeper.model import (
     DaemonSettings,
@@ -26,8 +25,6 @@ from rolekeeper.model import (
     ServiceSettings,
     Settings,
 )
-
-__all__ = ["DEFAULT_PATH", "describe", "load", "resolved"]
 
 DEFAULT_PATH = Path("/etc/rolekeeper/config.toml")
 OUTPUTS = "credentials_file"

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rolekeeper import config, durations
+from rolekeeper.config_text import describe, resolved
 from rolekeeper.errors import ConfigurationError, Problem
 from rolekeeper.model import Settings
 
@@ -63,13 +64,13 @@ def test_every_key_in_the_shipped_file_is_explained() -> None:
 
 def test_what_is_printed_names_every_key(tmp_path: Path) -> None:
     settings = load(tmp_path / "config.toml", '[[credentials_file]]\nmode = "0600"\n')
-    assert keys(tomllib.loads(config.describe(settings))) == keys(tomllib.loads(uncommented()))
-    assert tomllib.loads(config.describe(settings)) == config.resolved(settings)
+    assert keys(tomllib.loads(describe(settings))) == keys(tomllib.loads(uncommented()))
+    assert tomllib.loads(describe(settings)) == resolved(settings)
 
 
 def test_the_password_of_a_proxy_is_never_printed(tmp_path: Path) -> None:
     settings = load(tmp_path / "config.toml", '[service]\nproxy_url = "http://user:s3cret@proxy:3128/x"\n')
-    printed = config.describe(settings)
+    printed = describe(settings)
     assert "http://***@proxy:3128/x" in printed
     assert "s3cret" not in printed
     assert "user" not in printed
@@ -79,7 +80,7 @@ def test_the_password_of_a_proxy_is_never_printed(tmp_path: Path) -> None:
 def test_an_output_that_keeps_a_files_mode_still_does_when_it_is_printed_and_read_again(tmp_path: Path) -> None:
     text = '[[credentials_file]]\npath = "/a"\n[[credentials_file]]\npath = "/b"\nmode = "0640"\nowner = 7\n'
     settings = load(tmp_path / "config.toml", text)
-    assert load(tmp_path / "again.toml", config.describe(settings)) == settings
+    assert load(tmp_path / "again.toml", describe(settings)) == settings
 
 
 @st.composite
@@ -106,8 +107,8 @@ def test_what_is_printed_reads_back_as_the_same_settings(tmp_path_factory: Any, 
         settings = load(path, toml(document))
     except ConfigurationError:
         return
-    assert load(path, config.describe(settings)) == settings
-    assert durations.parse(config.resolved(settings)["hibernation"]["first_probe"]) == settings.hibernation.first_probe
+    assert load(path, describe(settings)) == settings
+    assert durations.parse(resolved(settings)["hibernation"]["first_probe"]) == settings.hibernation.first_probe
 
 
 # Any TOML document at all, known names mixed in, so that wrong types get to every key.

@@ -17,6 +17,7 @@ import pytest
 
 from rolekeeper import config, errors
 from rolekeeper.adapters import journal
+from rolekeeper.config_text import resolved
 from rolekeeper.core import status
 
 ROOT = Path(__file__).parents[2]
@@ -109,7 +110,7 @@ def test_every_piece_of_configuration_is_right(document: str, text: str, tmp_pat
 def test_the_reference_holds_every_key_with_its_default() -> None:
     rows = ROW.findall(section(ROOT / "docs" / "configuration.md", "## Every key"))
     told = {key.strip("`").replace("[]", ""): tomllib.loads(f"x = {value.strip('`')}")["x"] for key, value, _ in rows}
-    defaults = config.resolved(config.load(None, Path("/nonexistent/config.toml")))
+    defaults = resolved(config.load(None, Path("/nonexistent/config.toml")))
     defaults["credentials_file"] = {**defaults["credentials_file"][0], "mode": "0600"}
     assert told == {f"{name}.{key}": value for name, keys in defaults.items() for key, value in keys.items()}
 

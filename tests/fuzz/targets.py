@@ -29,6 +29,7 @@ from rolekeeper.adapters.vaultcontents import PATHS, decode, encode
 from rolekeeper.adapters.vaultrecords import JOURNAL
 from rolekeeper.cli import credential_process
 from rolekeeper.cli.parser import main
+from rolekeeper.config_text import describe
 from rolekeeper.core.profile import OUR_KEYS, STALE_TOKEN, read_profile, replace_profile, token_values
 from rolekeeper.core.profilelines import CONTINUATION, OPTION, Line, scan
 from rolekeeper.errors import ConfigurationError, OutputError, RefusedError, RolekeeperError, VaultError
@@ -62,7 +63,7 @@ def configuration(data: bytes) -> None:
         check_words(error)
         return
     if settings.service.proxy_url is None or "@" not in settings.service.proxy_url:  # which is not printed whole
-        path.write_text(config.describe(settings), encoding="utf-8")
+        path.write_text(describe(settings), encoding="utf-8")
         assert config.load(path) == settings
 
 

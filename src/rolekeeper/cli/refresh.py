@@ -6,9 +6,9 @@ from datetime import timedelta
 
 from rolekeeper import compose
 from rolekeeper.adapters import runtime
+from rolekeeper.cli.arguments import duration
 from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import EXIT_CODES, print_json
-from rolekeeper.cli.wait import duration
 from rolekeeper.core.states import LastOutcome
 from rolekeeper.errors import UnavailableError
 from rolekeeper.model import Outcome

@@ -3,10 +3,11 @@
 import argparse
 from datetime import timedelta
 
-from rolekeeper import compose, durations
+from rolekeeper import compose
 from rolekeeper.cli import standing
+from rolekeeper.cli.arguments import duration
 from rolekeeper.core.states import Phase
-from rolekeeper.errors import UnavailableError, UsageError
+from rolekeeper.errors import UnavailableError
 from rolekeeper.model import Freshness
 
 EXAMPLE = "rolekeeper wait --timeout 90s && aws s3 ls"
@@ -40,11 +41,3 @@ def _lacking(now: standing.Standing) -> str:
     if now.pid is None:
         return "no daemon runs"
     return "the machine is not registered" if now.state is Phase.UNREGISTERED else f"credentials are {now.freshness}"
-
-
-def duration(name: str, text: str) -> timedelta:
-    """A duration from the command line; raises UsageError."""
-    try:
-        return durations.parse(text)
-    except ValueError as error:
-        raise UsageError("argument-invalid", f"{name} {text!r} is no duration", "write 45s or 5min") from error
