@@ -1,5 +1,7 @@
 """The only place where adapters meet attempt and daemon, and, with `cli`, the only one that reads the environment.
 
+HTTPS_PROXY and its like are the exception: botocore reads them, for adapters/ssm_wire.py.
+
 Everything is imported where it is needed: the daemon never loads what only an attempt uses.
 """
 

@@ -1,4 +1,7 @@
-"""The system's clocks. No other module of rolekeeper reads the time or sleeps."""
+"""The system's clocks. No other module reads the time, but for the emulator and `credential-process`.
+
+The latter is started by SDKs again and again, and this module is larger than what it needs of the time.
+"""
 
 import time
 from datetime import UTC, datetime, timedelta

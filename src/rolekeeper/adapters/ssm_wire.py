@@ -58,7 +58,7 @@ class Answer:
 
 
 class Wire:
-    """Sends requests as the settings say; to be closed after use."""
+    """Sends requests as the settings say, each over a connection of its own."""
 
     def __init__(self, settings: ServiceSettings, clock: Clock, trust: str | bool) -> None:  # noqa: FBT001 - botocore's type
         self._settings = settings

@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> int:
         exit_code = _run(arguments)
         if sys.stdout:  # None when it was closed before we began
             sys.stdout.flush()
-    except OSError as error:  # everything else that can fail so has an error of ours
+    except OSError as error:  # of printing, or, with a file name, of what Python itself opens; ours have their own
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter's end tries again, and complains
         if not isinstance(error, BrokenPipeError):  # whoever read our output has seen enough
             what = f"use {error.filename}" if error.filename else "write to standard output"
