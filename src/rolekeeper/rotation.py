@@ -62,4 +62,4 @@ def _rotated(registration: Registration) -> Fact:
 
 def _unfinished(registration: Registration, error: RolekeeperError) -> Fact:
     message = f"Rotating the node key of {registration.node_id} goes on at the next attempt: {error.message}"
-    return Fact("key_rotation_unfinished", "warning", message, {"code": error.code})
+    return Fact("key_rotation_unfinished", "warning", message, {"code": error.code, "hint": error.hint})

@@ -82,6 +82,15 @@ def test_an_attempt_that_cannot_publish_is_an_input_output_error(node: Server) -
     assert str(node.output) in said.json["message"]
 
 
+def test_an_attempt_warns_of_a_key_change_that_is_not_finished(node: Server) -> None:
+    node.emulator.request_rotation(node.node_id)
+    node.emulator.fail("UpdateManagedInstancePublicKey", error="InternalServerError")
+    said = node.run("attempt")
+    assert (said.code, said.json["code"]) == (0, "")
+    assert said.err.startswith(f"rolekeeper: Rotating the node key of {node.node_id} goes on at the next attempt: ")
+    assert "\n  hint: " in said.err
+
+
 def test_an_attempt_on_a_damaged_vault_is_an_input_output_error(node: Server) -> None:
     (node.directory / "vault" / "Manifest").write_text("{")
     said = node.run("attempt")

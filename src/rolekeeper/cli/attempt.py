@@ -7,6 +7,7 @@ from datetime import timedelta
 from rolekeeper import attempt, compose
 from rolekeeper.adapters.attemptpipe import SupervisorPipe
 from rolekeeper.adapters.process import die_after, give_up_after, keep_secrets_in_memory
+from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import EXIT_CODES, print_report
 from rolekeeper.core.schedule import READING_CONFIGURATION
 from rolekeeper.errors import ConfigurationError
@@ -32,6 +33,9 @@ def run(options: argparse.Namespace) -> int:
     give_up_after(settings.daemon.attempt_timeout)
     report = attempt.run(compose.world(settings), settings, reuse=False)
     print_report(report)
+    for fact in report.facts:
+        if fact.level == "warning":  # such as a key change that is not finished: it fails nothing, and is in no report
+            say(fact.message, fact.fields.get("hint", ""))
     return EXIT_CODES[report.outcome]
 
 
