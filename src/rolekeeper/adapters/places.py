@@ -245,17 +245,18 @@ def _fsync_directory(directory: int) -> None:
 
 
 def apply_attributes(descriptor: int, attributes: Attributes) -> None:
-    """Group, mode and ACL first, the owner last: once it is another's, they would take CAP_FOWNER.
+    """Group, ACL and mode first, the owner last: once it is another's, they would take CAP_FOWNER.
 
+    The ACL before the mode: without it, the mode's middle bits, which are its mask, would let the whole group in.
     Without an ACL in `attributes`, one that a new file inherited from its directory's default goes: mode is the word.
     """
     status = os.fstat(descriptor)
     if attributes.gid not in (None, status.st_gid):
         os.fchown(descriptor, -1, attributes.gid)
     _remove_acl(descriptor)
-    os.fchmod(descriptor, attributes.mode)
     if attributes.acl is not None:
         os.setxattr(descriptor, _ACL, attributes.acl)
+    os.fchmod(descriptor, attributes.mode)
     if attributes.uid not in (None, status.st_uid):
         os.fchown(descriptor, attributes.uid, -1)
 
