@@ -39,7 +39,7 @@ ERRORS: dict[Kind, tuple[str, ...]] = {
     Kind.READ: ("EIO", "EINTR"),
     Kind.WRITE: (*DISK_FULL, "EIO", "EINTR", SHORT),
     Kind.CHANGE: (*DISK_FULL, "EIO", "EROFS", "EACCES"),
-    Kind.DRESS: ("EIO", "EROFS", "EACCES"),
+    Kind.DRESS: (*DISK_FULL, "EIO", "EROFS", "EACCES"),
     Kind.FLUSH: (*DISK_FULL, "EIO", "EROFS", "EINTR"),
     Kind.CLOSE: (*DISK_FULL, "EIO"),
     Kind.LOCK: ("EIO", "EACCES", "EINTR"),
@@ -134,8 +134,8 @@ SHAPES: dict[int, Shape] = {
     452: _at("fchmodat2", Kind.DRESS, (0, 1)),
 }
 
-# fcntl(2): which of its commands ask for, or about, a lock
-LOCK_COMMANDS = frozenset({5, 6, 7, 36, 37, 38})
+# fcntl(2): which of its commands ask for, or about, a lock or a lease
+LOCK_COMMANDS = frozenset({5, 6, 7, 36, 37, 38, 1024})
 CREATES = os.O_CREAT | os.O_TRUNC
 INTERNET_FAMILIES = frozenset({2, 10})
 

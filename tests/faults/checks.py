@@ -1,13 +1,14 @@
 """What must hold after any fault, as assertions: nothing torn, nothing lost, nothing readable by others."""
 
 import json
+import os
 import re
 import stat
 
 from botocore.configloader import raw_config_parse
 from tests.conftest import Server
-from tests.faults.calls import Step
-from tests.faults.scenarios import AFTER, BEFORE, is_registered_anew
+from tests.faults.calls import CHANGING, Kind, Step
+from tests.faults.scenarios import ACL, ACL_NAME, AFTER, BEFORE, is_registered_anew
 from tests.faults.stage import Ran, Stage
 
 from rolekeeper.adapters.nodekey import public_key
@@ -18,6 +19,13 @@ from rolekeeper.model import NodeKey, VaultContents
 CODES = {69, 74, 78}  # of a command that something outside kept from its work (sysexits.h)
 NO_OUTPUT = "rolekeeper: Cannot write to standard output: "
 SECRET = 0o077
+JOURNAL_GOES = "unlinkat vault/Journal"
+# Errors that the product gets over without a word, each with the reason why nobody need know.
+HIDDEN = {
+    r"pwrite64 \S+\.rolekeeper-lock": "the pid in a lock file is for messages; a full disk keeps nobody from the lock",
+    r"close \S+\.rolekeeper-lock": "of the pid; the lock is let go all the same",
+    r"write stderr": "that nobody can be told changes no exit code",
+}
 
 
 def check_whole(stage: Stage) -> None:
@@ -69,10 +77,14 @@ def _check_file(stage: Stage) -> None:
 
 
 def _check_modes(server: Server) -> None:
+    """Nobody else can read anything, but for who may by the ACL of the file that was there."""
     for top in (server.directory / "vault", server.output.parent):
         for path in (top, *top.rglob("*")) if top.exists() else ():
-            status = path.lstat()
-            assert not stat.S_IMODE(status.st_mode) & SECRET, f"{path} has mode {stat.S_IMODE(status.st_mode):o}"
+            mode = stat.S_IMODE(path.lstat().st_mode)
+            is_shared = path.parent == server.output.parent and ACL_NAME in os.listxattr(path)
+            if is_shared:
+                assert os.getxattr(path, ACL_NAME) == ACL, f"{path} has another ACL"
+            assert mode == 0o640 if is_shared else not mode & SECRET, f"{path} has mode {mode:o}"
 
 
 def everything(server: Server) -> set[str]:
@@ -90,14 +102,32 @@ def check_told(ran: Ran, step: Step) -> None:
     """A command that failed at a step says so in one line and a hint, with a documented exit code."""
     assert "Traceback" not in ran.err, ran.err
     assert ran.code in {0, *CODES}, f"exit code {ran.code}: {ran.out}{ran.err}"
-    if ran.out.startswith("{") and not ran.err:
-        _check_report(json.loads(ran.out))
-    elif step.call in ("write stdout", "write stderr"):
+    if step.call == "write stderr":
+        assert ran.code == 0, ran
+    elif step.call == "write stdout":
         assert ran.code == 0 or NO_OUTPUT in ran.err, ran.err
+    elif ran.out.startswith("{"):
+        _check_report(json.loads(ran.out))
     elif ran.code:
         message, hint = ran.err.splitlines()
         assert re.match(r"rolekeeper: (Cannot |/\S+: cannot be read: )", message), ran.err
         assert hint.startswith("  hint: "), ran.err
+
+
+def check_not_hidden(server: Server, ran: Ran, at: int) -> None:
+    """An error at step `at`, if that changes something, is told by exit code, report or warning, or its work is left.
+
+    Two things need not be told: what the journal in the vault still holds, for the next writer carries it out; and that
+    the journal's removal is not on disk yet, for it may be carried out twice.
+    """
+    step, before = ran.steps[at], ran.steps[:at]
+    if step.kind not in CHANGING | {Kind.CLOSE} or any(re.fullmatch(call, step.call) for call in HIDDEN):
+        return
+    report = json.loads(ran.out) if ran.out.startswith("{") else {}
+    is_told = bool(ran.code or report.get("code") or "Cannot " in ran.err)
+    changed = [one.call for one in before if one.kind is Kind.CHANGE]
+    is_left = (server.directory / "vault" / "Journal").exists() or changed[-1:] == [JOURNAL_GOES]
+    assert is_told or is_left, f"hidden: {ran.code} {ran.out}{ran.err}"
 
 
 def _check_report(report: dict[str, str]) -> None:

@@ -1,7 +1,9 @@
 """What is done to a server under faults: each scenario's beginning, its command, and how its success is seen."""
 
 import json
+import os
 import shutil
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,13 @@ BEFORE = b"# written by hand\n[build]\nrole_arn = arn:aws:iam::123456789012:role
 AFTER = b"[last]\naws_access_key_id = AKIALAST\naws_secret_access_key = c = d\n# the end"
 PROFILE = b"[default]\n"
 THRESHOLD = 30
+OWNER, GROUP, READER = 12345, 12346, 12347  # of the output, and who may read it by its ACL
+FOR_A_USER = f"owner = {OWNER}\ngroup = {GROUP}"
+ACL_NAME = "system.posix_acl_access"
+ACL = struct.pack("<I", 2) + b"".join(  # rw- for the owner, r-- for one user, nothing for the group and the others
+    struct.pack("<HHI", *entry)
+    for entry in [(1, 6, 2**32 - 1), (2, 4, READER), (4, 0, 2**32 - 1), (16, 4, 2**32 - 1), (32, 0, 2**32 - 1)]
+)
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,18 @@ def _registered(server: Server) -> None:
     _remember(server)
 
 
+def _dressed(server: Server) -> None:
+    """The file is a user's, and another may read it."""
+    _registered(server)
+    server.configure(output=FOR_A_USER)
+
+
+def _know_dressed(server: Server) -> None:
+    _know(server)
+    os.chown(server.output, OWNER, GROUP)
+    os.setxattr(server.output, ACL_NAME, ACL)
+
+
 def _remember(server: Server) -> None:
     """What the service knows of the node, to tell it again."""
     node = server.emulator.nodes[server.node_id]
@@ -93,7 +114,8 @@ def _configured_activation(server: Server) -> None:
     code.write_text(server.activation.code)
     server.configure(
         f'[node]\nregion = "{server.emulator.region}"\nactivation_id = "{server.activation.activation_id}"\n'
-        f'activation_code_file = "{code}"\n'
+        f'activation_code_file = "{code}"\n',
+        output=FOR_A_USER,
     )
 
 
@@ -126,6 +148,11 @@ def published(server: Server) -> str:
 
 def holds_newest_token(server: Server) -> bool:
     return published(server) == next(reversed(server.emulator.tokens), None)
+
+
+def _is_a_users(path: Path) -> bool:
+    status = path.stat()
+    return (status.st_uid, status.st_gid) == (OWNER, GROUP)
 
 
 def is_registered_anew(server: Server) -> bool:
@@ -167,7 +194,14 @@ def _words(*words: str) -> Callable[[Server], tuple[str, ...]]:
 SCENARIOS = (
     Scenario("register", _nothing, _new_activation, _register, is_registered_anew),
     Scenario("register anew", _registered, _new_activation, lambda s: (*_register(s), "--force"), is_registered_anew),
-    Scenario("attempt", _registered, _know, _words("attempt"), holds_newest_token, is_attempt=True),
+    Scenario(
+        "attempt",
+        _dressed,
+        _know_dressed,
+        _words("attempt"),
+        lambda s: holds_newest_token(s) and _is_a_users(s.output) and os.getxattr(s.output, ACL_NAME) == ACL,
+        is_attempt=True,
+    ),
     Scenario(
         "rotation",
         _registered,
@@ -187,10 +221,10 @@ SCENARIOS = (
     Scenario("threshold", _registered, _know, _words("fingerprint", "threshold", str(THRESHOLD)), _has_threshold),
     Scenario(
         "first start",
-        _files,
+        _nothing,
         _configured_activation,
         _words("attempt"),
-        lambda s: holds_newest_token(s) and is_registered_anew(s),
+        lambda s: holds_newest_token(s) and is_registered_anew(s) and _is_a_users(s.output.parent),
         is_attempt=True,
     ),
     Scenario("clear", _registered, _know, _words("clear", "--yes"), _is_cleared, may_be_empty=True),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import COMMAND, Server
-from tests.faults.calls import KILL, Kind, Step
+from tests.faults.calls import Kind, Step
 from tests.faults.scenarios import Scenario
 
 ROOT = Path(__file__).parents[2]
@@ -109,24 +109,18 @@ class Stage:
     def run(self, *arguments: str) -> Ran:
         return self._run(arguments)
 
-    def perform(self, at: int | None = None, fault: str = "", *, lasting: bool = False) -> Ran:
-        """The scenario's command under trace, spoiled at one step if that is given."""
-        return self._run(self.scenario.arguments(self.server), trace=True, at=at, fault=fault, lasting=lasting)
+    def perform(
+        self, at: int | None = None, fault: str = "", *, lasting: bool = False, takes_effect: bool = False
+    ) -> Ran:
+        """The scenario's command under trace, spoiled at one step if that is given; see Trace."""
+        spoiled = {"at": at, "fault": fault, "lasting": lasting, "takes_effect": takes_effect}
+        return self._run(self.scenario.arguments(self.server), spoiled=spoiled)
 
     def again(self) -> Ran:
         """The scenario's command once more, as a person would."""
         return self._run(self.scenario.arguments(self.server))
 
-    def _run(
-        self,
-        arguments: tuple[str, ...],
-        *,
-        trace: bool = False,
-        at: int | None = None,
-        fault: str = KILL,
-        lasting: bool = False,
-        learn: str = "",
-    ) -> Ran:
+    def _run(self, arguments: tuple[str, ...], *, spoiled: dict[str, Any] | None = None, learn: str = "") -> Ran:
         activation = self.server.activation
         job = {
             "command": [COMMAND, "--config", str(self.server.config), *arguments],
@@ -134,10 +128,7 @@ class Stage:
             "stdin": activation.code if activation else "",
             "root": str(self.server.directory),
             "scratch": str(self.zygote.scratch),
-            "trace": trace,
-            "at": at,
-            "fault": fault,
-            "lasting": lasting,
+            "spoiled": spoiled,
             "learn": learn,
         }
         answer = self.zygote.ask(job)

@@ -72,6 +72,7 @@ def test_nothing_is_lost_at_any_kind_of_step(followed: Course, sample: Callable[
         ("threshold", "openat conf.d", "EINTR"),  # as it is listed, like the next
         ("clear", "openat vault", "EINTR"),
         ("register", "read stdin", "EIO"),
+        ("attempt", "fsetxattr aws/.credentials.rolekeeper-new", KILL),  # that shuts the group out
     ],
 )
 def test_nothing_is_lost_at_every_step_of_a_kind(
@@ -80,7 +81,16 @@ def test_nothing_is_lost_at_every_step_of_a_kind(
     followed, tally = course(name), Tally(name)
     run(followed, (Trial(at, step, fault) for at, step in enumerate(followed.steps) if step.call == call), tally)
     assert (tally.missed, tally.broken) == ([], [])
-    assert tally.errors
+    assert tally.kills + tally.errors
+
+
+@pytest.mark.parametrize("name", ["threshold", "attempt"])
+def test_an_error_of_a_flush_is_told_wherever_it_comes(course: Callable[[str], Course], name: str) -> None:
+    followed, tally = course(name), Tally(name)
+    flushes = [(at, step) for at, step in enumerate(followed.steps) if step.kind is Kind.FLUSH]
+    run(followed, (Trial(at, step, "EIO") for at, step in flushes), tally)
+    assert (tally.missed, tally.broken) == ([], [])
+    assert tally.errors >= len(("a file", "its directory"))
 
 
 def test_an_output_is_tried_down_to_the_disk_before_a_token_is_asked_for(course: Callable[[str], Course]) -> None:

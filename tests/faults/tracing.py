@@ -68,7 +68,8 @@ class Trace:
     """One child that is traced; steps below `root` are its own files.
 
     `at` is the step to spoil, counted from 0, and `fault` how: KILL, SHORT or the name of an error; None: only record.
-    When it is `lasting`, every later step that changes something and can meet with that error does so.
+    When it is `lasting`, every later step that changes something and can meet with that error does so. With
+    `takes_effect` the call is carried out, and told as an error all the same.
     """
 
     pid: int
@@ -77,6 +78,7 @@ class Trace:
     at: int | None = None
     fault: str = ""
     lasting: bool = False
+    takes_effect: bool = False
     steps: list[Step] = field(default_factory=list)
     sockets: set[int] = field(default_factory=set)
     written: set[int] = field(default_factory=set)  # descriptors of files that were opened to be written
@@ -154,7 +156,8 @@ class Trace:
             asked = arguments[shape.size]
             self._set(shape.size, max(1, asked // 2) if shape.kind is not Kind.RECEIVE else 1)
             return lambda _: self._set(shape.size, asked)
-        self._set("orig_rax", -1)
+        if not self.takes_effect:
+            self._set("orig_rax", -1)
         if self.fault == KILL:
             os.kill(self.pid, signal.SIGKILL)
             return None

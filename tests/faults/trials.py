@@ -6,7 +6,7 @@ from functools import cached_property
 from itertools import pairwise
 
 from tests.faults.calls import CHANGING, KILL, NETWORK, SHORT, Kind, Step
-from tests.faults.checks import check_tidy, check_told, check_whole, everything
+from tests.faults.checks import check_not_hidden, check_tidy, check_told, check_whole, everything
 from tests.faults.scenarios import holds_newest_token, is_registered_anew, published
 from tests.faults.stage import Ran, Stage
 
@@ -24,8 +24,8 @@ class DriftedError(Exception):
 class Trial:
     """Which step is spoiled, and how.
 
-    `applies`: the service keeps the effect of the request that is under way. `lasting`: the disk stays as it is then,
-    and every later change fails, too.
+    `applies`: the request that is under way reaches the service and has its effect. `lasting`: the disk stays as it is
+    then, and every later change fails, too.
     """
 
     at: int
@@ -37,6 +37,21 @@ class Trial:
     def __str__(self) -> str:
         more = (", for good" if self.lasting else "") + ("" if self.applies else ", request lost")
         return f"step {self.at}, {self.step.call}: {self.fault}{more}"
+
+    @property
+    def is_survived(self) -> bool:
+        """Whether the command goes on as if nothing had been."""
+        return self.fault in SURVIVED and self.applies
+
+    @property
+    def is_sent_all_the_same(self) -> bool:
+        """Whether the request gets there although sending it fails."""
+        return self.step.kind is Kind.SEND and self.fault not in (*SURVIVED, KILL) and self.applies
+
+    @property
+    def is_lost_on_the_way(self) -> bool:
+        """Whether the request is sent, and gets nowhere."""
+        return not self.applies and (self.step.kind is Kind.RECEIVE or self.fault in SURVIVED)
 
 
 @dataclass
@@ -89,9 +104,18 @@ class Course:
             faults = step.faults
             if not every and step.kind not in CHANGING | NETWORK | {Kind.LOCK}:
                 faults = (faults[at % len(faults)],)
-            yield from (Trial(at, step, fault) for fault in faults)
+            yield from (
+                Trial(at, step, fault, applies) for fault in faults for applies in self._ends_of_request(at, fault)
+            )
             if step.kind in CHANGING:
                 yield from (Trial(at, step, fault, lasting=True) for fault in LASTING if fault in faults)
+
+    def _ends_of_request(self, at: int, fault: str) -> tuple[bool, ...]:
+        """Whether the request under way may have its effect, or be lost, or both."""
+        kind = self.steps[at].kind
+        if kind is Kind.RECEIVE or at + 1 in self.answers_at:
+            return True, False
+        return (kind is not Kind.SEND or fault in SURVIVED,)
 
     def run(self, trial: Trial) -> None:
         """Make the trial; AssertionError says what does not hold, DriftedError that it could not be made."""
@@ -107,10 +131,12 @@ class Course:
         server = self.stage.server
         self.stage.reset()
         requests = self.requests_before(trial.at)
-        if not trial.applies:
+        if trial.step.kind is Kind.SEND and (trial.is_sent_all_the_same or trial.fault in SURVIVED):
+            requests = self.requests_before(trial.at + 1)
+        if trial.is_lost_on_the_way:
             server.emulator.fail(requests[-1], drop=True)
         known = set(server.emulator.tokens)
-        ran = self.stage.perform(trial.at, trial.fault, lasting=trial.lasting)
+        ran = self.stage.perform(trial.at, trial.fault, lasting=trial.lasting, takes_effect=trial.is_sent_all_the_same)
         if len(ran.steps) <= trial.at or ran.steps[trial.at] != trial.step:
             raise DriftedError(f"{trial}: {ran.steps[trial.at :][:1]}")
         for operation in set(requests):
@@ -119,15 +145,18 @@ class Course:
         if trial.fault == KILL:
             assert ran.was_killed, ran
         else:
-            self._check_told(trial, ran)
+            check_told(ran, trial.step)
+            self._check_done(trial, ran)
             self._check_kept(trial, set(server.emulator.tokens) - known)
         self._recover()
 
-    def _check_told(self, trial: Trial, ran: Ran) -> None:
-        check_told(ran, trial.step)
-        if trial.fault in SURVIVED:
+    def _check_done(self, trial: Trial, ran: Ran) -> None:
+        if trial.is_survived:
             assert ran.code == 0, f"not survived: {ran}"
-        elif self.stage.scenario.is_attempt and ran.code == 0:  # a key change that is not finished yet fails nothing
+        elif trial.fault not in SURVIVED:
+            check_not_hidden(self.stage.server, ran, trial.at)
+        if self.stage.scenario.is_attempt and ran.code == 0 and not trial.is_survived:
+            # A key change that is not finished yet fails nothing.
             assert holds_newest_token(self.stage.server), f"not issued: {ran}"
             return
         assert ran.code != 0 or self.stage.scenario.is_done(self.stage.server), f"not done: {ran}"

@@ -36,15 +36,15 @@ def _become(job: dict[str, Any], streams: list[Path]) -> None:
     os.environ.update(job["environment"])
     os.chdir(job["root"])
     sys.argv = job["command"]
-    if job["trace"]:
+    if job["spoiled"]:
         be_traced()
 
 
 def _follow(job: dict[str, Any], pid: int, streams: list[Path]) -> tuple[int, Trace | None]:
-    if not job["trace"]:
+    if not job["spoiled"]:
         return os.waitpid(pid, 0)[1], None
     names = dict(zip(map(str, streams), STREAMS, strict=True))
-    trace = Trace(pid, job["root"], names, job["at"], job["fault"], job["lasting"])
+    trace = Trace(pid, job["root"], names, **job["spoiled"])
     return trace.run(), trace
 
 
