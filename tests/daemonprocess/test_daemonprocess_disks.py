@@ -76,11 +76,25 @@ def bring_back(place: Path) -> None:
     place.with_name("away").rename(place)
 
 
+HELD_OPEN: list[int] = []  # by us, for the daemon to wait for
+
+
+def hold_open(place: Path) -> None:
+    HELD_OPEN.append(os.open(place, os.O_WRONLY))
+
+
+def let_go(_place: Path) -> None:
+    os.close(HELD_OPEN.pop())
+
+
 TROUBLES = {
     "output: full": Trouble("aws", fill, free, "no-space", "free some space"),
     "output: read-only": Trouble("aws", remount("ro"), remount("rw"), "read-only", "mount that file system"),
     "output: immutable": Trouble(
         "aws/credentials", chattr("+i"), chattr("-i"), "not-permitted", "lsattr", mounted=False, tokens=1
+    ),
+    "output: being written": Trouble(
+        "aws/credentials", hold_open, let_go, "file-being-written", "find the program", mounted=False
     ),
     "output: a file in the directory's place": Trouble(
         "aws", put_away, bring_back, "no-such-directory", "correct the path", mounted=False
@@ -93,7 +107,7 @@ TROUBLES = {
         "vault", put_away, bring_back, "vault-no-such-directory", "correct the path", mounted=False
     ),
 }
-QUICK = ("output: full", "output: immutable", "vault: of somebody else")
+QUICK = ("output: full", "output: immutable", "output: being written", "vault: of somebody else")
 
 
 @pytest.fixture

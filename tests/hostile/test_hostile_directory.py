@@ -275,6 +275,7 @@ def test_whatever_an_intruder_does_meanwhile_he_reads_no_token_and_root_writes_n
 
 FORESEEN = {
     "",
+    "file-being-written",
     "file-keeps-changing",
     "file-replaced",
     "lock-unusable",

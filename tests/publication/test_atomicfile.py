@@ -352,6 +352,8 @@ def test_a_file_that_somebody_linked_to_the_locks_name_is_not_written(tmp_path: 
         (errno.EPERM, "not-permitted", "immutable"),
         (errno.EBUSY, "mounted-file", "mount the directory"),
         (errno.EIO, "disk-error", "kernel's log"),
+        (errno.EMFILE, "too-many-open-files", "LimitNOFILE="),
+        (errno.ENFILE, "too-many-open-files", "fs.file-max"),
         (errno.EBADMSG, "file-error", "kernel's log"),
     ],
 )

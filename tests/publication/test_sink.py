@@ -1,6 +1,7 @@
 import grp
 import os
 import pwd
+import resource
 import stat
 import struct
 import sys
@@ -335,6 +336,23 @@ def test_a_writer_of_ours_waits_for_another_and_says_who_it_waits_for(
     assert f"process {os.getpid()}" in error.message
     assert sum(naps, timedelta()) == timedelta(seconds=10)
     assert not file.exists()
+
+
+def test_a_process_that_may_open_no_more_files_is_told_which_limit_to_raise(
+    sink: FileSink, new_output: NewOutput, new_token: NewToken, file: Path
+) -> None:
+    file.write_text(TEMPORARY)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+    try:
+        error = refused_by_both(sink, new_output(), new_token(1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert error.code == "too-many-open-files"
+    assert "LimitNOFILE=" in error.hint
+    assert file.read_text() == TEMPORARY
 
 
 @pytest.fixture

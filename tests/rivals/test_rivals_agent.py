@@ -4,6 +4,7 @@ The agent here is a process that truncates the file and writes it anew piece by 
 keeps the other profiles that it finds, as SSM Agent means to.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -15,10 +16,12 @@ import pytest
 from botocore.configloader import raw_config_parse
 
 from rolekeeper.adapters.sink import FileSink
+from rolekeeper.errors import OutputError
 from rolekeeper.model import Output, RoleToken
 
 OTHER = "# top\n[other]\naws_access_key_id = AKIAOTHER\naws_secret_access_key = a#b\n"
 PATIENCE = 20  # naps of the sink
+ROOT = Path(__file__).parents[2]
 
 AGENT = r"""
 import os, re, sys
@@ -91,8 +94,8 @@ def agent(file: Path) -> Iterator[Agent]:
     running.end()
 
 
-def output(file: Path) -> Output:
-    return Output(str(file), "default", 0o600, keep_mode=True, owner=None, group=None, replace_long_lived_keys=False)
+def output(file: Path, owner: int | None = None) -> Output:
+    return Output(str(file), "default", 0o600, keep_mode=True, owner=owner, group=None, replace_long_lived_keys=False)
 
 
 def token(number: int) -> RoleToken:
@@ -130,9 +133,57 @@ def test_what_the_agent_is_writing_is_waited_for_and_then_taken_over(file: Path,
     assert writer(file) == "ours3"
 
 
-def test_who_keeps_the_file_open_is_not_waited_for_without_end(file: Path, agent: Agent) -> None:
-    agent.until("whole")
-    naps: list[object] = []
-    FileSink(naps.append).publish(output(file), token(1))
-    assert len(naps) == 2 * PATIENCE  # before it is read, and before it is replaced
+@pytest.mark.parametrize("step", ["truncated", "half", "whole"])
+def test_while_somebody_keeps_the_file_open_nothing_is_published_and_nothing_lost(
+    file: Path, agent: Agent, step: str
+) -> None:
+    agent.until(step)
+    for act in (lambda sink: sink.prepare(output(file)), lambda sink: sink.publish(output(file), token(1))):
+        naps: list[object] = []
+        with pytest.raises(OutputError, match="another program is writing it") as caught:
+            act(FileSink(naps.append))
+        assert (caught.value.code, len(naps)) == ("file-being-written", PATIENCE)
+    if step != "whole":
+        agent.until("whole")
+    agent.until("closed")
+    assert writer(file) == "agent1"
+    FileSink(naps.append).publish(output(file), token(2))
+    assert writer(file) == "ours2"
+
+
+# Root without the capability to ask who writes the file of another user, as the unit leaves it: it publishes, and tells
+# of each nap, until which whoever writes may go on.
+POWERLESS = ["setpriv", "--bounding-set=-lease"]
+PUBLISHER = """
+import sys
+from tests.rivals.test_rivals_agent import FileSink, Path, output, token
+def nap(_):
+    print("nap", flush=True)
+    sys.stdin.readline()
+FileSink(nap).publish(output(Path(sys.argv[1]), owner=12345), token(1))
+print("published", flush=True)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root writes files of others")
+@pytest.mark.parametrize("step", ["truncated", "half", "whole", "closed"])
+def test_where_nobody_tells_who_writes_the_file_it_is_published_once_it_stands_still(
+    file: Path, agent: Agent, step: str
+) -> None:
+    os.chown(file, 12345, 12345)
+    agent.until(step)
+    command = [*POWERLESS, sys.executable, "-c", PUBLISHER, str(file)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as publisher:
+        assert publisher.stdin
+        assert publisher.stdout
+        for said in publisher.stdout:
+            if said == "published\n":
+                break
+            if step != "closed":
+                step = agent.goes_on()
+            publisher.stdin.write("\n")
+            publisher.stdin.flush()
+    assert publisher.returncode == 0
+    assert step == "closed"
     assert writer(file) == "ours1"
+    assert file.stat().st_uid == 12345

@@ -58,6 +58,7 @@ __all__ = [
 LIMIT_BYTES = 1024 * 1024
 
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+_DISTANT = ("nfs4", "cifs", "smb3")  # they refuse leases also while nobody writes
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _REMEDIES = {
@@ -80,6 +81,8 @@ _REMEDIES = {
         "mounted-file",
         "the file is a mount of its own (a container's bind mount): mount the directory that holds it instead",
     ),
+    errno.EMFILE: ("too-many-open-files", "raise the limit on open files (ulimit -n, LimitNOFILE=)"),
+    errno.ENFILE: ("too-many-open-files", "raise the system's limit on open files (sysctl fs.file-max)"),
     errno.EIO: ("disk-error", "look at the kernel's log: the disk or its file system is failing"),
     errno.ENOENT: ("no-such-directory", "create the directory that is to hold the file"),
     errno.ENOTDIR: ("no-such-directory", "one of the directories in the path is a file: correct the path"),
@@ -132,18 +135,23 @@ def read_at(target: Place, limit_bytes: int = LIMIT_BYTES) -> Contents | None:
         return Contents(data, read_attributes(descriptor))
 
 
-def is_being_written(target: Place) -> bool:
-    """Whether somebody has the file open for writing, as far as the file system tells.
+def is_being_written(target: Place) -> bool | None:
+    """Whether somebody has the file open for writing; None when the kernel does not tell.
 
-    The kernel grants no read lease (fcntl(2), F_SETLEASE) on such a file. Ours ends with its descriptor, at once.
+    It grants no read lease (fcntl(2), F_SETLEASE) on such a file. Ours ends with its descriptor, at once. On the file
+    of another user a lease takes CAP_LEASE, and some file systems have none, or only what their server grants.
     """
     try:
         with open(os.open(target.name, _READ, dir_fd=target.directory), "rb") as file:
             # Who opens it in this very moment has the kernel send us a signal: SIGIO would kill, this one is ignored.
             fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)
             fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-    except OSError as error:
-        return error.errno == errno.EAGAIN
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return None if _file_system(target.directory) in _DISTANT else True
+    except OSError:
+        return None
     return False
 
 
@@ -270,4 +278,12 @@ def _refuse_mounted(target: Place) -> None:
 
 def _mount(descriptor: int) -> str:
     with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as info:
-        return next(line for line in info if line.startswith("mnt_id:"))
+        return next(line for line in info if line.startswith("mnt_id:")).split()[1]
+
+
+def _file_system(descriptor: int) -> str:
+    """The type of the file system, such as ext4; empty when it is mounted out of our sight, as in a chroot."""
+    number = _mount(descriptor)
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:
+        mount = next((line for line in mounts if line.startswith(f"{number} ")), "")
+    return mount.partition(" - ")[2].partition(" ")[0]

@@ -4,7 +4,7 @@ The rules of a publication, in order:
 - the directory is found, and created when missing, with the output's owner and group; a sibling lock keeps other
   writers of ours out;
 - the file is read, once nobody has it open for writing (SSM Agent rewrites it in place: what is there meanwhile is not
-  the whole of it), and core.profile edits its text; who keeps it open is waited for two seconds and no longer;
+  the whole of it), and core.profile edits its text; while somebody keeps it open, nothing is published;
 - an existing file keeps its mode, ACL and (unless one is configured) group, but only when it has the output's owner,
   and nobody else may write in the directories on its path: he could have put one there that lets him read;
 - where somebody else may, what else the file holds is shown to nobody who could not read it before: it may be another
@@ -24,7 +24,7 @@ from datetime import UTC, datetime, timedelta
 from os import getegid, geteuid
 
 from rolekeeper.adapters import atomicfile, sandbox
-from rolekeeper.adapters.atomicfile import Attributes, Contents, Place
+from rolekeeper.adapters.atomicfile import Attributes, Contents, Place, RefusedFileError
 from rolekeeper.core import profile
 from rolekeeper.errors import OutputError
 from rolekeeper.model import Output, RoleToken
@@ -53,7 +53,7 @@ class FileSink:
     def prepare(self, output: Output) -> None:
         """Find out whether `publish` would succeed; a missing directory is created, the file is left as it is."""
         with self._opened(output) as target:
-            old = atomicfile.read_at(target)
+            old = self._settled(target)
             with _staged(target, output, _PREPARED, old):
                 """Everything was tried that can be."""
 
@@ -88,14 +88,17 @@ class FileSink:
         return True
 
     def _settled(self, target: Place) -> Contents | None:
-        """The file while nobody writes into it; after a while as it is all the same."""
+        """The file while nobody writes into it or, where nobody tells, once it is as it was a nap ago."""
+        before: Contents | None = None
         for _ in range(_MOST_NAPS):
-            if not atomicfile.is_being_written(target):
-                found = atomicfile.read_at(target)
-                if not atomicfile.is_being_written(target):
-                    return found
+            found = atomicfile.read_at(target)
+            written = atomicfile.is_being_written(target)
+            if written is False or (written is None and found == before):
+                return found
+            before = None if written else found
             self._sleep(_NAP)
-        return atomicfile.read_at(target)
+        remedy = "find the program that keeps it open (fuser, lsof), and end it or publish to a file of its own"
+        raise RefusedFileError("file-being-written", "another program is writing it", remedy)
 
     @contextmanager
     def _opened(self, output: Output) -> Iterator[Place]:
