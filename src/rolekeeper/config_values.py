@@ -27,6 +27,9 @@ _INHERITED_SECTION = "DEFAULT"  # as configparser, and botocore with it, reads a
 _MODE = re.compile(r"0?[0-7]{3}")
 _MODE_MEANT = re.compile(r"[67][0-7]{2}")  # 600, but not TOML's 0o640, which arrives as 416
 _NUMBER = re.compile(r"[0-9]{1,10}")
+# What botocore sends requests to: labels of at most 63 characters, or an IPv6 address, which urlsplit has checked.
+_LABEL = r"(?!-)[a-z0-9-]{1,63}(?<!-)"
+_HOST = re.compile(rf"(?=.{{1,255}}$)(({_LABEL}\.)*{_LABEL}\.?|.*:.*)")
 _URL_HINT = "write http:// or https://, a host, and a port where one is needed"
 _MODE_HINT = 'write "0600", or "0640" to let the group read'
 _REGION_HINT = 'write one such as "eu-central-1"; for FIPS endpoints set service.fips'
@@ -143,6 +146,8 @@ def endpoint_url(value: object) -> str:
     text, parts = _url(value)
     if "@" in parts.netloc:
         raise wrong("has a user name in it", "the service takes none; write the URL without it")
+    if not _HOST.fullmatch(parts.hostname or ""):
+        raise wrong("has no valid host name", "use letters, digits and hyphens between the dots, or an address")
     return text
 
 

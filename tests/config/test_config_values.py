@@ -3,6 +3,9 @@
 from pathlib import Path
 
 import pytest
+from botocore.utils import is_valid_endpoint_url, is_valid_ipv6_endpoint_url
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rolekeeper import config
 from rolekeeper.errors import ConfigurationError, Problem
@@ -44,6 +47,7 @@ WRONG = [
     ("service", 'endpoint_url = "https://h:99999"', "is not a URL", "https://"),
     ("service", 'endpoint_url = "https://[::1"', "is not a URL", "https://"),
     ("service", 'endpoint_url = "https://h/?a=b"', "query", "without ?"),
+    ("service", 'endpoint_url = "http://my_emulator:4599"', "has no valid host name", "hyphens"),
     ("service", 'endpoint_url = "https://user@h/"', "user name", "without it"),
     ("service", 'proxy_url = "socks5://h:1"', "is not an http or https URL", ""),
     ("service", 'ca_bundle = "~/ca.pem"', "is not an absolute path", "~"),
@@ -155,6 +159,19 @@ def test_a_wrong_proxy_url_is_told_without_its_password(tmp_path: Path, url: str
 )
 def test_regions_of_every_partition_are_known_by_their_form(tmp_path: Path, region: str) -> None:
     load(tmp_path, f'[node]\nregion = "{region}"\n')
+
+
+@given(st.text("aA0-._é", max_size=8) | st.text("a", min_size=60, max_size=66) | st.sampled_from(["[::1]", "a." * 130]))
+def test_an_endpoint_is_taken_when_its_host_is_one_that_a_client_takes(
+    tmp_path_factory: pytest.TempPathFactory, host: str
+) -> None:
+    url = f"http://{host}:4599"
+    try:
+        load(tmp_path_factory.mktemp("config"), f'[service]\nendpoint_url = "{url}"\n')
+        taken = True
+    except ConfigurationError:
+        taken = False
+    assert taken is bool(is_valid_endpoint_url(url) or is_valid_ipv6_endpoint_url(url))
 
 
 @pytest.mark.parametrize(("written", "owner"), [('"1000"', 1000), ("0", 0), ('"www-data"', "www-data"), ('""', None)])
