@@ -196,6 +196,8 @@ def _matching(pattern: re.Pattern[str], value: object, message: str, hint: str) 
 
 def _url(value: object) -> tuple[str, SplitResult]:
     text = _text(value, _URL_HINT)
+    if not text.isascii():
+        raise wrong("has a character in it that is not ASCII", "write it as %XX, and a host name in its xn-- form")
     try:
         parts = urlsplit(text)
         port_is_possible = parts.port != 0

@@ -50,6 +50,7 @@ WRONG = [
     ("service", 'endpoint_url = "http://my_emulator:4599"', "has no valid host name", "hyphens"),
     ("service", 'endpoint_url = "https://user@h/"', "user name", "without it"),
     ("service", 'proxy_url = "socks5://h:1"', "is not an http or https URL", ""),
+    ("service", 'proxy_url = "http://user:\\u00e4@h:1"', "not ASCII", "%XX"),
     ("service", 'ca_bundle = "~/ca.pem"', "is not an absolute path", "~"),
 ]
 WRONG_OUTPUTS = [
