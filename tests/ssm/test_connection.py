@@ -204,6 +204,12 @@ def test_a_proxy_that_is_not_there_is_told_without_its_password(kit: Any, node: 
         assert "pass-word" not in f"{error.message}{error.hint}"
 
 
+def test_a_proxy_password_that_is_not_ascii_is_not_told_in_part(kit: Any, node: Registration) -> None:
+    error = failure(kit, "http://ssm.example", node, proxy_url="http://user:%C3%A4@127.0.0.1:9")
+    assert "is not ASCII" in error.message
+    assert "xe4" not in error.message
+
+
 def test_a_password_in_the_endpoint_url_is_not_told(kit: Any, node: Registration) -> None:
     error = failure(kit, "http://user:pass-word@127.0.0.1:9", node)
     assert error.code == "unreachable"

@@ -128,4 +128,6 @@ def _cause(error: BaseException) -> BaseException:
 
 
 def _words(error: BaseException) -> str:
+    if isinstance(error, UnicodeEncodeError):  # whose text quotes a character, of a proxy's password for one
+        return "what is to be sent is not ASCII"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
