@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from datetime import date, time, timedelta
 from typing import TypeVar
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic_core import PydanticCustomError
 
@@ -31,6 +31,7 @@ _NUMBER = re.compile(r"[0-9]{1,10}")
 _LABEL = r"(?!-)[a-z0-9-]{1,63}(?<!-)"
 _HOST = re.compile(rf"(?=.{{1,255}}$)(({_LABEL}\.)*{_LABEL}\.?|.*:.*)")
 _URL_HINT = "write http:// or https://, a host, and a port where one is needed"
+_ASCII_HINT = "write a host name in its xn-- form; a user or password with such a character cannot be used"
 _MODE_HINT = 'write "0600", or "0640" to let the group read'
 _REGION_HINT = 'write one such as "eu-central-1"; for FIPS endpoints set service.fips'
 _ACTIVATION_HINT = "copy the ActivationId that create-activation printed"
@@ -196,8 +197,6 @@ def _matching(pattern: re.Pattern[str], value: object, message: str, hint: str) 
 
 def _url(value: object) -> tuple[str, SplitResult]:
     text = _text(value, _URL_HINT)
-    if not text.isascii():
-        raise wrong("has a character in it that is not ASCII", "write it as %XX, and a host name in its xn-- form")
     try:
         parts = urlsplit(text)
         port_is_possible = parts.port != 0
@@ -205,6 +204,8 @@ def _url(value: object) -> tuple[str, SplitResult]:
         raise wrong("is not a URL", _URL_HINT) from None
     if parts.scheme not in {"http", "https"} or not parts.hostname or not port_is_possible or " " in text:
         raise wrong("is not an http or https URL with a host", _URL_HINT)
+    if not (text.isascii() and unquote(parts.netloc).isascii()):  # botocore logs in with ASCII alone, however written
+        raise wrong("has a character in it that is not ASCII", _ASCII_HINT)
     if parts.query or parts.fragment:
         raise wrong("has a query or a fragment", "write the URL without ? and #")
     return text, parts

@@ -50,7 +50,8 @@ WRONG = [
     ("service", 'endpoint_url = "http://my_emulator:4599"', "has no valid host name", "hyphens"),
     ("service", 'endpoint_url = "https://user@h/"', "user name", "without it"),
     ("service", 'proxy_url = "socks5://h:1"', "is not an http or https URL", ""),
-    ("service", 'proxy_url = "http://user:\\u00e4@h:1"', "not ASCII", "%XX"),
+    ("service", 'endpoint_url = "http://h/\\u00e4"', "not ASCII", "xn--"),
+    ("service", 'proxy_url = "http://user:p%C3%A4@h:1"', "not ASCII", "user or password"),
     ("service", 'ca_bundle = "~/ca.pem"', "is not an absolute path", "~"),
 ]
 WRONG_OUTPUTS = [
