@@ -86,12 +86,15 @@ class StatWatch:
     """The vault's change, seen by one stat of the directory in which its files are replaced."""
 
     def look(self, directory: str) -> object:
-        """Inode and time of change; None when there is no vault."""
+        """Inode and time of change, which `cp -a` moves even where it restores the time of modification.
+
+        None when there is no vault.
+        """
         try:
             found = os.stat(f"{directory}/Store")
         except OSError:
             return None
-        return found.st_ino, found.st_mtime_ns
+        return found.st_ino, found.st_ctime_ns
 
 
 def holder(directory: str) -> int | None:
