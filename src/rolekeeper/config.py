@@ -222,7 +222,7 @@ def _contradictions(document: Document, merged: _Merged) -> list[Problem]:
         found.append(_clash(merged, "service", "dual_stack", "endpoint_url", "cannot stand together with endpoint_url"))
     if hibernation.first_probe > hibernation.longest_probe:
         found.append(_clash(merged, "hibernation", "longest_probe", "first_probe", "is shorter than first_probe"))
-    return [problem for problem in found if problem] + _repeated_outputs(merged)
+    return [problem for problem in found if problem] + _repeated_outputs(merged) + _torn_files(merged)
 
 
 def _clash(merged: _Merged, table: str, key: str, other: str, message: str) -> Problem | None:
@@ -242,6 +242,22 @@ def _repeated_outputs(merged: _Merged) -> list[Problem]:
         if place != f"{key} in {where}":
             hint = "take one of the two out, or give it another profile"
             problems.append(Problem(where, key, f"is the same file and profile as {place}", hint))
+    return problems
+
+
+def _torn_files(merged: _Merged) -> list[Problem]:
+    """Files that one output gives to somebody and the next one, in the same file, takes away at every publication."""
+    first: dict[tuple[str, str], tuple[Any, str]] = {}
+    problems = []
+    for output, where, key in merged.outputs:
+        mode = output.mode if "mode" in output.model_fields_set else None  # as the group, left out it changes nothing
+        for name, value in (("owner", output.owner), ("group", output.group), ("mode", mode)):
+            if value is None and name != "owner":
+                continue
+            said, place = first.setdefault((output.path, name), (value, f"{key} in {where}"))
+            if said != value:
+                message = f"is not that of {place}, which is in the same file"
+                problems.append(Problem(where, f"{key}.{name}", message, "a file has one: write the same for both"))
     return problems
 
 

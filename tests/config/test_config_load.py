@@ -276,6 +276,31 @@ def test_contradictions_are_told_beside_other_problems(write: Write) -> None:
     assert {found.key for found in problems(path)} == {"service.fips", "service.read_timeout"}
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "wrong"),
+    [
+        ('mode = "0600"', 'mode = "0640"', ["mode"]),
+        ('mode = "0600"', 'mode = "600"', []),
+        ('mode = "0640"', "", []),
+        ('group = "app"', "group = 33", ["group"]),
+        ('group = "app"', "", []),
+        ('group = "app"', 'group = ""', []),
+        ('owner = "app"', "", ["owner"]),
+        ('owner = "app"', 'owner = "app"', []),
+        ('owner = "app"', 'owner = "web"\ngroup = "web"', ["owner"]),
+        ('mode = "0640"', 'mode = "0600"\npath = "/other"', []),
+    ],
+)
+def test_profiles_in_one_file_want_one_owner_group_and_mode(
+    write: Write, first: str, second: str, wrong: list[str]
+) -> None:
+    path = write(f"[[credentials_file]]\n{first}\n", more=f'[[credentials_file]]\nprofile = "b"\n{second}\n')
+    told = problems(path) if wrong else []
+    assert [found.key for found in told] == [f"credentials_file[0].{name}" for name in wrong]
+    assert all(found.message.startswith(f"is not that of credentials_file[0] in {path}") for found in told)
+    assert wrong or config.load(path)
+
+
 def test_a_repeated_output_is_told_by_its_place_in_the_file_though_another_is_wrong(write: Write) -> None:
     told = problems(write("[[credentials_file]]\nmode = 600\n[[credentials_file]]\n[[credentials_file]]\n"))
     assert [found.key for found in told] == ["credentials_file[0].mode", "credentials_file[2]"]
