@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rolekeeper import __version__
-from rolekeeper.errors import InputOutputError
+from rolekeeper.errors import InputOutputError, UnavailableError
 from rolekeeper.model import NodeSettings, Settings
 from rolekeeper.ports import Clock, DaemonWorld, Log, NodeService, Vault, World
 
@@ -109,12 +109,12 @@ def read_activation_code(path: str) -> str:
 
 
 def tell_daemon(accepted: Settings) -> bool:
-    """Ask the running daemon for an attempt now; False when none runs, or it is not ours to ask."""
+    """Ask the running daemon for an attempt now; False when none runs, or it cannot be told."""
     from rolekeeper.adapters import runtime
 
     try:
         return runtime.send(accepted.daemon.runtime_directory, signal.SIGUSR1)
-    except InputOutputError:
+    except (InputOutputError, UnavailableError):
         return False
 
 

@@ -11,9 +11,10 @@ from botocore.configloader import raw_config_parse
 from tests.conftest import LONGEST, Server
 
 from rolekeeper.adapters.clock import SystemClock
+from rolekeeper.adapters.runtime import FileRuntimeDirectory
 from rolekeeper.adapters.vault import FileVault
 from rolekeeper.core.status import FIELDS
-from rolekeeper.model import COMPONENTS, SMBIOS_COMPONENTS
+from rolekeeper.model import COMPONENTS, SMBIOS_COMPONENTS, VaultContents
 
 TOKEN = "RequestManagedInstanceRoleToken"
 REPORT = ["outcome", "code", "message", "hint", "request_id", "expires_at", "published", "fingerprint"]
@@ -196,6 +197,34 @@ def test_without_a_daemon_there_is_nobody_to_refresh_or_to_wait_for(node: Server
     said = node.run(*arguments)
     assert (said.code, said.out) == (69, "")
     assert "daemon runs" in said.err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can let somebody else be the daemon")
+def test_that_the_daemon_may_not_be_signalled_is_told_by_refresh_and_spoils_no_other_command(node: Server) -> None:
+    """As for a daemon in a container of its own, and a root without CAP_KILL."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        command = ["setpriv", "--bounding-set=-kill", *node.command(*arguments)]
+        done = subprocess.run(
+            command, input=code.code, capture_output=True, text=True, check=False, env=node.environment()
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    code = node.activation = node.emulator.create_activation()
+    other = subprocess.Popen(["/bin/sleep", "600"], user=12345)
+    try:
+        FileRuntimeDirectory(other.pid, str).claim(str(node.runtime))
+        refused = f"rolekeeper: Cannot signal the daemon with pid {other.pid}: Operation not permitted\n"
+        assert run("refresh") == (69, "", f"{refused}  hint: run this as the daemon's user, or as root with CAP_KILL\n")
+        assert run("fingerprint", "threshold", "50") == (0, "Similarity threshold: 50%\n", "")
+        registered = run(*node.registration(), "--force")
+        assert (registered[0], "or it could not be told" in registered[2]) == (0, True)
+        assert run("clear", "--yes")[::2] == (0, "")
+        assert node.vault() == VaultContents()
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
 
 
 def test_a_status_file_that_is_cut_short_is_an_input_output_error(node: Server) -> None:

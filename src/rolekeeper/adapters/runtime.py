@@ -126,7 +126,7 @@ def _whole_file(kind: int) -> bytes:
 
 
 def send(directory: str, number: signal.Signals) -> bool:
-    """Send a signal to the running daemon; False when there is none.
+    """Send a signal to the running daemon; False when there is none. UnavailableError when the system refuses.
 
     The lock is looked at again once the pid is pinned by a descriptor: a pid that was left behind hits no stranger.
     """
@@ -135,16 +135,20 @@ def send(directory: str, number: signal.Signals) -> bool:
         return False
     try:
         pinned = os.pidfd_open(pid)
+        try:
+            if holder(directory) != pid:
+                return False
+            signal.pidfd_send_signal(pinned, number)
+        finally:
+            os.close(pinned)
     except ProcessLookupError:
         return False
-    try:
-        if holder(directory) != pid:
-            return False
-        signal.pidfd_send_signal(pinned, number)
-    except ProcessLookupError:
-        return False
-    finally:
-        os.close(pinned)
+    except OSError as error:
+        raise UnavailableError(
+            "daemon-not-told",
+            f"Cannot signal the daemon with pid {pid}: {error.strerror}",
+            "run this as the daemon's user, or as root with CAP_KILL",
+        ) from error
     return True
 
 

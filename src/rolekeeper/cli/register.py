@@ -56,7 +56,10 @@ def run(options: argparse.Namespace) -> int:
         contents = register(world, world.vault.load(), activation, replace_old=options.force)
     _print(contents, as_json=options.json)
     if not compose.tell_daemon(settings):
-        say("registered; no daemon runs yet", "`systemctl start rolekeeper` keeps credentials published")
+        say(
+            "registered; no daemon runs, or it could not be told",
+            "`systemctl start rolekeeper` keeps credentials published; a daemon that runs notices within a minute",
+        )
     return 0
 
 
