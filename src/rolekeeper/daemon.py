@@ -8,6 +8,7 @@
   boot runs must not cost that attempt.
 """
 
+from contextlib import suppress
 from datetime import timedelta
 
 from rolekeeper.core import schedule, status, supervisor
@@ -70,7 +71,7 @@ class _Daemon:
         self.vault_seen: object = None
         self.last_line = ""
         self.last_document: status.Document | None = None  # as it stands in status.json
-        self.status_trouble = ""  # why it could not be written last time; told once
+        self.status_trouble = ""  # why it could not be written last time; told once, whichever file there comes first
         self.exit_code: int | None = None
 
     def run(self) -> int:
@@ -168,7 +169,8 @@ class _Daemon:
         """Go by new settings; the runtime directory stays where it was claimed first."""
         first = self.settings is None
         if first:
-            self.world.runtime.claim(settings.daemon.runtime_directory)
+            with suppress(InputOutputError):  # told with status.json, which cannot be written then either
+                self.world.runtime.claim(settings.daemon.runtime_directory)
         self.world.attempts.proceed()  # before our own next imports, so that it need not wait for them
         self.settings = settings
         self.opened_log = self.world.open_log(settings.daemon.log_level)
@@ -221,10 +223,10 @@ class _Daemon:
         try:
             self.world.runtime.write_status(document, self.state.credentials)
         except InputOutputError as error:
-            if error.message != self.status_trouble:
+            if error.code != self.status_trouble:
                 fields = {"code": error.code, "hint": error.hint}
                 self._log(Record("status_unwritten", "warning", error.message, fields))
-            self.status_trouble = error.message
+            self.status_trouble = error.code
         else:
             self.last_document, self.status_trouble = document, ""
 

@@ -187,10 +187,13 @@ class RuntimeDirectory(Protocol):
     """Where one running daemon shows itself: a lock with its pid, status.json, and what readers reckon with."""
 
     def claim(self, directory: str) -> None:
-        """Take the lock; UnavailableError `daemon-running` when another daemon holds it, InputOutputError."""
+        """Take the lock and tell our pid; UnavailableError `daemon-running` when another daemon holds it.
+
+        InputOutputError when not all of that can be done: then `write_status` tries again.
+        """
 
     def write_status(self, document: Document, life: Lifetime | None) -> None:
-        """Replace status.json, after `life`, that of its credentials, was written beside it; InputOutputError."""
+        """Replace status.json, after `life`, that of its credentials, was written beside it; errors as of `claim`."""
 
 
 class VaultWatch(Protocol):

@@ -97,6 +97,7 @@ class World:
     entries: list[Told] = field(default_factory=list)
     slices: list[timedelta] = field(default_factory=list)
     levels: list[str] = field(default_factory=list)
+    directory: str = ""
     claimed: list[str] = field(default_factory=list)
     claim_fails: RolekeeperError | None = None
     write_fails: RolekeeperError | None = None
@@ -238,14 +239,16 @@ class World:
         pass
 
     def claim(self, directory: str) -> None:
+        self.directory = directory
         if self.claim_fails is not None:
             raise self.claim_fails
         self.claimed.append(directory)
 
     def write_status(self, document: Document, life: Lifetime | None) -> None:
+        if not self.claimed:
+            self.claim(self.directory)
         if self.write_fails is not None:
             raise self.write_fails
-        assert self.claimed
         self.documents.append(Told(self.elapsed, encode(document)))
         self.lives.append(life)
 

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.errors import InputOutputError, RolekeeperError, UnavailableError
+from rolekeeper.errors import InputOutputError, UnavailableError
 from rolekeeper.model import Outcome
 from rolekeeper.ports import Ended
 
+RUNS = UnavailableError("daemon-running", "Cannot run: a daemon with pid 4712 holds /run/rolekeeper/lock")
+FULL = InputOutputError("no-space", "Cannot use the runtime directory /run/rolekeeper: No space left on device")
 MILLISECOND, SECOND, MINUTE, HOUR = (timedelta(milliseconds=n) for n in (1, 1000, 60_000, 3_600_000))
 
 
@@ -53,18 +55,33 @@ def test_the_first_attempt_goes_on_only_when_the_runtime_directory_is_claimed(ki
     assert world.levels == ["info"]
 
 
-@pytest.mark.parametrize(
-    "error", [UnavailableError("daemon-running", "Cannot start: a daemon runs"), InputOutputError("full", "Cannot use")]
-)
-def test_a_runtime_directory_that_cannot_be_claimed_ends_the_daemon_before_any_request(
-    kit: Any, error: RolekeeperError
-) -> None:
-    world = kit.world(Outcome.ISSUED, claim_fails=error)
-    with pytest.raises(type(error)) as raised:
+def test_another_daemon_ends_this_one_before_any_request(kit: Any) -> None:
+    world = kit.world(Outcome.ISSUED, claim_fails=RUNS)
+    with pytest.raises(UnavailableError) as raised:
         world.runs(HOUR)
-    assert raised.value is error
+    assert raised.value is RUNS
     assert world.waits_for_go is not None  # the attempt was not told to go on
     assert ready_at(world) == []
+
+
+def test_a_runtime_directory_that_cannot_be_claimed_is_said_once_and_stops_nothing(kit: Any) -> None:
+    world = kit.world(Outcome.ISSUED, claim_fails=FULL)
+    world.at(3 * HOUR + 7 * SECOND, lambda: setattr(world, "claim_fails", None))
+    assert world.runs(6 * HOUR) == 0
+    assert len(world.starts) > 10
+    assert world.logged()[:2] == ["started", "status_unwritten"]
+    assert world.logged().count("status_unwritten") == 1
+    assert world.claimed == ["/run/rolekeeper"]
+    assert world.documents[0].at <= 3 * HOUR + 67 * SECOND
+
+
+def test_another_daemon_that_is_seen_only_later_ends_this_one_then(kit: Any) -> None:
+    world = kit.world(Outcome.ISSUED, claim_fails=FULL)
+    world.at(10 * MINUTE, lambda: setattr(world, "claim_fails", RUNS))
+    with pytest.raises(UnavailableError) as raised:
+        world.runs(HOUR)
+    assert raised.value is RUNS
+    assert world.elapsed <= 11 * MINUTE
 
 
 @pytest.mark.parametrize("outcome", Outcome)

@@ -133,11 +133,11 @@ def daemons() -> Iterator[Start]:
     """Starts daemons; none of them, and nothing that they started, is there any more at the end."""
     started: list[Daemon] = []
 
-    def begin(server: Server, **environment: str) -> Daemon:
+    def begin(server: Server, *under: str, **environment: str) -> Daemon:
         log_file = server.directory / f"log-{len(started)}"
         with log_file.open("wb") as log:
             process = subprocess.Popen(
-                server.command("run"),
+                [*under, *server.command("run")],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

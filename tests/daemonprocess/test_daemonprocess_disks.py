@@ -10,7 +10,8 @@ from signal import SIGUSR1
 
 import pytest
 from tests.conftest import WHOLE, Server
-from tests.daemonprocess.conftest import Daemon, Start, processes, published
+from tests.daemonprocess.conftest import Daemon, Start, processes, published, until
+from tests.packages.conftest import need
 
 BACKOFFS = 3 if WHOLE else 2  # to be seen while the trouble lasts: 1, 2 and 4 seconds
 SOMEBODY = 12345
@@ -87,6 +88,17 @@ def let_go(_place: Path) -> None:
     os.close(HELD_OPEN.pop())
 
 
+def bind_read_only(place: Path) -> None:
+    """What is held open there for writing keeps nobody from this."""
+    do("mount", "--bind", place, place)
+    do("mount", "-o", "remount,bind,ro", place)
+
+
+def take_away(place: Path) -> None:
+    rmtree(place)
+    place.write_text("a file in the directory's place")
+
+
 TROUBLES = {
     "output: full": Trouble("aws", fill, free, "no-space", "free some space"),
     "output: read-only": Trouble("aws", remount("ro"), remount("rw"), "read-only", "mount that file system"),
@@ -108,6 +120,15 @@ TROUBLES = {
     ),
 }
 QUICK = ("output: full", "output: immutable", "output: being written", "vault: of somebody else")
+RUNTIME_TROUBLES = {
+    "full": Trouble("run", fill, free, "no-space", "free some space"),
+    "read-only": Trouble(
+        "run", bind_read_only, lambda place: do("umount", place), "read-only", "mount that file system"
+    ),
+    "deleted, and a file in its place": Trouble(
+        "run", take_away, Path.unlink, "no-such-directory", "correct the path", mounted=False
+    ),
+}
 
 
 @pytest.fixture
@@ -185,6 +206,83 @@ def test_a_vault_that_is_full_costs_no_more_tokens_than_usual(
     assert issue is not None
     assert issue.access_key_id == published(server) == server.tokens()[-1].access_key_id
     assert len(daemon.records("vault_unwritten")) == 2
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["at the start", "while it runs"])
+@pytest.mark.parametrize("name", RUNTIME_TROUBLES)
+def test_a_runtime_directory_that_cannot_be_written_costs_no_credentials(
+    name: str, server: Server, start: Start, mounted: Callable[..., None], *, begun: bool
+) -> None:
+    """It is said once, another daemon is refused that can see the first, and commands find it once that is mended."""
+    trouble, place = RUNTIME_TROUBLES[name], server.runtime
+    mounted(trouble.place) if trouble.mounted else place.mkdir()
+    server.register()
+    if begun:
+        daemon = start(server, WATCHDOG_USEC="1000000")  # as often as it shows a sign of life it tries again
+        daemon.until_state("waiting")
+    trouble.breaks(place)
+    try:
+        if not begun:
+            daemon = start(server, WATCHDOG_USEC="1000000")
+        daemon.until_logged("credentials_published")
+        daemon.send(SIGUSR1)
+        daemon.until_logged("credentials_published", 2)
+        assert published(server) == server.tokens()[-1].access_key_id
+        record = daemon.until_logged("status_unwritten")[0]
+        assert (record["code"], trouble.remedy in record["hint"]) == (trouble.code, True), record
+        assert str(place) in record["message"]
+        if begun and place.is_dir():
+            assert start(server).wait() == 69
+    finally:
+        trouble.mends(place)
+    assert until(lambda: daemon.status().get("attempts") == 2 and server.run("status").code == 0)
+    assert server.run("refresh").code == 0
+    assert start(server).wait() == 69
+    assert len(server.tokens()) == len(daemon.requests()) == 3
+    assert [one["event"] for one in daemon.records() if one["level"] != "info"] == ["status_unwritten"]
+
+
+FAILING_CALLS = {  # of the daemon's own, in the runtime directory; and the code of that error
+    "mkdirat": ("EROFS", "read-only"),
+    "openat": ("EACCES", "permission-denied"),
+    "fcntl": ("ENOLCK", "file-error"),
+    "ftruncate": ("EIO", "disk-error"),
+    "pread64": ("EIO", "disk-error"),
+    "pwrite64": ("ENOSPC", "no-space"),
+    "write": ("EDQUOT", "quota-exceeded"),
+    "fchmod": ("EPERM", "not-permitted"),
+    "renameat": ("EIO", "disk-error"),
+    "unlinkat": ("EROFS", "read-only"),
+}
+
+
+@pytest.mark.parametrize("call", FAILING_CALLS if WHOLE else ("fcntl", "ftruncate", "renameat"))
+def test_no_call_that_fails_in_the_runtime_directory_ends_it_or_costs_credentials(
+    call: str, server: Server, start: Start
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("strace is installed, and traces what keeps its memory to itself, for root only")
+    need("strace", "strace")
+    error, code = FAILING_CALLS[call]
+    files = [server.runtime / name for name in ("lock", "status.json", "lifetime.json")]
+    new = [path.with_name(f".{path.name}.rolekeeper-new") for path in files]
+    names = (server.runtime, f".{server.runtime.name}.rolekeeper-new", *files, *new)
+    where = [word for name in names for word in ("-P", str(name))]
+    inject = f"inject={call}:error={error}:when=1..9"
+    server.register()
+    daemon = start(
+        server,
+        *("strace", "-D", "-qq", "-o", "/dev/null", *where, "-e", "signal=none", "-e", inject),
+        WATCHDOG_USEC="1000000",
+    )
+    daemon.until_logged("credentials_published")
+    until(lambda: server.run("status").code == 0, "the daemon in its runtime directory")
+    assert server.run("refresh").code == 0
+    assert published(server) == server.tokens()[-1].access_key_id
+    (record,) = [one for one in daemon.records() if one["level"] != "info"]
+    assert (record["event"], record["code"]) == ("status_unwritten", code)
+    assert len(server.tokens()) == 2
+    assert daemon.stop() == 0
 
 
 def test_a_directory_that_was_deleted_under_it_comes_back_with_the_next_refresh(daemon: Daemon) -> None:

@@ -1,7 +1,14 @@
 """The runtime directory: `lock`, held by the running daemon and naming its pid; status.json and lifetime.json for all.
 
-The lock is one of the open file description (fcntl(2), F_OFD_SETLK): whether somebody holds it can be asked without
-taking it, so that a command that looks never keeps a daemon from starting, for however long it is not scheduled.
+- The lock is one of the open file description (fcntl(2), F_OFD_SETLK): whether somebody holds it can be asked without
+  taking it, so that a command that looks never keeps a daemon from starting, for however long it is not scheduled.
+- Another daemon that holds it is the one reason not to run. A directory that is full, read-only or failing is none:
+  credentials matter more than to be seen, and vault and outputs have locks of their own, so that two daemons which
+  cannot see each other cost requests and nothing else. What could not be done is done with the next status; then one of
+  two ends.
+- Who does not hold the lock writes nothing else here: it may be another's.
+- The pid is for messages and signals; without it commands find no daemon. One that a dead daemon left goes before the
+  lock is ours, and one that was not written to its end is none: a stranger would be sent the signal.
 """
 
 import fcntl
@@ -37,36 +44,56 @@ class FileRuntimeDirectory:
         self._lock = -1  # held until the process ends
 
     def claim(self, directory: str) -> None:
-        """Create the directory (0755) when it is missing, and take the lock in it (0600)."""
+        """Create the directory (0755) when it is missing, take the lock in it (0600) and write our pid there.
+
+        InputOutputError when not all of it can be done; the next status does what is left.
+        """
         self._directory = directory
         path = f"{directory}/{LOCK}"
+        if not self._holds(path):
+            self._take(path)
+        line = f"{self._pid}\n".encode()
         try:
-            make_directories(directory, Attributes(0o755))
-            self._lock = os.open(path, os.O_RDWR | os.O_CREAT | _OPEN, 0o600)
-            refuse_foreign_lock(self._lock, LOCK)
-        except OSError as error:
-            raise _cannot("use the runtime directory", directory, error) from error
-        self._take_lock()
-        try:
-            os.truncate(self._lock, 0)
-            os.pwrite(self._lock, f"{self._pid}\n".encode(), 0)
+            if os.pread(self._lock, len(line), 0) != line:
+                os.pwrite(self._lock, line, 0)
         except OSError as error:
             raise _cannot("write", path, error) from error
 
-    def _take_lock(self) -> None:
+    def _holds(self, path: str) -> bool:
+        """Whether we hold the lock that others find there: it may have been taken away with its directory."""
         try:
-            fcntl.fcntl(self._lock, fcntl.F_OFD_SETLK, _whole_file(fcntl.F_WRLCK))
-        except BlockingIOError as error:
-            pid = holder(self._directory)  # None for one that has not told it yet
+            return self._lock >= 0 and os.path.samestat(os.lstat(path), os.fstat(self._lock))
+        except FileNotFoundError:
+            return False
+        except OSError:  # nobody else finds it either
+            return True
+
+    def _take(self, path: str) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+        try:
+            make_directories(self._directory, Attributes(0o755))
+            self._lock = _locked(path)
+        except OSError as error:
+            pid = self._other()  # None for one that has not told it yet
+            if pid is None and not isinstance(error, BlockingIOError):
+                raise _cannot("use the runtime directory", self._directory, error) from error
             who = f"a daemon with pid {pid}" if pid else "another daemon"
             raise UnavailableError(
                 "daemon-running",
-                f"Cannot start: {who} holds {self._directory}/{LOCK}",
+                f"Cannot run: {who} holds {path}",
                 "stop it first, or give this one another `[daemon] runtime_directory`",
             ) from error
 
+    def _other(self) -> int | None:
+        with suppress(InputOutputError):
+            return holder(self._directory)
+        return None
+
     def write_status(self, document: status.Document, life: Lifetime | None) -> None:
-        """Replace status.json, whole, and lifetime.json before it when that has changed (both 0644)."""
+        """Replace status.json, whole, and lifetime.json before it when that has changed (both 0644), under our lock."""
+        self.claim(self._directory)
         with suppress(OSError):  # nobody says which boot this is; readers go by status.json
             told = lifetimes.encoded(lifetimes.of_daemon(self._pid, self._boot_id(), life))
             if told != self._lifetimes:
@@ -80,6 +107,19 @@ class FileRuntimeDirectory:
             atomicfile.replace(path, data, Attributes(0o644), durable=False)
         except OSError as error:
             raise _cannot("write", path, error) from error
+
+
+def _locked(path: str) -> int:
+    """Open the lock file and take the lock; BlockingIOError when another holds it. Nothing is in the file then."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _OPEN, 0o600)
+    try:
+        refuse_foreign_lock(descriptor, LOCK)
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _whole_file(fcntl.F_WRLCK))
+        os.truncate(descriptor, 0)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 class StatWatch:
@@ -113,8 +153,8 @@ def holder(directory: str) -> int | None:
         found = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _whole_file(fcntl.F_RDLCK))
         if _FLOCK.unpack(found)[0] == fcntl.F_UNLCK:
             return None
-        pid = os.pread(descriptor, 32, 0).strip()
-        return int(pid) or None if pid.isdigit() else None
+        pid, end, _ = os.pread(descriptor, 32, 0).partition(b"\n")
+        return int(pid) or None if end and pid.isdigit() else None
     except OSError as error:
         raise _cannot("read", path, error) from error
     finally:

@@ -130,6 +130,46 @@ def test_a_command_that_looks_at_the_lock_does_not_keep_a_daemon_from_starting(t
     assert (claiming.returncode, claiming.stderr) == (0, "")
 
 
+WITHOUT_SPACE = """
+import resource, sys
+from rolekeeper.adapters import runtime
+from rolekeeper.errors import InputOutputError, UnavailableError
+directory = sys.argv[1]
+daemon = runtime.FileRuntimeDirectory(7, str)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+for claiming in (daemon, runtime.FileRuntimeDirectory(8, str)):
+    try:
+        claiming.claim(directory)
+    except (InputOutputError, UnavailableError) as error:
+        print(error.code, runtime.holder(directory))
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+daemon.claim(directory)
+print(runtime.holder(directory))
+"""
+
+
+def test_a_lock_is_held_whose_pid_cannot_be_written_and_names_no_dead_daemon_meanwhile(directory: Path) -> None:
+    directory.mkdir(parents=True)
+    (directory / "lock").write_text(f"{os.getpid()}\n", encoding="ascii")
+    claiming = subprocess.run(
+        [sys.executable, "-I", "-c", WITHOUT_SPACE, directory], capture_output=True, text=True, check=False
+    )
+    assert (claiming.stdout, claiming.stderr) == ("file-size-limit None\ndaemon-running None\n7\n", "")
+
+
+def test_a_lock_that_was_taken_away_is_taken_anew_with_the_next_status(directory: Path) -> None:
+    first, second = daemon_of(7), daemon_of(8)
+    first.claim(str(directory))
+    directory.rename(directory.with_name("away"))
+    first.write_status(waiting(), LIFE)
+    assert runtime.holder(str(directory)) == 7
+    (directory / "lock").unlink()
+    second.claim(str(directory))
+    with pytest.raises(UnavailableError, match="pid 8"):
+        first.write_status(waiting(), LIFE)
+    assert runtime.holder(str(directory)) == 8
+
+
 @pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
 def test_a_lock_that_leads_to_another_file_is_not_written(
     directory: Path, tmp_path: Path, link: Callable[[Path, Path], None]
@@ -164,8 +204,8 @@ def test_a_pid_that_was_left_behind_hits_no_stranger(directory: Path, stranger: 
     assert stranger.poll() is None
 
 
-@pytest.mark.parametrize("content", ["", "\n", "0\n"])
-def test_a_lock_that_is_held_without_a_pid_is_sent_nothing(directory: Path, content: str) -> None:
+@pytest.mark.parametrize("content", ["", "\n", "0\n", "12"])
+def test_a_lock_that_is_held_without_a_whole_pid_is_sent_nothing(directory: Path, content: str) -> None:
     daemon = daemon_of(7)
     daemon.claim(str(directory))
     (directory / "lock").write_text(content, encoding="ascii")
