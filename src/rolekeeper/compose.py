@@ -75,7 +75,7 @@ def world(accepted: Settings) -> World:
 def _code_reader(node: NodeSettings, environment: Mapping[str, str]) -> Callable[[], str | None]:
     def read() -> str | None:
         path = node.activation_code_file or credential_file(environment)
-        return read_activation_code(path) if path is not None else None
+        return read_activation_code(path, path) if path is not None else None
 
     return read
 
@@ -87,8 +87,8 @@ def credential_file(environment: Mapping[str, str]) -> str | None:
     return str(path) if path is not None and path.exists() else None
 
 
-def read_activation_code(path: str) -> str:
-    """The activation code in a file, without the line's end; raises InputOutputError."""
+def read_activation_code(path: str, name: str) -> str:
+    """The activation code in a file, without the line's end; raises InputOutputError, which calls the file `name`."""
     try:
         with Path(path).open("rb") as file:
             code = file.read(LONGEST_CODE).decode("ascii").strip()
@@ -96,13 +96,13 @@ def read_activation_code(path: str) -> str:
         why = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
         raise InputOutputError(
             "activation-code-unreadable",
-            f"Cannot read the activation code from {path}: {why}",
+            f"Cannot read the activation code from {name}: {why}",
             "make the file readable for the user that runs rolekeeper, and for nobody else",
         ) from error
     if not code:
         raise InputOutputError(
             "activation-code-empty",
-            f"Cannot read the activation code from {path}: the file is empty",
+            f"Cannot read the activation code from {name}: the file is empty",
             "write the code that `aws ssm create-activation` gave into it",
         )
     return code

@@ -94,8 +94,6 @@ def test_a_wrong_command_line_is_told_on_standard_error(server: Server, argument
 
 
 def test_the_activation_code_is_no_option(server: Server) -> None:
-    said = server.run(*CONFIGURED["register"], "--activation-code", "a-code-of-twenty-characters")
-    assert said.code == 64
     assert "--activation-code " not in server.run("register", "--help").out
 
 

@@ -157,7 +157,35 @@ def test_what_is_no_code_is_told_without_showing_it(server: Server, wrong: str) 
 def test_an_activation_id_or_a_region_of_another_form_is_told(activated: Server, option: str, wrong: str) -> None:
     said = activated.run(*activated.registration(), option, wrong, stdin=code(activated))
     assert (said.code, said.out) == (64, "")
-    assert f"{option} {wrong!r} is not one\n  hint: " in said.err
+    assert f"What stands behind {option} is not one\n  hint: " in said.err
+    assert wrong not in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("register ID REGION --activation-code CODE", "unrecognized arguments: --activation-code ***"),
+        (
+            "register ID REGION --activation-code=CODE",
+            "unrecognized arguments: --activation-code\n  hint: the activation code comes from a file, standard input",
+        ),
+        ("register ID REGION CODE", "unrecognized arguments: ***"),
+        ("register ID REGION -CODE", "unrecognized arguments: ***"),
+        ("register ID REGION --force=CODE", "argument --force: ignored explicit argument ***"),
+        ("register --activation-id CODE REGION", "What stands behind --activation-id is not one"),
+        ("register ID --region CODE", "What stands behind --region is not one"),
+        ("register ID REGION --activation-code-file CODE", "the file of --activation-code-file: No such file"),
+        ("attempt --activation-code CODE", "unrecognized arguments: --activation-code ***"),
+        ("--activation-code CODE register ID REGION", "argument VERB: invalid choice: ***"),
+        ("CODE", "argument VERB: invalid choice: ***"),
+    ],
+)
+def test_a_code_on_the_command_line_is_not_repeated(activated: Server, arguments: str, told: str) -> None:
+    _, *activation = activated.registration()
+    words = arguments.replace("ID", " ".join(activation[:2])).replace("REGION", " ".join(activation[2:]))
+    said = activated.run(*words.replace("CODE", code(activated)).split())
+    assert (said.code, said.out) == (74 if "-file" in arguments else 64, "")
+    assert told in said.err
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8:surrogateescape", "latin-1"])
@@ -194,12 +222,12 @@ def test_a_code_file_that_cannot_be_read_is_told_alike_with_and_without_a_person
         f'[node]\nregion = "us-east-1"\nactivation_id = "{activated.activation.activation_id}"\n'
         f'activation_code_file = "{path}"\n'
     )
-    message = f"Cannot read the activation code from {path}: {reason}"
     by_hand = activated.run(*activated.registration(), "--activation-code-file", str(path))
     assert (by_hand.code, by_hand.out) == (74, "")
-    assert message in by_hand.err
+    assert f"Cannot read the activation code from the file of --activation-code-file: {reason}" in by_hand.err
     alone = activated.run("attempt")
-    assert (alone.code, alone.json["outcome"], alone.json["message"]) == (74, "vault-unreadable", message)
+    assert (alone.code, alone.json["outcome"]) == (74, "vault-unreadable")
+    assert alone.json["message"] == f"Cannot read the activation code from {path}: {reason}"
 
 
 @pytest.mark.parametrize(

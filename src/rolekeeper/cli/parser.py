@@ -8,6 +8,7 @@ import argparse
 import importlib
 import io
 import os
+import re
 import sys
 from typing import NoReturn
 
@@ -36,10 +37,16 @@ exit codes:
   69  the service or the daemon cannot be   77  refused, or not registered
       reached, or failed                    78  the configuration is wrong
 """
+HINTS = {"rolekeeper register": "the activation code comes from a file, standard input or a prompt, see --help"}
+HIDDEN = "***"
+_VALUE = re.compile(r"""(['"])(?:\\.|(?!\1).)*\1""")  # as argparse quotes what it was given: by repr()
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with the exit code of sysexits.h, and without abbreviations of options."""
+    """argparse with the exit code of sysexits.h, and without abbreviations of options.
+
+    What is wrong on a command line may be an activation code in the wrong place. So no value is repeated, only names.
+    """
 
     def __init__(self, prog: str, description: str, epilog: str) -> None:
         formatter = argparse.RawDescriptionHelpFormatter
@@ -47,8 +54,16 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the command line, and how to learn what is right."""
-        say(message, f"{self.prog} --help", by=self.prog)
+        say(_VALUE.sub(HIDDEN, message, count=1), HINTS.get(self.prog, f"{self.prog} --help"), by=self.prog)
         raise SystemExit(UsageError.exit_code)
+
+    def options(self, arguments: list[str]) -> argparse.Namespace:
+        """All of `arguments` as options; of those that there are not, only the names are told."""
+        found, strange = self.parse_known_args(arguments)
+        if strange:
+            names = (one.partition("=")[0] if one.startswith("--") else HIDDEN for one in strange)
+            self.error(f"unrecognized arguments: {' '.join(names)}")
+        return found
 
 
 def main(arguments: list[str]) -> int:
@@ -90,12 +105,12 @@ def _run(arguments: list[str]) -> int:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The options of the command line, with the verb's function as `run`; ends the process for --help and errors."""
-    options = top_parser().parse_args(arguments)
+    options = top_parser().options(arguments)
     module = importlib.import_module(f"rolekeeper.cli.{options.verb.replace('-', '_')}")
     verb = verb_parser(options.verb)
     module.configure(verb)
     verb.set_defaults(run=module.run, config=options.config)
-    return verb.parse_args(options.rest)
+    return verb.options(options.rest)
 
 
 def top_parser() -> Parser:

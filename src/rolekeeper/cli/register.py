@@ -1,7 +1,8 @@
 """`rolekeeper register`: this machine becomes a managed node.
 
 The activation code is a secret: it comes from a file, from the systemd credential `activation-code`, from standard
-input or from a prompt, never from the command line, which every user of the machine can see.
+input or from a prompt, never from the command line, which every user of the machine can see. Somebody may give it there
+all the same, in place of what an option wants: so what is wrong is named by its option, and not repeated.
 """
 
 import argparse
@@ -65,15 +66,16 @@ def run(options: argparse.Namespace) -> int:
 
 def _matching(name: str, pattern: re.Pattern[str], value: str, hint: str) -> str:
     if pattern.fullmatch(value) is None:
-        raise UsageError("argument-invalid", f"{name} {value!r} is not one", hint)
+        raise UsageError("argument-invalid", f"What stands behind {name} is not one", hint)
     return value
 
 
 def _code(path: str | None, settings: Settings) -> str:
     source = path or compose.credential_file(os.environ)
+    name = "the file of --activation-code-file" if path else source or "standard input"
     if source is not None:
         give_up_after(settings.daemon.attempt_timeout)  # it may be a FIFO; a person at the prompt is given all the time
-        code = compose.read_activation_code(source)
+        code = compose.read_activation_code(source, name)
     elif sys.stdin is None:  # closed before we began
         code = ""
     elif sys.stdin.isatty():
@@ -83,7 +85,7 @@ def _code(path: str | None, settings: Settings) -> str:
     if ACTIVATION_CODE.fullmatch(code) is None:
         raise UsageError(
             "activation-code-invalid",
-            f"The activation code from {source or 'standard input'} is not one: 20 to 250 characters, no blanks",
+            f"The activation code from {name} is not one: 20 to 250 characters, no blanks",
             "copy it from `aws ssm create-activation`, where it is shown only once",
         )
     return code
