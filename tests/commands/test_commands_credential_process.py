@@ -14,6 +14,8 @@ from botocore.session import Session
 from tests.conftest import COMMAND, LONGEST, Server
 from tests.daemonprocess.conftest import daemons
 
+from rolekeeper.emulator import Emulator
+
 HEAVY = {
     "argparse",
     "getpass",
@@ -144,6 +146,19 @@ def test_without_a_file_it_prints_the_first_output_that_the_daemon_names(node: S
     assert beside_a_daemon(node.runtime).returncode == 0
     assert str(other) in beside_a_daemon(node.runtime, "--profile", "rack").stderr
     assert beside_a_daemon(node.runtime, "--profile", "nobody's").returncode == 74
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_the_services_clock_judges_however_wrong_the_wall_clock_is(tmp_path: Path, hours: int) -> None:
+    with Emulator() as emulator:
+        emulator.offset = timedelta(hours=hours)
+        node = Server(tmp_path, emulator)
+        node.register()
+        with daemons() as start:
+            start(node).until_state("waiting")
+    said = beside_a_daemon(node.runtime)
+    assert said.returncode == 0, said.stderr
+    assert json.loads(said.stdout)["AccessKeyId"] == node.tokens()[-1].access_key_id
 
 
 def test_a_wall_clock_that_was_set_back_revives_no_credentials(node: Server) -> None:

@@ -133,27 +133,28 @@ def _open(path: str, flags: int) -> int:
 
 
 def _is_past(expiration: str) -> bool:
-    """Whether the wall clock says so, or the one that no step of the wall clock can mislead."""
+    """Whether the service's clock says so, which the daemon has measured; where nobody has, the wall clock."""
     from datetime import UTC, datetime  # late: only a file with credentials needs it
 
     try:
         expires_at = datetime.fromisoformat(expiration)
-        return expires_at <= datetime.now(UTC) or _has_lived(expires_at)
+        left = _seconds_left(expires_at)
+        return expires_at <= datetime.now(UTC) if left is None else left <= 0
     except (ValueError, TypeError) as error:
         raise _Unusable(74, f"{expiration!r} is no time", "let the daemon publish the file again") from error
 
 
-def _has_lived(expires_at: datetime) -> bool:
-    """Whether the life is over of the daemon's credentials that expire just then; False when nobody knows."""
+def _seconds_left(expires_at: datetime) -> float | None:
+    """Of the life of the daemon's credentials that expire just then, by the time since boot; None when nobody knows."""
     try:
         told = loads(_text(LIFETIME))
         life = told["credentials"]
         issued, end = (type(expires_at).fromisoformat(life[name]) for name in ("issued_at", "expires_at"))
         if told["boot_id"] != _text(BOOT_ID).strip() or end.replace(microsecond=0) != expires_at:
-            return False
-        return float(_text(UPTIME).split()[0]) - float(life["issued_boot"]) >= (end - issued).total_seconds()
+            return None
+        return (end - issued).total_seconds() + float(life["issued_boot"]) - float(_text(UPTIME).split()[0])
     except (OSError, ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError, _Unusable):
-        return False
+        return None
 
 
 def _fail(exit_code: int, message: str, hint: str) -> int:
