@@ -207,11 +207,11 @@ class _Attempt:
         return True
 
     def _held(self, node: Registration) -> HeldToken | None:
-        held = self.contents.held_token
-        usable = (
-            held is not None and held.issue.node_id == node.node_id and publication.is_fresh(self.world, held.issue)
-        )
-        return held if usable else None
+        """The token that waits for an output; not one that a vault which could not be written still has after that."""
+        held, world, outputs = self.contents.held_token, self.world, self.settings.outputs
+        if held is None or held.issue.node_id != node.node_id or not publication.is_fresh(world, held.issue):
+            return None
+        return None if publication.all_hold(world, outputs, held.issue) else held
 
     def _issue(
         self, node: Registration, who: Identity, ready: tuple[Output, ...], broken: dict[Output, OutputError]
@@ -225,13 +225,8 @@ class _Attempt:
         resumed = had_pending and self.contents.pending_key is None
         if resumed:
             self.facts.append(facts.key_change_taken_up(by))
-        try:
-            self._publish(answer.token, issue, ready, broken)
-        except VaultError as error:
-            if not self.published:
-                raise
-            self.trouble = next(iter(broken.values()), error)
-            self.facts.append(facts.vault_unwritten(error))
+        self._publish(answer.token, issue, ready, broken)
+        if self.trouble is not None:  # a new key could not be stored either
             return
         wanted = answer.token.update_key_pair and not resumed
         rotate_after = self.settings.rotate_key_after
@@ -271,7 +266,13 @@ class _Attempt:
             self.facts.append(facts.published(issue, self.written, self.request_id))
         held = HeldToken(token, issue) if broken else None
         self.contents = replace(self.contents, issue=issue if self.published else self.contents.issue, held_token=held)
-        self.world.vault.save(self.contents)
+        try:
+            self.world.vault.save(self.contents)
+        except VaultError as error:
+            if not self.published:
+                raise
+            self.trouble = next(iter(broken.values()), error)
+            self.facts.append(facts.vault_unwritten(error))
 
 
 def _names(outputs: Iterable[Output]) -> tuple[OutputName, ...]:

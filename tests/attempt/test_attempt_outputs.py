@@ -181,6 +181,10 @@ class Obstructed(Machinery):
 
     obstacles: tuple[Path, ...] = ()
 
+    def clear(self) -> None:
+        for obstacle in self.obstacles:
+            obstacle.rmdir()
+
     def look(self) -> Hardware:
         for obstacle in self.obstacles:
             obstacle.mkdir(exist_ok=True)
@@ -207,11 +211,32 @@ def test_published_credentials_count_as_issued_though_the_vault_cannot_be_writte
     assert machine.published() is not None
     assert [fact.event for fact in report.facts][-1] == "vault_unwritten"
     assert machine.requests("UpdateManagedInstancePublicKey") == ()  # a key that cannot be stored is told to nobody
-    for obstacle in in_the_way.obstacles:
-        obstacle.rmdir()
+    in_the_way.clear()
     machine.hardware = Machinery()
     assert [machine.attempt().code for _ in range(2)] == ["", ""]
     assert machine.knows_one_key()
+
+
+def test_a_held_token_counts_as_issued_once_published_though_the_vault_cannot_be_written(machine: Machine) -> None:
+    machine.emulator.request_rotation(machine.node_id)
+    world = replace(machine.world(), sink=BrokenMeanwhile(machine.clock.sleep))
+    assert attempt.run(world, machine.settings, reuse=False).outcome is Outcome.UNPUBLISHED
+    machine.output().unlink()
+    in_the_way = obstruct(machine)
+    report = machine.attempt()
+    assert (report.outcome, report.code) == (Outcome.ISSUED, "vault-temporary-file-blocked")
+    assert [fact.event for fact in report.facts] == ["credentials_published", "vault_unwritten"]
+    assert len(machine.requests()) == 1
+    assert held_file(machine).exists()
+    in_the_way.clear()
+    machine.clock.move(HOUR / 2)  # the refresh point, where what is published already is nothing new
+    report = machine.attempt()
+    assert (report.outcome, report.written) == (Outcome.ISSUED, machine.named(0))
+    assert len(machine.requests()) == 2
+    in_the_way.clear()
+    machine.hardware = Machinery()
+    assert machine.attempt().code == ""
+    assert not held_file(machine).exists()
 
 
 def test_a_token_that_can_be_neither_held_nor_published_everywhere_is_no_reason_for_another(pair: Machine) -> None:
