@@ -125,6 +125,7 @@ class _Attempt:
         ready = tuple(output for output in self.settings.outputs if output not in broken)
         if not ready:
             raise next(iter(broken.values()))
+        self.facts += publication.overwritten(self.world, ready, self.contents.issue)
         if reuse and not broken and self._is_published(node, who):
             return
         held = self._held(node)

@@ -51,6 +51,14 @@ def already_published(issue: IssueRecord) -> Fact:
     return Fact("credentials_fresh", "info", message, {"node_id": issue.node_id})
 
 
+def overwritten_by_another(output: Output) -> Fact:
+    """Somebody else's credentials are where ours were published, or are about to be."""
+    message = f"Another program writes to {output.path}: its credentials are in the profile [{output.profile}]"
+    hint = "let one program write there: stop the other one (SSM Agent?), or publish to a file or profile of its own"
+    fields = {"path": output.path, "profile": output.profile, "hint": hint}
+    return Fact("overwritten_by_another", "warning", message, fields)
+
+
 def key_change_taken_up(node: Registration) -> Fact:
     """The service knows the new node key of a change that was cut off; the vault does now, too."""
     return Fact("key_rotated", "info", f"Node key of {node.node_id} rotated: an earlier change was taken up")

@@ -98,6 +98,9 @@ class CredentialSink(Protocol):
     def holds(self, output: Output, access_key_id: str, expires_at: datetime) -> bool:
         """Whether the output's profile holds just these credentials already."""
 
+    def overwritten(self, output: Output, access_key_id: str, expires_at: datetime) -> bool:
+        """Whether another program has put credentials where these were published, or may have been."""
+
 
 class ServiceManager(Protocol):
     """The service manager that started the daemon, if any (sd_notify)."""

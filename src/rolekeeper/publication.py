@@ -3,13 +3,15 @@
 An output that cannot be read holds nothing here: `unwritable` has told of it, or publishing is about to.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
+from rolekeeper import facts
 from rolekeeper.core import schedule
 from rolekeeper.errors import OutputError
-from rolekeeper.model import Freshness, IssueRecord, Lifetime, Output
+from rolekeeper.model import Fact, Freshness, IssueRecord, Lifetime, Output
 from rolekeeper.ports import World
 
 
@@ -35,6 +37,14 @@ def holds(world: World, output: Output, issue: IssueRecord) -> bool:
 def all_hold(world: World, outputs: Iterable[Output], issue: IssueRecord) -> bool:
     """Whether nothing is left to publish of these credentials."""
     return all(holds(world, output, issue) for output in outputs)
+
+
+def overwritten(world: World, outputs: Iterable[Output], issue: IssueRecord | None) -> Iterator[Fact]:
+    """What there is to log about other programs that write to the outputs, for all that `issue`, the record, tells."""
+    for output in outputs:
+        with suppress(OutputError):
+            if issue and world.sink.overwritten(output, issue.access_key_id, issue.life.expires_at):
+                yield facts.overwritten_by_another(output)
 
 
 def is_fresh(world: World, issue: IssueRecord) -> bool:

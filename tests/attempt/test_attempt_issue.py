@@ -311,6 +311,9 @@ def test_what_was_published_stands_even_if_another_writer_replaces_it_at_once(ma
         def holds(self, output: Output, access_key_id: str, expires_at: datetime) -> bool:
             return self.sink.holds(output, access_key_id, expires_at)
 
+        def overwritten(self, output: Output, access_key_id: str, expires_at: datetime) -> bool:
+            return self.sink.overwritten(output, access_key_id, expires_at)
+
     report = attempt.run(replace(world, sink=Overwritten(world.sink)), machine.settings, reuse=False)
     assert report.outcome is Outcome.ISSUED
     assert report.standing is not None

@@ -1,6 +1,7 @@
 """Outputs that cannot be written: a token is not asked for in vain, and one that came is not thrown away."""
 
 import stat
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -138,6 +139,38 @@ def test_a_held_token_of_another_registration_is_never_published(pair: Machine) 
     assert token.node_id == pair.node_id
 
 
+def other_keys(text: str) -> str:
+    return text.replace("= ASIA", "= ASIB")
+
+
+def no_expiry(text: str) -> str:
+    lines = other_keys(text).splitlines(keepends=True)
+    return "".join(line for line in lines if "expires" not in line)
+
+
+@pytest.mark.parametrize("writes", [other_keys, no_expiry])
+def test_another_program_that_writes_to_the_output_is_told(machine: Machine, writes: Callable[[str], str]) -> None:
+    machine.attempt()
+    machine.output().write_text(writes(machine.output().read_text()))
+    machine.emulator.fail("RequestManagedInstanceRoleToken", error="InternalServerError")
+    (told,) = machine.attempt().facts
+    assert (told.event, told.level) == ("overwritten_by_another", "warning")
+    assert told.fields["path"] == str(machine.output())
+    assert told.fields["profile"] in told.message
+    report = machine.attempt()
+    assert (report.outcome, report.facts[0]) == (Outcome.ISSUED, told)
+    assert "overwritten_by_another" not in [fact.event for fact in machine.attempt().facts]
+
+
+@pytest.mark.parametrize("text", ["", "[default]\n", "[default]\naws_access_key_id =\n", None])
+def test_credentials_that_are_gone_are_not_taken_for_another_programs(machine: Machine, text: str | None) -> None:
+    machine.attempt()
+    machine.output().unlink()
+    if text is not None:
+        machine.output().write_text(text)
+    assert [fact.event for fact in machine.attempt().facts] == ["token_issued", "credentials_published"]
+
+
 class BrokenMeanwhile(FileSink):
     """Somebody breaks the file between the trial and the publication."""
 
@@ -201,7 +234,9 @@ def obstruct(machine: Machine) -> Obstructed:
 
 def test_published_credentials_count_as_issued_though_the_vault_cannot_be_written(machine: Machine) -> None:
     """Otherwise every retry would ask for another token, until the disk is mended."""
+    machine.attempt()
     machine.emulator.request_rotation(machine.node_id)
+    machine.clock.move(HOUR / 2)
     in_the_way = obstruct(machine)
     report = machine.attempt()
     assert (report.outcome, report.code) == (Outcome.ISSUED, "vault-temporary-file-blocked")
@@ -213,7 +248,9 @@ def test_published_credentials_count_as_issued_though_the_vault_cannot_be_writte
     assert machine.requests("UpdateManagedInstancePublicKey") == ()  # a key that cannot be stored is told to nobody
     in_the_way.clear()
     machine.hardware = Machinery()
-    assert [machine.attempt().code for _ in range(2)] == ["", ""]
+    after = machine.attempt()
+    assert (after.code, machine.attempt().code) == ("", "")
+    assert "overwritten_by_another" not in [fact.event for fact in after.facts]  # it was us, unknown to the vault
     assert machine.knows_one_key()
 
 

@@ -155,6 +155,9 @@ class Memory:
     def holds(self, _output: Output, access_key_id: str, _expires_at: datetime) -> bool:
         return access_key_id in self.published
 
+    def overwritten(self, _output: Output, _access_key_id: str, _expires_at: datetime) -> bool:
+        return False
+
 
 def attempting(service: Hostile, memory: Memory, plain: Settings) -> Callable[[], AttemptReport]:
     """One attempt, with a client of its own, as in a process of its own."""

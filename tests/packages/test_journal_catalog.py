@@ -19,6 +19,7 @@ FIELDS = {
     "registered": {"NODE_ID", "REGION"},
     "backing_off": {"ATTEMPT", "OUTCOME"},
     "hardware_changed": {"COMPONENTS", "COMPARED", "MATCHED"},
+    "overwritten_by_another": {"PATH", "PROFILE"},
     "vault_file_damaged": {"FILE"},
 }
 

@@ -129,8 +129,10 @@ def test_what_the_agent_is_writing_is_waited_for_and_then_taken_over(file: Path,
     assert writer(file) == "ours1"
     agent.until("closed")
     assert writer(file) == "agent2"
+    assert FileSink(nap).overwritten(output(file), token(1).access_key_id, token(1).expires_at)
     FileSink(nap).publish(output(file), token(3))
     assert writer(file) == "ours3"
+    assert not FileSink(nap).overwritten(output(file), token(3).access_key_id, token(3).expires_at)
 
 
 @pytest.mark.parametrize("step", ["truncated", "half", "whole"])

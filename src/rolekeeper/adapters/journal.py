@@ -39,6 +39,7 @@ MESSAGE_IDS = {
     "key_rotated": "f562405cdf1f4d939760636e663ff286",
     "key_rotation_refused": "2602524f959a4996babf96d73f702d02",
     "key_rotation_unfinished": "8c39e042c23342498f206d62efd5f259",
+    "overwritten_by_another": "391adcf99acc4d118ace7be1d3a5ca34",
     "registered": "5a2a99afc78d44aba99b4dc38e93da7d",
     "reloaded": "c080ed8a40c64b89bb507620f4a585dc",
     "started": "86ca148f21654f5a8d282fa65f221265",

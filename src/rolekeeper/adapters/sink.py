@@ -69,14 +69,27 @@ class FileSink:
 
     def holds(self, output: Output, access_key_id: str, expires_at: datetime) -> bool:
         """Whether the output's profile holds just these credentials already."""
-        with self._translated(output):
-            data = atomicfile.read(output.path, owner=_owner(output))
-        if data is None:
-            return False
-        found = profile.read_profile(_decode(output, data), output.profile, where=output.path) or {}
+        found = self._found(output)
         wanted = {profile.ACCESS_KEY_ID: access_key_id, profile.EXPIRES: profile.format_expiry(expires_at)}
         complete = all(found.get(key) for key in profile.OUR_KEYS) and profile.STALE_TOKEN not in found
         return complete and wanted.items() <= found.items()
+
+    def overwritten(self, output: Output, access_key_id: str, expires_at: datetime) -> bool:
+        """Whether another program has put credentials where these were published, or may have been.
+
+        Rolekeeper writes no key without its expiry: another key with none, or beside the old one, is not of its making.
+        """
+        found, ours = self._found(output), profile.format_expiry(expires_at)
+        other = found.get(profile.ACCESS_KEY_ID) or access_key_id
+        return other != access_key_id and found.get(profile.EXPIRES, ours) == ours
+
+    def _found(self, output: Output) -> Mapping[str, str]:
+        """What the output's profile holds now."""
+        with self._translated(output):
+            data = atomicfile.read(output.path, owner=_owner(output))
+        if data is None:
+            return {}
+        return profile.read_profile(_decode(output, data), output.profile, where=output.path) or {}
 
     def _try_publish(self, target: Place, output: Output, values: Mapping[str, str]) -> bool:
         """Publish once; False when somebody else changed the file meanwhile."""
