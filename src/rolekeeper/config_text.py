@@ -11,6 +11,7 @@ from rolekeeper import durations
 from rolekeeper.model import Output, Settings
 
 NOT_SHOWN = "***"
+MODE_LEFT_OUT = "# for a new file; an existing one keeps its own"
 
 _OUTPUTS = "credentials_file"
 
@@ -55,17 +56,19 @@ def describe(settings: Settings) -> str:
     tables = resolved(settings)
     outputs = tables.pop(_OUTPUTS)
     blocks = [f"[{name}]\n{_lines(table)}" for name, table in tables.items()]
-    blocks += [f"[[{_OUTPUTS}]]\n{_lines(output)}" for output in outputs]
+    for output, table in zip(settings.outputs, outputs, strict=True):
+        lines = _lines(table)
+        if output.keep_mode:  # a line that is no comment would change the mode of an existing file
+            lines = lines.replace("\nmode = ", f"\n{MODE_LEFT_OUT}\n#mode = ", 1)
+        blocks.append(f"[[{_OUTPUTS}]]\n{lines}")
     return "\n".join(blocks)
 
 
 def _output(output: Output) -> dict[str, Any]:
-    # Left out where the configuration leaves it out: written, it would change the mode of an existing file.
-    mode = {} if output.keep_mode else {"mode": f"{output.mode:04o}"}
     return {
         "path": output.path,
         "profile": output.profile,
-        **mode,
+        "mode": f"{output.mode:04o}",
         "owner": "" if output.owner is None else output.owner,
         "group": "" if output.group is None else output.group,
         "replace_long_lived_keys": output.replace_long_lived_keys,

@@ -80,7 +80,11 @@ def test_the_password_of_a_proxy_is_never_printed(tmp_path: Path) -> None:
 def test_an_output_that_keeps_a_files_mode_still_does_when_it_is_printed_and_read_again(tmp_path: Path) -> None:
     text = '[[credentials_file]]\npath = "/a"\n[[credentials_file]]\npath = "/b"\nmode = "0640"\nowner = 7\n'
     settings = load(tmp_path / "config.toml", text)
-    assert load(tmp_path / "again.toml", describe(settings)) == settings
+    printed = describe(settings)
+    assert load(tmp_path / "again.toml", printed) == settings
+    assert '\n# for a new file; an existing one keeps its own\n#mode = "0600"\n' in printed
+    assert '\nmode = "0640"\n' in printed
+    assert [output["mode"] for output in resolved(settings)["credentials_file"]] == ["0600", "0640"]
 
 
 @st.composite
