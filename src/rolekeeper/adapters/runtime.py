@@ -69,10 +69,10 @@ class FileRuntimeDirectory:
             return True
 
     def _take(self, path: str) -> None:
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        before, self._lock, self._lifetimes = self._lock, -1, b""
         try:
+            if before >= 0:
+                os.close(before)
             make_directories(self._directory, Attributes(0o755))
             self._lock = _locked(path)
         except OSError as error:

@@ -160,9 +160,11 @@ def test_a_lock_is_held_whose_pid_cannot_be_written_and_names_no_dead_daemon_mea
 def test_a_lock_that_was_taken_away_is_taken_anew_with_the_next_status(directory: Path) -> None:
     first, second = daemon_of(7), daemon_of(8)
     first.claim(str(directory))
-    directory.rename(directory.with_name("away"))
     first.write_status(waiting(), LIFE)
+    directory.rename(directory.with_name("away"))
+    first.write_status(waiting(2), LIFE)
     assert runtime.holder(str(directory)) == 7
+    assert sorted(one.name for one in directory.iterdir()) == ["lifetime.json", "lock", "status.json"]
     (directory / "lock").unlink()
     second.claim(str(directory))
     with pytest.raises(UnavailableError, match="pid 8"):
