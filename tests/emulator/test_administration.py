@@ -42,11 +42,13 @@ def auth_of(machine: Machine, token: Any = None) -> SigV4Auth:
     return SigV4Auth(keys, "ssm", machine.emulator.region)
 
 
-def report(machine: Machine, **facts: str) -> None:
-    """Send what SSM Agent sends; boto3 does not know the operation."""
-    document = {"InstanceId": machine.node_id, **facts}
-    answer = machine.call("UpdateInstanceInformation", document, auth_of(machine, machine.request_token().json))
-    assert (answer.status, answer.json) == (200, {})
+def report(machine: Machine, auth: SigV4Auth | None = None, **changes: str | None) -> Answer:
+    """Send the shortest report of SSM Agent with some of it changed or (None) left out; boto3 knows no such call."""
+    facts = {"AgentName": "amazon-ssm-agent", "AgentVersion": "3.3.0.0", "PlatformType": "Linux"}
+    document = {"InstanceId": machine.node_id, **facts, **changes}
+    sent = {name: value for name, value in document.items() if value is not None}
+    auth = auth or auth_of(machine, machine.request_token().json)
+    return machine.call("UpdateInstanceInformation", sent, auth)
 
 
 def administer(machine: Machine, operation: str, document: dict[str, Any]) -> Answer:
@@ -191,7 +193,8 @@ def test_a_node_that_never_reported_has_lost_its_connection(ssm: Any, node: Mach
 
 def test_a_node_that_reports_is_online_with_what_it_said(ssm: Any, node: Machine) -> None:
     told = {"AgentVersion": "3.3.0.0", "ComputerName": "web-1", "IPAddress": "192.0.2.1", "PlatformType": "Linux"}
-    report(node, AvailabilityZone="", AgentName="amazon-ssm-agent", AgentStatus="Active", **told)
+    answer = report(node, AvailabilityZone="", SSMConnectionChannel="", AgentStatus="Active", **told)
+    assert (answer.status, answer.json) == (200, {})
     (facts,) = ssm.describe_instance_information()["InstanceInformationList"]
     assert facts["PingStatus"] == "Online"
     assert {name: facts[name] for name in told} == told
@@ -231,7 +234,7 @@ def test_nodes_are_filtered(
 ) -> None:
     activation = ssm.create_activation(IamRole="Web", Tags=[{"Key": "team", "Value": "web"}])
     machine.register(emulator.activations[activation["ActivationId"]])
-    report(machine, AgentVersion="3.3.0.0", PlatformType="Linux")
+    assert report(machine).status == 200
     Machine(emulator, keys[1]).register(emulator.create_activation(role="Other"))
     assert listed(ssm, Filters=[{"Key": key, "Values": values or [machine.node_id]}]) == [machine.node_id]
 
@@ -295,8 +298,36 @@ def test_a_node_that_there_is_not_can_be_neither_deregistered_nor_changed(ssm: A
 def test_a_node_reports_for_itself_only(emulator: Emulator, node: Machine, keys: tuple[RSAPrivateKey, ...]) -> None:
     other = Machine(emulator, keys[1]).register()
     auth = auth_of(node, node.request_token().json)
-    answer = node.call("UpdateInstanceInformation", {"InstanceId": other.node_id}, auth)
+    answer = report(node, auth, InstanceId=other.node_id)
     assert (answer.status, answer.code) == (400, "AccessDeniedException")
     emulator.deregister(node.node_id)
-    answer = node.call("UpdateInstanceInformation", {"InstanceId": node.node_id}, auth)
-    assert answer.code == "InvalidInstanceId"
+    assert report(node, auth).code == "InvalidInstanceId"
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "constraint"),
+    [
+        ("InstanceId", None, "must not be null"),
+        ("AgentName", None, "must not be null"),
+        ("AgentName", "", "have length greater than or equal to 1"),
+        ("AgentStatus", "Bogus", "satisfy enum value set: [Active]"),
+        ("AgentVersion", None, "must not be null"),
+        ("AgentVersion", "abc", "satisfy regular expression pattern"),
+        ("AgentVersion", "3.3", "satisfy regular expression pattern"),
+        ("ComputerName", "", "have length greater than or equal to 1"),
+        ("IPAddress", "", "have length greater than or equal to 1"),
+        ("IPAddress", "1" * 47, "have length less than or equal to 46"),
+        ("PlatformType", None, "must not be null"),
+        ("PlatformType", "BeOS", "satisfy enum value set: [Windows, Linux, MacOS]"),
+        ("PlatformVersion", "1" * 256, "have length less than or equal to 255"),
+    ],
+)
+def test_a_report_that_ssm_agent_would_not_send_is_refused(
+    emulator: Emulator, node: Machine, member: str, value: str | None, constraint: str
+) -> None:
+    answer = report(node, **{member: value})
+    assert (answer.status, answer.code) == (400, "ValidationException")
+    assert answer.message.startswith("1 validation error detected: Value ")
+    assert f"at '{member[0].lower()}{member[1:]}' failed" in answer.message
+    assert constraint in answer.message
+    assert emulator.nodes[node.node_id].last_seen_at is None

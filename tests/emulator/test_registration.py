@@ -35,10 +35,6 @@ def test_a_signature_on_a_registration_is_ignored(machine: Machine) -> None:
     assert answer.status == 200
 
 
-def test_the_public_key_type_may_be_left_out(machine: Machine) -> None:
-    assert register(machine, PublicKeyType=None).status == 200
-
-
 def test_the_role_is_the_activations_whatever_the_machine_asks_for(emulator: Emulator, machine: Machine) -> None:
     node_id = register(machine, IamRole="Administrator").json["InstanceId"]
     assert emulator.nodes[node_id].role == "Web"
@@ -124,7 +120,7 @@ def test_a_key_in_another_spelling_of_base64_is_refused(machine: Machine, keys: 
     assert register(machine, PublicKey=public_key(keys[0]) + "\n").code == "InvalidPublicKey"
 
 
-@pytest.mark.parametrize("member", ["ActivationCode", "ActivationId", "Fingerprint", "PublicKey"])
+@pytest.mark.parametrize("member", ["ActivationCode", "ActivationId", "Fingerprint", "PublicKey", "PublicKeyType"])
 def test_a_required_member_that_is_missing_is_named(machine: Machine, member: str) -> None:
     answer = register(machine, **{member: None})
     assert (answer.status, answer.code) == (400, "ValidationException")

@@ -20,7 +20,7 @@ from rolekeeper.emulator.wire import AnswerError
 
 _FINGERPRINT = Text(required=True, pattern=UUID)
 _PUBLIC_KEY = Text(required=True, shortest=392)
-_KEY_TYPE = Text(allowed=("Rsa",))
+_KEY_TYPE = Text(required=True, allowed=("Rsa",))
 _SESSION_TOKEN_START = "IQoJb3JpZ2luX2Vj"  # noqa: S105 - how AWS's tokens begin: a length and "origin_ec"
 _SESSION_TOKEN_BYTES = 660
 
@@ -36,7 +36,7 @@ REGISTER: Mapping[str, Rule] = {
     "Tags": TAGS,
 }
 REQUEST_TOKEN: Mapping[str, Rule] = {"Fingerprint": _FINGERPRINT}
-UPDATE_KEY: Mapping[str, Rule] = {"NewPublicKey": _PUBLIC_KEY, "NewPublicKeyType": replace(_KEY_TYPE, required=True)}
+UPDATE_KEY: Mapping[str, Rule] = {"NewPublicKey": _PUBLIC_KEY, "NewPublicKeyType": _KEY_TYPE}
 
 # What a node reports of itself, in the order of docs/protocol.md, section 2.4.
 REPORTED = (
@@ -51,7 +51,16 @@ REPORTED = (
     "PlatformVersion",
     "SSMConnectionChannel",
 )
-REPORT: Mapping[str, Rule] = {"InstanceId": NODE_ID, **{name: Text(longest=255) for name in REPORTED}}
+REPORT: Mapping[str, Rule] = {
+    "InstanceId": NODE_ID,
+    **{name: Text(longest=255) for name in REPORTED},
+    "AgentName": Text(required=True, shortest=1, longest=255),
+    "AgentStatus": Text(allowed=("Active",)),
+    "AgentVersion": Text(required=True, pattern=r"^[0-9]{1,6}(\.[0-9]{1,6}){2,3}$"),
+    "ComputerName": Text(shortest=1, longest=255),
+    "IPAddress": Text(shortest=1, longest=46, sensitive=True),
+    "PlatformType": Text(required=True, allowed=("Windows", "Linux", "MacOS")),
+}
 
 
 def register(state: State, call: Call) -> Outcome:
