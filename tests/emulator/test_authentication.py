@@ -102,12 +102,12 @@ def test_every_mismatch_of_the_scope_is_named_at_once(node: Machine) -> None:
 
 
 def test_a_changed_header_breaks_the_signature_and_the_answer_shows_what_was_expected(node: Machine) -> None:
-    answer = spoiled(node, lambda headers: headers.update({"Content-Type": "application/json"}))
+    changed = "application/x-amz-json-1.1; charset=utf-8"
+    answer = spoiled(node, lambda headers: headers.update({"Content-Type": changed}))
     assert answer.code == "InvalidSignatureException"
     assert answer.message.startswith("The request signature we calculated does not match the signature you provided.")
-    assert "The Canonical String for this request should have been\n'POST\n/\n\ncontent-type:application/json\n" in (
-        answer.message
-    )
+    canonical = f"The Canonical String for this request should have been\n'POST\n/\n\ncontent-type:{changed}\n"
+    assert canonical in answer.message
     assert "The String-to-Sign should have been\n'AWS4-HMAC-SHA256\n" in answer.message
 
 
@@ -116,9 +116,9 @@ def test_a_changed_body_breaks_the_signature(node: Machine) -> None:
     assert exchange(node.emulator.url, headers, body + b" ").code == "InvalidSignatureException"
 
 
-def test_a_changed_path_breaks_the_signature(node: Machine) -> None:
+def test_a_changed_query_breaks_the_signature(node: Machine) -> None:
     headers, body = node.signed(TOKEN, {"Fingerprint": node.fingerprint})
-    assert exchange(node.emulator.url, headers, body, path="/x").code == "InvalidSignatureException"
+    assert exchange(node.emulator.url, headers, body, path="/?x").code == "InvalidSignatureException"
 
 
 def test_an_unsigned_hash_of_another_body_is_refused(node: Machine) -> None:
@@ -227,9 +227,46 @@ def test_an_operation_that_it_does_not_know_is_refused(node: Machine, target: st
     assert (answer.status, answer.code) == (400, "UnknownOperationException")
 
 
-def test_only_post_is_an_operation(node: Machine) -> None:
-    headers, body = node.signed(TOKEN, {"Fingerprint": node.fingerprint})
-    assert exchange(node.emulator.url, headers, body, method="PUT").code == "UnknownOperationException"
+def with_head(machine: Machine, method: str, path: str, media_type: str) -> Answer:
+    """A registration, so that no signature can be wrong, but only the head."""
+    document = machine.registration(machine.emulator.create_activation())
+    headers = {"Content-Type": media_type, "X-Amz-Target": "AmazonSSM.RegisterManagedInstance"}
+    return exchange(machine.emulator.url, headers, json.dumps(document).encode(), method, path)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "media_type"),
+    [
+        ("PUT", "/", "application/x-amz-json-1.1"),
+        ("POST", "/foo", "application/x-amz-json-1.1"),
+        ("POST", "/foo/..", "application/x-amz-json-1.1"),
+        ("POST", "/", "text/plain"),
+        ("POST", "/", "application/json"),
+        ("POST", "/", "application/x-amz-json-1.0"),
+        ("POST", "/", "application/x-www-form-urlencoded"),
+        ("POST", "/", ""),
+    ],
+)
+def test_what_is_no_post_to_the_root_with_the_right_media_type_is_no_operation(
+    machine: Machine, method: str, path: str, media_type: str
+) -> None:
+    answer = with_head(machine, method, path, media_type)
+    assert (answer.status, answer.code) == (404, "UnknownOperationException")
+    assert machine.emulator.nodes == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "media_type"),
+    [
+        ("/", "application/x-amz-json-1.1"),
+        ("//", "application/x-amz-json-1.1"),
+        ("/?a=b", "application/x-amz-json-1.1"),
+        ("/", "application/x-amz-json-1.1; charset=utf-8"),
+        ("/", "Application/X-Amz-JSON-1.1"),
+    ],
+)
+def test_the_root_and_the_media_type_may_be_spelled_in_other_ways(machine: Machine, path: str, media_type: str) -> None:
+    assert with_head(machine, "POST", path, media_type).status == 200
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"null", b'"x"', b"\xff", b"[" * 100_000])

@@ -243,5 +243,6 @@ def test_another_machine_cannot_reach_it_even_when_the_service_listens_everywher
 def test_the_service_itself_answers_under_any_name(emulator: Emulator) -> None:
     document = {"ActivationId": "x"}
     assert unsigned(emulator, "RegisterManagedInstance", document).code == "ValidationException"
-    headers = {"Host": "ssm.us-east-1.amazonaws.com", "X-Amz-Target": "AmazonSSM.RegisterManagedInstance"}
-    assert exchange(emulator.url, headers, b"{}").code == "ValidationException"
+    headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": "AmazonSSM.RegisterManagedInstance"}
+    host = {"Host": "ssm.us-east-1.amazonaws.com"}
+    assert exchange(emulator.url, headers | host, b"{}").code == "ValidationException"

@@ -127,7 +127,7 @@ def test_a_head_request_gets_no_body(emulator: Emulator, wire: Wire) -> None:
     stream = b""
     while received := connection.recv(65536):
         stream += received
-    assert stream.startswith(b"HTTP/1.1 400 ")
+    assert stream.startswith(b"HTTP/1.1 404 ")
     assert stream.endswith(b"\r\n\r\n")
 
 

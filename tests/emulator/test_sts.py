@@ -89,8 +89,9 @@ def test_an_unsigned_question_is_refused(emulator: Emulator) -> None:
     assert answer.headers["content-type"] == "text/xml"
 
 
-def test_another_action_is_refused(emulator: Emulator) -> None:
-    answer = exchange(emulator.url, FORM, b"Action=AssumeRole&Version=2011-06-15")
+@pytest.mark.parametrize(("path", "query"), [("/", b"Action=AssumeRole&Version=2011-06-15"), ("/foo", QUERY)])
+def test_another_action_or_path_is_refused(emulator: Emulator, path: str, query: bytes) -> None:
+    answer = exchange(emulator.url, FORM, query, path=path)
     assert (answer.status, code_in(answer)) == (400, "InvalidAction")
 
 

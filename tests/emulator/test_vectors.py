@@ -21,7 +21,7 @@ from rolekeeper.emulator.signature import (
     parse_public_key,
     string_to_sign,
 )
-from rolekeeper.emulator.wire import AnswerError, Request, operation_of
+from rolekeeper.emulator.wire import SSM, AnswerError, Request, check_head, operation_of
 
 
 def recorded(name: str) -> list[Any]:
@@ -101,8 +101,10 @@ def test_one_bit_changed_is_refused(vector: Any, bit: int) -> None:
 
 
 @pytest.mark.parametrize("vector", SIGNED + REGISTERED + REPORTED)
-def test_recorded_requests_name_their_operation_and_fit_its_constraints(vector: Any) -> None:
-    operation = operation_of(request_of(vector))
+def test_recorded_requests_have_the_right_head_name_their_operation_and_fit_its_constraints(vector: Any) -> None:
+    request = request_of(vector)
+    check_head(request, SSM)
+    operation = operation_of(request)
     assert operation == vector["op"]
     check(OPERATIONS["ssm"][operation].members, json.loads(vector["body"]))
 

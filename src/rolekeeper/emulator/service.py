@@ -23,7 +23,7 @@ from rolekeeper.emulator.records import RecordedRequest, Records
 from rolekeeper.emulator.signature import key_id_of
 from rolekeeper.emulator.state import ACCOUNT_ID, REGION, Node, State, new_state
 from rolekeeper.emulator.statefile import load, save
-from rolekeeper.emulator.wire import SSM, AnswerError, Reply, Request, Response, dialect_of, operation_of
+from rolekeeper.emulator.wire import SSM, AnswerError, Reply, Request, Response, check_head, dialect_of, operation_of
 from rolekeeper.errors import InputOutputError
 
 TOKEN_LIFETIME = timedelta(hours=1)
@@ -124,12 +124,13 @@ class Service:
         return _Result(outcome.state, outcome.answer)
 
     def _outcome(self, exchange: _Exchange) -> Outcome:
-        """Do what is asked for. AWS's order: input, operation, signature, permission, constraints, the thing itself."""
+        """Do what is asked for. AWS's order: head, input, operation, signature, permission, constraints, the act."""
         request, now, fault = exchange.request, exchange.received_at, exchange.fault
         dialect = dialect_of(request)
+        check_head(request, dialect)
         document = dialect.parse(request.body)
         row = OPERATIONS[dialect.service].get(exchange.operation)
-        if row is None or request.method != "POST":
+        if row is None:
             raise AnswerError("UnknownOperationException")
         caller = authenticate(request, self._state, dialect.service, row.access, now)
         authorize(caller, self._state, dialect.service, exchange.operation, row.access)

@@ -76,9 +76,10 @@ class AnswerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How one service is spoken to: its name in a signature's scope, and how its answers are written."""
+    """How one service is spoken to: its name in a signature's scope, and how its requests and answers are written."""
 
     service: str
+    media_type: str
     success: Callable[[str, Mapping[str, Any], str], Response]
     failure: Callable[[AnswerError, str], Response]
     parse: Callable[[bytes], Mapping[str, Any]]
@@ -158,14 +159,25 @@ def _xml(status: int, document: str) -> Response:
     return Response(status, (("Content-Type", "text/xml"),), document.encode())
 
 
-SSM = Dialect("ssm", json_success, json_failure, json_document)
-STS = Dialect("sts", query_success, query_failure, query_document)
+SSM = Dialect("ssm", JSON_CONTENT_TYPE, json_success, json_failure, json_document)
+STS = Dialect("sts", "application/x-www-form-urlencoded", query_success, query_failure, query_document)
 
 
 def dialect_of(request: Request) -> Dialect:
     """STS for a form without X-Amz-Target; Systems Manager for everything else, malformed requests included."""
-    is_form = (request.header("content-type") or "").startswith("application/x-www-form-urlencoded")
+    is_form = _media_type(request) == STS.media_type
     return STS if is_form and request.header("x-amz-target") is None else SSM
+
+
+def check_head(request: Request, dialect: Dialect) -> None:
+    """Refuse what is no POST to `/` (docs/protocol.md, section 2) with the dialect's media type."""
+    path = request.target.partition("?")[0].strip("/")  # an endpoint with a slash at its end makes two of one
+    if request.method != "POST" or path or _media_type(request) != dialect.media_type:
+        raise AnswerError("UnknownOperationException", status=404)
+
+
+def _media_type(request: Request) -> str:
+    return (request.header("content-type") or "").partition(";")[0].strip().lower()
 
 
 def operation_of(request: Request) -> str:
