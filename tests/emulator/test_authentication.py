@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from tests.emulator.conftest import Answer, Machine, NodeKeyAuth, exchange, unsigned
 
@@ -73,12 +74,32 @@ def test_a_credential_of_four_parts_is_refused(node: Machine) -> None:
     assert "Credential must have exactly 5 slash-delimited elements" in answer.message
 
 
-@pytest.mark.parametrize(("header", "spelling"), [("host", "'Host'"), ("x-amz-date", "'X-Amz-Date'")])
-def test_host_and_date_must_be_signed(node: Machine, header: str, spelling: str) -> None:
+@pytest.mark.parametrize(
+    ("header", "spelling"), [("host", "'Host'"), ("x-amz-date", "'X-Amz-Date'"), ("x-amz-target", "'X-Amz-Target'")]
+)
+def test_host_date_and_target_must_be_signed(node: Machine, header: str, spelling: str) -> None:
     answer = spoiled(node, edit(f"([=;]){header}(;?)", r"\1"))
     assert answer.code == "InvalidSignatureException"
     assert spelling in answer.message
     assert "must be a 'SignedHeader'" in answer.message
+
+
+class Forgetful(NodeKeyAuth):
+    """Signs properly all but one header, which is sent unsigned."""
+
+    def __init__(self, node: Machine, forgotten: str) -> None:
+        super().__init__(node.key, node.node_id, node.emulator.region)
+        self._forgotten = forgotten
+
+    def headers_to_sign(self, request: AWSRequest) -> Any:
+        headers = super().headers_to_sign(request)
+        del headers[self._forgotten]
+        return headers
+
+
+def test_the_media_type_need_not_be_signed(node: Machine) -> None:
+    """The SDK for JavaScript, version 2, leaves it unsigned."""
+    assert node.request_token(Forgetful(node, "content-type")).status == 200
 
 
 @pytest.mark.parametrize(
