@@ -81,6 +81,8 @@ def test_status_explains_its_own_exit_codes(server: Server) -> None:
         ("fingerprint", "show", "40"),
         ("credential-process", "--no-such-option", "x"),
         ("emulator", "--port", "x"),
+        ("emulator", "--port", "65536"),
+        ("emulator", "--port", "-1"),
         ("emulator", "--token-lifetime", "x"),
         ("emulator", "--tls-key", "x"),
     ],

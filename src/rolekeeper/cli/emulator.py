@@ -13,6 +13,7 @@ from rolekeeper.errors import UsageError
 if TYPE_CHECKING:
     from rolekeeper.emulator import Emulator
 
+LARGEST_PORT = 65535
 REGION = re.compile(r"[a-z0-9-]{1,64}")
 ACCOUNT_ID = re.compile(r"[0-9]{12}")
 EXAMPLE = "rolekeeper emulator --port 4599 --state ./emulator.json"
@@ -45,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("argument-missing", "--tls-certificate and --tls-key go together", "give both or neither")
     emulator = Emulator(
         address=options.address,
-        port=options.port,
+        port=_port(options.port),
         state_file=Path(options.state) if options.state else None,
         token_lifetime=duration("--token-lifetime", options.token_lifetime),
         account_id=_account(options.account_id),
@@ -64,6 +65,12 @@ def _announce(emulator: "Emulator") -> None:
 def _announce_json(emulator: "Emulator") -> None:
     print_json(emulator.environment)
     sys.stdout.flush()
+
+
+def _port(port: int) -> int:
+    if port not in range(LARGEST_PORT + 1):
+        raise UsageError("argument-invalid", f"{port} is no port", f"write one of 0 to {LARGEST_PORT}")
+    return port
 
 
 def _account(account_id: str | None) -> str | None:
