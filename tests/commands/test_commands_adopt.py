@@ -130,7 +130,12 @@ def agent(tmp_path: Path) -> Iterator[None]:
 def test_while_the_agent_runs_nothing_is_taken_over(server: Server) -> None:
     refused = server.run("adopt", "--from", vault(HEALTHY[0]), "--offline")
     assert (refused.code, refused.out) == (77, "")
-    assert "SSM Agent runs on this machine" in refused.err
-    assert "systemctl disable --now amazon-ssm-agent" in refused.err
+    message, hint = refused.err.splitlines()
+    assert "SSM Agent runs on this machine" in message
+    assert message.endswith(" [agent-running]")
+    assert "systemctl disable --now amazon-ssm-agent" in hint
+    told = server.run("adopt", "--from", vault(HEALTHY[0]), "--offline", "--json")
+    assert (told.code, told.err, told.json["code"]) == (77, refused.err, "agent-running")
+    assert refused.err == f"rolekeeper: {told.json['message']} [agent-running]\n  hint: {told.json['hint']}\n"
     assert server.vault().registration is None
     assert server.run("adopt", "--from", vault(HEALTHY[0]), "--offline", "--force").code == 0

@@ -114,6 +114,7 @@ def test_a_missing_configuration_is_told(server: Server) -> None:
     said = server.run("check")
     assert (said.code, said.out) == (78, "")
     assert str(server.config) in said.err
+    assert server.run("check", "--json").json["code"] == "configuration-invalid"
 
 
 def test_check_prints_the_configuration_resolved(server: Server, tmp_path: Path) -> None:
@@ -207,7 +208,10 @@ def test_a_file_of_the_daemons_never_takes_the_place_of_a_closed_stream(node: Se
 def test_a_verb_that_is_left_out_is_named(server: Server) -> None:
     said = server.run()
     assert (said.code, said.out) == (64, "")
-    assert said.err == "rolekeeper: the following arguments are required: VERB\n  hint: rolekeeper --help\n"
+    assert (
+        said.err
+        == "rolekeeper: the following arguments are required: VERB [argument-invalid]\n  hint: rolekeeper --help\n"
+    )
 
 
 @pytest.mark.parametrize("error", ["MemoryError", "ImportError('failed to map segment')"])
@@ -215,7 +219,9 @@ def test_a_library_that_cannot_be_loaded_is_told_in_a_line(node: Server, error: 
     (node.directory / "botocore.py").write_text(f"raise {error}")
     said = node.run("attempt", env={"PYTHONPATH": str(node.directory)})
     assert (said.code, said.out) == (74, "")
-    assert re.fullmatch(r"rolekeeper: Cannot run: (out of memory|failed to map segment)\n  hint: .*\n", said.err)
+    assert re.fullmatch(
+        r"rolekeeper: Cannot run: (out of memory|failed to map segment) \[library-unusable\]\n  hint: .*\n", said.err
+    )
 
 
 def test_the_emulator_tells_the_same_to_a_shell_and_as_json(server: Server) -> None:

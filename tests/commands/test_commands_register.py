@@ -157,7 +157,7 @@ def test_what_is_no_code_is_told_without_showing_it(server: Server, wrong: str) 
 def test_an_activation_id_or_a_region_of_another_form_is_told(activated: Server, option: str, wrong: str) -> None:
     said = activated.run(*activated.registration(), option, wrong, stdin=code(activated))
     assert (said.code, said.out) == (64, "")
-    assert f"What stands behind {option} is not one\n  hint: " in said.err
+    assert f"What stands behind {option} is not one [argument-invalid]\n  hint: " in said.err
     assert wrong not in said.err
 
 
@@ -167,7 +167,7 @@ def test_an_activation_id_or_a_region_of_another_form_is_told(activated: Server,
         ("register ID REGION --activation-code CODE", "unrecognized arguments: --activation-code ***"),
         (
             "register ID REGION --activation-code=CODE",
-            "unrecognized arguments: --activation-code\n  hint: the activation code comes from a file, standard input",
+            "arguments: --activation-code [argument-invalid]\n  hint: the activation code comes from a file, standard",
         ),
         ("register ID REGION CODE", "unrecognized arguments: ***"),
         ("register ID REGION -CODE", "unrecognized arguments: ***"),

@@ -4,9 +4,9 @@ import os
 from contextlib import suppress
 
 
-def say(message: str, hint: str = "", *, by: str = "rolekeeper") -> None:
-    """Write a message to standard error; that it is closed, or full, changes nothing else."""
-    text = f"{by}: {message}\n" + (f"  hint: {hint}\n" if hint else "")
+def say(message: str, hint: str = "", *, code: str = "") -> None:
+    """Write a message to standard error, that of an error with its code; a closed or full one changes nothing else."""
+    text = f"rolekeeper: {message}" + (f" [{code}]\n" if code else "\n") + (f"  hint: {hint}\n" if hint else "")
     with suppress(OSError):
         os.write(2, text.encode(errors="backslashreplace"))
 

@@ -13,6 +13,7 @@ import sys
 from typing import NoReturn
 
 from rolekeeper.cli.messages import say
+from rolekeeper.cli.output import print_json
 from rolekeeper.errors import InputOutputError, RolekeeperError, UsageError
 
 VERBS = {
@@ -54,8 +55,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the command line, and how to learn what is right."""
-        say(_VALUE.sub(HIDDEN, message, count=1), HINTS.get(self.prog, f"{self.prog} --help"), by=self.prog)
-        raise SystemExit(UsageError.exit_code)
+        hint = HINTS.get(self.prog, f"{self.prog} --help")
+        raise UsageError("argument-invalid", _VALUE.sub(HIDDEN, message, count=1), hint)
 
     def options(self, arguments: list[str]) -> argparse.Namespace:
         """All of `arguments` as options; of those that there are not, only the names are told."""
@@ -89,18 +90,22 @@ def _run(arguments: list[str]) -> int:
         options = parse(arguments)
         return int(options.run(options))
     except RolekeeperError as error:
-        say(error.message, error.hint)
-        return error.exit_code
-    except SystemExit as ended:  # --help, a wrong command line
+        return _fail(error, as_json="--json" in arguments)
+    except SystemExit as ended:  # --help
         return int(ended.code or 0)
     except KeyboardInterrupt:
         return 130
     except (ImportError, MemoryError) as error:  # a library that is gone, or no memory to load it
-        say(
-            f"Cannot run: {str(error) or 'out of memory'}",
-            "free memory or raise its limit (ulimit -v, MemoryMax=); if that is not it, install rolekeeper anew",
-        )
-        return InputOutputError.exit_code
+        what = f"Cannot run: {str(error) or 'out of memory'}"
+        hint = "free memory or raise its limit (ulimit -v, MemoryMax=); if that is not it, install rolekeeper anew"
+        return _fail(InputOutputError("library-unusable", what, hint), as_json=False)
+
+
+def _fail(error: RolekeeperError, *, as_json: bool) -> int:
+    say(error.message, error.hint, code=error.code)
+    if as_json:
+        print_json({"code": error.code, "message": error.message, "hint": error.hint})
+    return error.exit_code
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

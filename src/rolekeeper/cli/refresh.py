@@ -61,4 +61,4 @@ def _print(outcome: LastOutcome, *, as_json: bool) -> None:
     elif outcome.outcome is Outcome.ISSUED:
         print("Refreshed.")
     else:
-        say(f"{outcome.outcome}: {outcome.message}", "`rolekeeper status` says what comes next")
+        say(f"{outcome.outcome}: {outcome.message}", "`rolekeeper status` says what comes next", code=outcome.code)
