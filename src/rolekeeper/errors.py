@@ -107,6 +107,13 @@ class ServiceError(UnavailableError):
         self.request_id = request_id
 
 
+class TrustStoreError(ServiceError):
+    """No request went out, because the certificates to trust cannot be read (74)."""
+
+    exit_code = InputOutputError.exit_code
+    CODE: ClassVar[str] = "ca-bundle-unreadable"
+
+
 class ServiceRefusedError(RefusedError):
     """The service understood the request and refused it; `code` is the service's own code (77)."""
 

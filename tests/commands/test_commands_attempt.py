@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from botocore.configloader import raw_config_parse
 from tests.conftest import LONGEST, Server
+from tests.daemonprocess.conftest import daemons
 
 from rolekeeper.adapters.clock import SystemClock
 from rolekeeper.adapters.runtime import FileRuntimeDirectory
@@ -81,6 +82,19 @@ def test_an_attempt_that_cannot_publish_is_an_input_output_error(node: Server) -
     said = node.run("attempt")
     assert (said.code, said.json["outcome"]) == (74, "unpublished")
     assert str(node.output) in said.json["message"]
+
+
+def test_a_ca_bundle_that_cannot_be_read_is_an_input_output_error_of_every_verb(node: Server) -> None:
+    node.activation = node.emulator.create_activation()
+    node.configure(service=f'ca_bundle = "{node.directory}/none.pem"')
+    said = node.run("attempt")
+    assert (said.code, said.json["outcome"], said.json["code"]) == (74, "failed", "ca-bundle-unreadable")
+    by_force = node.run(*node.registration(), "--force", stdin=node.activation.code)
+    assert (by_force.code, by_force.out) == (74, "")
+    assert "[ca-bundle-unreadable]" in by_force.err
+    with daemons() as start:
+        start(node).until_state("backing-off")
+        assert node.run("refresh").code == 74
 
 
 def test_an_attempt_warns_of_a_key_change_that_is_not_finished(node: Server) -> None:

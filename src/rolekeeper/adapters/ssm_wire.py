@@ -24,7 +24,7 @@ from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies
 from urllib3.exceptions import ProxyError
 
-from rolekeeper.errors import ServiceError
+from rolekeeper.errors import ServiceError, TrustStoreError
 from rolekeeper.model import Instant, ServiceSettings
 from rolekeeper.ports import Clock
 
@@ -103,7 +103,7 @@ def as_botocore_response(url: str, answer: Answer) -> AWSResponse:
 
 
 def trust_store(ca_bundle: str | None, candidates: Iterable[str] | None = None) -> str | bool:
-    """The file of trusted CAs, or True for botocore's own; ServiceError when `ca_bundle` is no file of certificates."""
+    """The file of trusted CAs, or True for botocore's own; TrustStoreError for a `ca_bundle` without certificates."""
     if ca_bundle is not None:
         return _checked(ca_bundle)
     if candidates is None:
@@ -122,9 +122,9 @@ def _checked(ca_bundle: str) -> str:
     return ca_bundle
 
 
-def _bad_bundle(ca_bundle: str, reason: str) -> ServiceError:
-    return ServiceError(
-        "ca-bundle-unreadable",
+def _bad_bundle(ca_bundle: str, reason: str) -> TrustStoreError:
+    return TrustStoreError(
+        TrustStoreError.CODE,
         f"Cannot use the CA bundle {ca_bundle}: {reason}",
         "name a readable file of PEM certificates in service.ca_bundle, or leave it out for the system's trust store",
     )

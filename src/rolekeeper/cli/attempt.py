@@ -8,7 +8,7 @@ from rolekeeper import attempt, compose
 from rolekeeper.adapters.attemptpipe import SupervisorPipe
 from rolekeeper.adapters.process import die_after, give_up_after, keep_secrets_in_memory
 from rolekeeper.cli.messages import say
-from rolekeeper.cli.output import EXIT_CODES, print_report
+from rolekeeper.cli.output import exit_code, print_report
 from rolekeeper.core.schedule import READING_CONFIGURATION
 from rolekeeper.errors import ConfigurationError
 from rolekeeper.model import Settings
@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     for fact in report.facts:
         if fact.level == "warning":  # such as a key change that is not finished: it fails nothing, and is in no report
             say(fact.message, fact.fields.get("hint", ""))
-    return EXIT_CODES[report.outcome]
+    return exit_code(report.outcome, report.code)
 
 
 def _supervised(configuration: str | None) -> int:

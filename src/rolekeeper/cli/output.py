@@ -10,12 +10,13 @@ from rolekeeper.errors import (
     RefusedError,
     ServiceError,
     ServiceRefusedError,
+    TrustStoreError,
     UnregisteredError,
     VaultError,
 )
 from rolekeeper.model import AttemptReport, Outcome
 
-EXIT_CODES = {
+_EXIT_CODES = {
     Outcome.ISSUED: 0,
     Outcome.FAILED: ServiceError.exit_code,
     Outcome.REFUSED: RefusedError.exit_code,
@@ -36,6 +37,11 @@ REPORTED = (
     "published",
     "fingerprint",
 )
+
+
+def exit_code(outcome: Outcome, code: str) -> int:
+    """What a command ends with that tells of an attempt's outcome."""
+    return TrustStoreError.exit_code if code == TrustStoreError.CODE else _EXIT_CODES[outcome]
 
 
 def print_json(document: Any) -> None:

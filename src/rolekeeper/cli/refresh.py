@@ -8,7 +8,7 @@ from rolekeeper import compose
 from rolekeeper.adapters import runtime
 from rolekeeper.cli.arguments import duration
 from rolekeeper.cli.messages import say
-from rolekeeper.cli.output import EXIT_CODES, print_json
+from rolekeeper.cli.output import exit_code, print_json
 from rolekeeper.core.states import LastOutcome
 from rolekeeper.errors import UnavailableError
 from rolekeeper.model import Outcome
@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
             "timeout", f"No outcome within {options.timeout}", "`rolekeeper status` says what the daemon does"
         )
     _print(outcome, as_json=options.json)
-    return EXIT_CODES[outcome.outcome]
+    return exit_code(outcome.outcome, outcome.code)
 
 
 def _wait(directory: str, before: LastOutcome | None, longest: timedelta) -> LastOutcome | None:
