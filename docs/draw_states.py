@@ -18,6 +18,7 @@ LIFE = Lifetime(NOW.wall, NOW.wall + timedelta(hours=1), NOW.boot)
 POLICY = Policy(0.5, timedelta(minutes=5), timedelta(hours=1), ())
 WORDS = {
     "Configured": "configuration read",
+    "RegistrationFound": "registration found",
     "Elapsed": "time has come",
     "RefreshWanted": "refresh",
     "ReloadWanted": "reload",

@@ -21,6 +21,7 @@ from datetime import timedelta
 
 from rolekeeper import facts, identity, publication, registration, rotation
 from rolekeeper.core import keyrotation
+from rolekeeper.core.states import RegistrationFound
 from rolekeeper.errors import (
     FingerprintRefusedError,
     HardwareError,
@@ -69,17 +70,23 @@ OUTCOMES: tuple[tuple[type[RolekeeperError], Outcome], ...] = (
 
 
 def run(
-    world: World, settings: Settings, *, reuse: bool, tell: Callable[[AttemptReport], None] | None = None
+    world: World,
+    settings: Settings,
+    *,
+    reuse: bool,
+    tell: Callable[[AttemptReport], None] | None = None,
+    tell_found: Callable[[RegistrationFound], None] | None = None,
 ) -> AttemptReport:
     """Make one attempt. With `reuse`, fresh credentials that are published everywhere spare the request.
 
     `tell` is called with the report while the vault is still locked: whoever changes the vault next does so after the
-    report was told, and so his word to the daemon comes after it too.
+    report was told, and so his word to the daemon comes after it too. `tell_found` is called before the service is
+    asked for a token.
     """
     attempt = _Attempt(world, settings)
     try:
         with world.vault.lock(longest_wait_for_vault(settings)):
-            report = attempt.conclude(reuse=reuse)
+            report = attempt.conclude(reuse=reuse, tell_found=tell_found)
             if tell:
                 tell(report)
     except VaultError as error:  # the lock's
@@ -110,16 +117,18 @@ class _Attempt:
         self.spared = False
         self.trouble: RolekeeperError | None = None  # of an attempt that counts as issued all the same
 
-    def conclude(self, *, reuse: bool) -> AttemptReport:
+    def conclude(self, *, reuse: bool, tell_found: Callable[[RegistrationFound], None] | None) -> AttemptReport:
         try:
-            self.go(reuse=reuse)
+            self.go(reuse=reuse, tell_found=tell_found)
         except RolekeeperError as error:
             return self.report(next(outcome for kind, outcome in OUTCOMES if isinstance(error, kind)), error)
         return self.report(Outcome.ISSUED, self.trouble)
 
-    def go(self, *, reuse: bool) -> None:
+    def go(self, *, reuse: bool, tell_found: Callable[[RegistrationFound], None] | None) -> None:
         self._read_vault()
         node = self._registration()
+        if tell_found:
+            tell_found(RegistrationFound(node.node_id, node.region, self._standing()))
         who = self._identity()
         broken = publication.unwritable(self.world, self.settings.outputs)
         ready = tuple(output for output in self.settings.outputs if output not in broken)

@@ -8,6 +8,7 @@
   boot runs must not cost that attempt.
 """
 
+import signal
 from contextlib import suppress
 from datetime import timedelta
 
@@ -23,6 +24,7 @@ from rolekeeper.core.states import (
     Policy,
     Record,
     RefreshWanted,
+    RegistrationFound,
     ReloadWanted,
     StartAttempt,
     Step,
@@ -31,7 +33,7 @@ from rolekeeper.core.states import (
 )
 from rolekeeper.errors import ConfigurationError, InputOutputError
 from rolekeeper.model import AttemptReport, Outcome, OutputName, Settings
-from rolekeeper.ports import Accepted, DaemonWorld, Ended, Log, Rejected, Wakeup
+from rolekeeper.ports import Accepted, DaemonWorld, Ended, Log, Message, Rejected, Wakeup
 
 LONGEST_SLICE = timedelta(seconds=60)
 READY_AFTER = timedelta(seconds=20)
@@ -136,7 +138,7 @@ class _Daemon:
             return [self._finish(_TIMED_OUT)]
         return events
 
-    def _heard(self, message: Accepted | Rejected | AttemptReport | Ended) -> list[Event]:
+    def _heard(self, message: Message) -> list[Event]:
         """What a message of the attempt means to the loop."""
         if isinstance(message, Accepted):
             self._accept(message.settings)
@@ -144,6 +146,8 @@ class _Daemon:
         if isinstance(message, Rejected):
             self._reject(message.problems)
             return []
+        if isinstance(message, RegistrationFound):
+            return [message]
         if isinstance(message, AttemptReport):
             return [self._finish(message)]
         if self.settings is None and message.status == ConfigurationError.exit_code:
@@ -255,6 +259,8 @@ _TIMED_OUT = AttemptReport(
 
 
 def _crashed(ended: Ended) -> AttemptReport:
+    if ended.status == -signal.SIGALRM:  # its own alarm, which comes with our deadline
+        return _TIMED_OUT
     if ended.why:
         return AttemptReport(
             Outcome.FAILED,

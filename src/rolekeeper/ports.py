@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Protocol
 
+from rolekeeper.core.states import RegistrationFound
 from rolekeeper.core.status import Document
 from rolekeeper.model import (
     AttemptReport,
@@ -167,13 +168,16 @@ class Ended:
     why: str = ""
 
 
+Message = Accepted | Rejected | RegistrationFound | AttemptReport | Ended
+
+
 class Attempts(Protocol):
     """Attempts as processes of their own, one at a time; no method waits."""
 
     def start(self, *, settings: Settings | None, reload: bool, reuse: bool) -> None:
         """Start one. Without settings, or to reload, it reads the configuration first."""
 
-    def messages(self) -> Iterable[Accepted | Rejected | AttemptReport | Ended]:
+    def messages(self) -> Iterable[Message]:
         """What the attempt has said since the last call."""
 
     def proceed(self) -> None:

@@ -126,7 +126,7 @@ def test_what_is_no_document_is_an_error(loop: Any, wrong: dict[str, Any]) -> No
 
 
 LINES = {
-    "attempting": "Attempt 1 is under way; node id and credentials not known yet",
+    "attempting": "Attempt 1 is under way; node id and credentials not known yet; what is next depends on its outcome",
     "unregistered": (
         "Unregistered: waiting for `rolekeeper register` or `rolekeeper adopt`; "
         "no node id yet; no credentials published"
@@ -143,7 +143,7 @@ LINES = {
         "Hibernating: error occurred in RequestManagedInstanceRoleToken: node-unknown; NODE in eu-central-1; "
         "credentials fresh until 2026-11-23T13:00:00Z; next probe at DUE"
     ),
-    "stopping": "Stopping; NODE in eu-central-1; credentials fresh until 2026-11-23T13:00:00Z",
+    "stopping": "Stopping; NODE in eu-central-1; credentials fresh until 2026-11-23T13:00:00Z; no attempt follows",
 }
 
 

@@ -16,6 +16,7 @@ from rolekeeper.core.states import (
     IllegalTransition,
     Phase,
     RefreshWanted,
+    RegistrationFound,
     ReloadWanted,
     StopWanted,
     VaultChanged,
@@ -26,6 +27,7 @@ SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 
 EVENTS: dict[str, type[Event]] = {
     "the configuration is read": Configured,
+    "the registration is found": RegistrationFound,
     "the attempt ends": Finished,
     "the time has come": Elapsed,
     "a refresh is wanted": RefreshWanted,
@@ -37,6 +39,7 @@ ATTEMPTS = ("the time has come", "a refresh is wanted", "a reload is wanted", "t
 RESTING = ("unregistered", "waiting", "backing-off", "hibernating")
 LEGAL = {
     ("attempting", "the configuration is read"): "attempting",
+    ("attempting", "the registration is found"): "attempting",
     ("attempting", "the attempt ends"): "waiting",  # each outcome: below
     ("attempting", "a refresh is wanted"): "attempting",
     ("attempting", "a reload is wanted"): "attempting",
@@ -65,6 +68,8 @@ def make_event(kit: Any) -> Callable[[str, Any], Event]:
     def make(name: str, loop: Any) -> Event:
         if EVENTS[name] is Configured:
             return Configured(kit.policy)
+        if EVENTS[name] is RegistrationFound:
+            return RegistrationFound(loop.node_id, "us-east-1", None)
         if EVENTS[name] is Finished:
             standing = kit.loop().issues().state.credentials
             return Finished(AttemptReport(Outcome.ISSUED, node_id=loop.node_id, standing=standing))

@@ -28,7 +28,7 @@ from rolekeeper.model import (
     ServiceSettings,
     Settings,
 )
-from rolekeeper.ports import Accepted, DaemonWorld, Ended, Log, Rejected, Wakeup
+from rolekeeper.ports import Accepted, DaemonWorld, Ended, Log, Message, Rejected, Wakeup
 
 NODE = "mi-0123456789abcdef0"
 NAME = OutputName("/root/.aws/credentials", "default")
@@ -38,7 +38,6 @@ READS = timedelta(milliseconds=100)
 TAKES = timedelta(milliseconds=300)
 FOREVER = timedelta(days=400)
 HOUR = timedelta(hours=1)
-Message = Accepted | Rejected | AttemptReport | Ended
 
 SETTINGS = Settings(
     node=NodeSettings(None, None, None),

@@ -133,6 +133,21 @@ def test_a_status_that_is_none_is_named(server: Server, content: str) -> None:
         assert f"Cannot read {server.runtime}/status.json: " in said.err
 
 
+def test_a_daemon_that_starts_before_a_silent_service_knows_what_is_published(daemon: Daemon, start: Start) -> None:
+    assert daemon.stop() == 0
+    node = daemon.server
+    more = f'[[credentials_file]]\npath = "{node.directory}/more"\n'  # so that it asks for a token
+    node.configure(more, daemon='attempt_timeout = "5s"')
+    node.emulator.fail(TOKEN, hang=True)
+    second = start(node)
+    until(
+        lambda: (second.status()["state"], second.status()["freshness"]) == ("attempting", "fresh"), "its credentials"
+    )
+    assert (second.status()["node_id"], node.run("status").code) == (node.node_id, 0)
+    second.until_state("backing-off")  # the attempt was killed, and left no report
+    assert (second.status()["freshness"], node.run("status").code) == ("fresh", 1)
+
+
 def test_a_probe_of_a_hibernation_is_told_as_hibernation(node: Server, start: Start) -> None:
     daemon = start(node)
     daemon.until_state("waiting")

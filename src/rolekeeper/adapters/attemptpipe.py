@@ -4,7 +4,8 @@
 2. The attempt reads the configuration when it has no settings or is to reload, and says `{"settings": {...}}`, or
    `{"rejected": "..."}` and goes by the settings that it was given. Without any it ends with exit status 78.
 3. An attempt that was given no settings then waits for a line, `go`: until then another daemon may hold the lock.
-4. The attempt says `{"report": {...}}` and ends.
+4. An attempt that was given no settings says `{"found": {...}}` once it has read the vault: node and credentials.
+5. The attempt says `{"report": {...}}` and ends.
 
 The pipe is read without waiting, and only until the report: what the attempt has started may hold it open for longer.
 Neither direction carries a secret.
@@ -21,16 +22,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from rolekeeper.adapters.signals import wake_self
+from rolekeeper.core.states import RegistrationFound
 from rolekeeper.core.wire import decode, encode
 from rolekeeper.model import AttemptReport, Settings
-from rolekeeper.ports import Accepted, Ended, Rejected
+from rolekeeper.ports import Accepted, Ended, Message, Rejected
 
 LONGEST_BYTES = 1 << 20  # of everything that an attempt says; a report has some thousand
 CANNOT_START = 71  # EX_OSERR
 BROKEN_WORD = 76  # EX_PROTOCOL
 PIPE_BYTES = 1 << 16
 GO = b"go\n"
-Message = Accepted | Rejected | AttemptReport | Ended
 
 
 class AttemptProcesses:
@@ -134,6 +135,8 @@ def _message(line: bytes) -> Message:
             return Accepted(decode(Settings, said["settings"]))
         if "rejected" in said:
             return Rejected(str(said["rejected"]))
+        if "found" in said:
+            return decode(RegistrationFound, said["found"])
         return decode(AttemptReport, said["report"])
     except (ValueError, TypeError, KeyError, RecursionError):
         return Ended(BROKEN_WORD)
@@ -209,6 +212,10 @@ class SupervisorPipe:
     def rejected(self, problems: str) -> None:
         """Say what is wrong with the new configuration."""
         self._say({"rejected": problems})
+
+    def found(self, found: RegistrationFound) -> None:
+        """Say which node this is, and what is published."""
+        self._say({"found": encode(found)})
 
     def report(self, report: AttemptReport) -> None:
         """Say how the attempt ended."""

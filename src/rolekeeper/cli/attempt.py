@@ -2,7 +2,6 @@
 
 import argparse
 import gc
-from datetime import timedelta
 
 from rolekeeper import attempt, compose
 from rolekeeper.adapters.attemptpipe import SupervisorPipe
@@ -14,7 +13,6 @@ from rolekeeper.errors import ConfigurationError
 from rolekeeper.model import Settings
 
 EXAMPLE = "rolekeeper attempt && aws sts get-caller-identity"
-GRACE = timedelta(seconds=2)  # the daemon's own deadline comes first
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -40,14 +38,15 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _supervised(configuration: str | None) -> int:
-    die_after(READING_CONFIGURATION + GRACE)
+    die_after(READING_CONFIGURATION)
     pipe = SupervisorPipe()
     order = pipe.order()
     settings = order.settings
     if settings is None or order.reload:
         settings = _read(configuration, pipe, settings)
-    die_after(settings.daemon.attempt_timeout + GRACE)
-    attempt.run(compose.world(settings), settings, reuse=order.reuse, tell=pipe.report)
+    die_after(settings.daemon.attempt_timeout)
+    tell_found = pipe.found if order.settings is None else None  # later, the supervisor knows
+    attempt.run(compose.world(settings), settings, reuse=order.reuse, tell=pipe.report, tell_found=tell_found)
     return 0
 
 

@@ -83,6 +83,15 @@ class Configured:
 
 
 @dataclass(frozen=True, slots=True)
+class RegistrationFound:
+    """The attempt that runs has read the vault; `standing` is what the outputs hold, None when that is not known."""
+
+    node_id: str
+    region: str
+    standing: Lifetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The attempt has ended, by itself or at its deadline."""
 
@@ -114,7 +123,7 @@ class StopWanted:
     """The daemon is to end."""
 
 
-Event = Configured | Finished | Elapsed | RefreshWanted | ReloadWanted | VaultChanged | StopWanted
+Event = Configured | RegistrationFound | Finished | Elapsed | RefreshWanted | ReloadWanted | VaultChanged | StopWanted
 
 
 @dataclass(frozen=True, slots=True)

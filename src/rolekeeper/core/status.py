@@ -91,6 +91,10 @@ def _credentials(state: State, now: Instant) -> str:
 def _next(state: State) -> str:
     if _probes(state):
         return "; a probe is under way"
+    if state.phase is Phase.ATTEMPTING:
+        return "; what is next depends on its outcome"
+    if state.phase is Phase.STOPPING:
+        return "; no attempt follows"
     if state.due is None:
         return ""
     what = "probe" if state.phase is Phase.HIBERNATING else "attempt"

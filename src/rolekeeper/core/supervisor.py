@@ -17,6 +17,7 @@ from rolekeeper.core.states import (
     IllegalTransition,
     Phase,
     RefreshWanted,
+    RegistrationFound,
     ReloadWanted,
     State,
     Step,
@@ -68,6 +69,7 @@ def _resting(phase: Phase) -> dict[tuple[Phase, type[Event]], Transition]:
 
 TABLE: Mapping[tuple[Phase, type[Event]], Transition] = {
     (Phase.ATTEMPTING, Configured): _to(transitions.configured, Phase.ATTEMPTING),
+    (Phase.ATTEMPTING, RegistrationFound): _to(transitions.found, Phase.ATTEMPTING),
     (Phase.ATTEMPTING, Finished): _to(transitions.finished, *(phase for phase in Phase if phase is not Phase.STOPPING)),
     (Phase.ATTEMPTING, RefreshWanted): _to(transitions.join_refresh, Phase.ATTEMPTING),
     (Phase.ATTEMPTING, ReloadWanted): _to(transitions.queue_reload, Phase.ATTEMPTING),

@@ -28,6 +28,7 @@ from rolekeeper.core.states import (
     LastOutcome,
     Phase,
     Record,
+    RegistrationFound,
     StartAttempt,
     State,
     Step,
@@ -89,6 +90,14 @@ def configured(state: State, event: Event, _now: Instant) -> Step:
     return replace(state, policy=event.policy), ()
 
 
+def found(state: State, event: Event, _now: Instant) -> Step:
+    """Know the node and its credentials before the service has answered: it may hang."""
+    assert isinstance(event, RegistrationFound)  # noqa: S101 - the table's key says so
+    state = _of_node(state, event.node_id)
+    credentials = event.standing or state.credentials
+    return replace(state, node_id=event.node_id, region=event.region, credentials=credentials), ()
+
+
 def stop(state: State, _event: Event, _now: Instant) -> Step:
     """End, and the attempt that runs with it."""
     running = state.phase is Phase.ATTEMPTING
@@ -125,8 +134,7 @@ def _grant(after: State, before: State, event: Finished, now: Instant) -> Step:
 
 def _learn(state: State, report: AttemptReport, now: Instant) -> State:
     """Take over what the report knows; what it does not know stays as it was, unless it was of another node."""
-    if report.node_id is not None and report.node_id != state.node_id:
-        state = replace(state, failures=0, refusals=0, probes=None, credentials=None, published={}, fingerprint=None)
+    state = _of_node(state, report.node_id or state.node_id)
     standing = report.standing or state.credentials
     before = dict.fromkeys(report.published, standing.issued_at) if standing else {}  # by an earlier daemon, or by hand
     return replace(
@@ -139,6 +147,13 @@ def _learn(state: State, report: AttemptReport, now: Instant) -> State:
         last=LastOutcome(report.outcome, report.code, _message(report), now.wall),
         told=() if report.outcome is Outcome.ISSUED else report.facts or state.told,
     )
+
+
+def _of_node(state: State, node_id: str | None) -> State:
+    """Without what is remembered of another node."""
+    if node_id == state.node_id:
+        return state
+    return replace(state, failures=0, refusals=0, probes=None, credentials=None, published={}, fingerprint=None)
 
 
 def _left_hibernation(before: State, after: State) -> tuple[Effect, ...]:
