@@ -15,12 +15,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
-from rolekeeper.core import schedule
+from rolekeeper.core import records, schedule
 from rolekeeper.core.schedule import Due
 from rolekeeper.core.states import (
     Ask,
     Configured,
-    Effect,
     EndAttempt,
     Event,
     Finished,
@@ -111,13 +110,13 @@ def finished(state: State, event: Event, now: Instant) -> Step:
     assert isinstance(event, Finished)  # noqa: S101 - the table's key says so
     report = event.report
     learned = _learn(state, report, now)
-    about = _about(learned)
+    about = records.about(learned)
     news = (fact for fact in report.facts if fact not in state.told)
     facts = tuple(Record(fact.event, fact.level, fact.message, {**about, **fact.fields}) for fact in news)
     after, effects = OUTCOMES[report.outcome](learned, report, now)
     if report.outcome is Outcome.UNREGISTERED and state.last is not None and state.last.outcome is report.outcome:
         effects = ()  # said before
-    left = _left_hibernation(state, after)
+    left = records.left_hibernation(state, after)
     after, more = _grant(after, state, event, now)
     return after, facts + left + effects + more
 
@@ -144,7 +143,7 @@ def _learn(state: State, report: AttemptReport, now: Instant) -> State:
         credentials=standing,
         published={**before, **state.published, **dict.fromkeys(report.written, now.wall)},
         fingerprint=report.fingerprint or state.fingerprint,
-        last=LastOutcome(report.outcome, report.code, _message(report), now.wall),
+        last=LastOutcome(report.outcome, report.code, records.message(report), now.wall),
         told=() if report.outcome is Outcome.ISSUED else report.facts or state.told,
     )
 
@@ -154,19 +153,6 @@ def _of_node(state: State, node_id: str | None) -> State:
     if node_id == state.node_id:
         return state
     return replace(state, failures=0, refusals=0, probes=None, credentials=None, published={}, fingerprint=None)
-
-
-def _left_hibernation(before: State, after: State) -> tuple[Effect, ...]:
-    """The record of it, unless the registration is gone: that has one of its own."""
-    if before.probes is None or after.probes is not None or after.node_id is None:
-        return ()
-    again = after.node_id == before.node_id
-    why = f"the service accepts {after.node_id} again" if again else f"this machine is {after.node_id} now"
-    return (Record("hibernation_left", "info", f"Leaving hibernation: {why}", _about(after)),)
-
-
-def _message(report: AttemptReport) -> str:
-    return _refusal(report) if report.outcome in (Outcome.FINGERPRINT_REFUSED, Outcome.NODE_UNKNOWN) else report.message
 
 
 def _issued(state: State, report: AttemptReport, now: Instant) -> Step:
@@ -213,7 +199,7 @@ def _back_off(state: State, report: AttemptReport, now: Instant) -> Step:
     due = _due(state, delay, now)
     backing_off = replace(state, phase=Phase.BACKING_OFF, due=due, refresh_at=None, ask=Ask(scheduled=True))
     message = f"Attempt {state.attempts}: {report.message}; next attempt at {rfc3339(due.wall)}"
-    return backing_off, (Record("backing_off", "warning", message, _failure_fields(state, report)),)
+    return backing_off, (Record("backing_off", "warning", message, records.failure_fields(state, report)),)
 
 
 def _hibernate(state: State, report: AttemptReport, now: Instant) -> Step:
@@ -228,21 +214,14 @@ def _hibernate(state: State, report: AttemptReport, now: Instant) -> Step:
     )
     due = _due(state, interval, now)
     asleep = replace(state, phase=Phase.HIBERNATING, due=due, refresh_at=None, probes=probes, ask=Ask(scheduled=True))
-    fields = _failure_fields(state, report)
+    fields = records.failure_fields(state, report)
     if entering:
-        message = f"Entering rolekeeper hibernate - {_refusal(report)}; first probe at {rfc3339(due.wall)}"
+        message = f"Entering rolekeeper hibernate - {records.refusal(report)}; first probe at {rfc3339(due.wall)}"
         return asleep, (Record("hibernation_entered", "warning", message, fields),)
     if interval != before:
         message = f"Still hibernating - {report.message}; probing every {interval} from now on"
         return asleep, (Record("hibernating", "warning", message, fields),)
     return asleep, ()
-
-
-def _refusal(report: AttemptReport) -> str:
-    """The refusal in SSM Agent's words (docs/protocol.md, section 5, end)."""
-    found = report.message.find(report.code)
-    reason = report.message[found:] if found >= 0 else f"{report.code}: {report.message}"
-    return f"error occurred in RequestManagedInstanceRoleToken: {reason}"
 
 
 def _unregistered(state: State, report: AttemptReport, _now: Instant) -> Step:
@@ -279,17 +258,6 @@ def _no_sooner(state: State, due: Due) -> Due:
     assert state.began is not None  # noqa: S101 - an attempt has just ended
     earliest = schedule.after(state.began, schedule.LEAST_INTERVAL)
     return Due(max(due.wall, earliest.wall), max(due.boot, earliest.boot))
-
-
-def _failure_fields(state: State, report: AttemptReport) -> dict[str, str]:
-    fields = {"code": report.code, "hint": report.hint, "request_id": report.request_id}
-    return {"outcome": report.outcome.value} | _about(state) | {k: v for k, v in fields.items() if v}
-
-
-def _about(state: State) -> dict[str, str]:
-    """The fields that every entry about an attempt has."""
-    fields = {"node_id": state.node_id, "region": state.region, "attempt": str(state.attempts)}
-    return {name: value for name, value in fields.items() if value}
 
 
 OUTCOMES: Mapping[Outcome, Callable[[State, AttemptReport, Instant], Step]] = {
