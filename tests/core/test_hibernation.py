@@ -108,6 +108,8 @@ def test_what_every_attempt_finds_again_is_said_once_until_credentials_are_issue
     loop.ends_with(Outcome.ISSUED).comes_due()
     finds(further)
     assert loop.events().count("hardware_changed") == 3
+    loop.ends_with(Outcome.ISSUED).comes_due().ends_with(Outcome.ISSUED)
+    assert loop.events().count("credentials_published") == 3  # in the same words each time
 
 
 def test_a_probe_that_somebody_caused_repeats_no_record(asleep: Any) -> None:
