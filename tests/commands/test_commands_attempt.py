@@ -1,5 +1,6 @@
 """`attempt`, `fingerprint`, and the verbs that want a daemon when there is none."""
 
+import json
 import os
 import subprocess
 from dataclasses import replace
@@ -195,6 +196,16 @@ def test_there_is_no_fingerprint_without_a_registration(server: Server, argument
     said = server.run("fingerprint", *arguments)
     assert (said.code, said.out) == (77, "")
     assert "No registration in the vault" in said.err
+
+
+@pytest.mark.parametrize("arguments", [("show",), ("threshold", "50")], ids=" ".join)
+def test_a_fingerprint_whose_registration_is_empty_is_none(node: Server, arguments: tuple[str, ...]) -> None:
+    key = node.directory / "vault" / "Store" / "RegistrationKey"
+    key.write_text(json.dumps(dict.fromkeys(json.loads(key.read_text()), "")))
+    assert node.run("attempt").json["outcome"] == "unregistered"
+    said = node.run("fingerprint", *arguments)
+    assert (said.code, said.out) == (77, "")
+    assert "[unregistered]" in said.err
 
 
 def test_without_a_daemon_status_says_so(node: Server) -> None:

@@ -74,7 +74,7 @@ def _warn_of_clones(saved: HardwareHash, current: HardwareHash) -> None:
 
 
 def _accepted(contents: VaultContents, settings: Settings) -> AcceptedFingerprint:
-    if contents.fingerprint is None:
+    if contents.registration is None or contents.fingerprint is None:  # SSM Agent's may outlive its registration
         raise UnregisteredError(
             "unregistered", f"No registration in the vault {settings.vault_directory}", "`rolekeeper register`"
         )
