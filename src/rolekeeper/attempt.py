@@ -181,12 +181,15 @@ class _Attempt:
 
     def _register(self) -> None:
         node = self.settings.node
-        code = self.world.activation_code() if node.activation_id and node.region else None
-        if not (node.activation_id and node.region and code):
+        none = f"No registration in the vault {self.settings.vault_directory}"
+        if not (node.activation_id and node.region):
+            raise UnregisteredError("unregistered", none, "`rolekeeper register` or `rolekeeper adopt` brings one")
+        code = self.world.activation_code()
+        if code is None:
             raise UnregisteredError(
                 "unregistered",
-                f"No registration in the vault {self.settings.vault_directory}",
-                "`rolekeeper register` or `rolekeeper adopt` brings one",
+                f"{none}, and no activation code to register with, as [node] says",
+                "name its file in node.activation_code_file, or hand it over as the systemd credential activation-code",
             )
         activation = registration.Activation(node.activation_id, code, node.region)
         self.contents = registration.register(self.world, self.contents, activation, replace_old=False)

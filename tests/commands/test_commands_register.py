@@ -136,6 +136,15 @@ def test_an_unattended_registration_reads_the_file_that_the_configuration_names(
     assert registered(activated) in activated.emulator.nodes
 
 
+def test_an_unattended_registration_without_a_code_says_that_it_is_missing(activated: Server) -> None:
+    assert activated.activation is not None
+    activated.configure(f'[node]\nregion = "us-east-1"\nactivation_id = "{activated.activation.activation_id}"\n')
+    said = activated.run("attempt")
+    assert (said.code, said.json["outcome"]) == (77, "unregistered")
+    assert "no activation code to register with" in said.json["message"]
+    assert "node.activation_code_file" in said.json["hint"]
+
+
 @pytest.mark.parametrize("wrong", ["", "with a blank in the middle of it", "ä" * 20])
 def test_what_is_no_code_is_told_without_showing_it(server: Server, wrong: str) -> None:
     server.activation = server.emulator.create_activation()
