@@ -239,7 +239,9 @@ def test_that_the_daemon_may_not_be_signalled_is_told_by_refresh_and_spoils_no_o
     other = subprocess.Popen(["/bin/sleep", "600"], user=12345)
     try:
         FileRuntimeDirectory(other.pid, str).claim(str(node.runtime))
-        refused = f"rolekeeper: Cannot signal the daemon with pid {other.pid}: Operation not permitted\n"
+        refused = (
+            f"rolekeeper: Cannot signal the daemon with pid {other.pid}: Operation not permitted [daemon-not-told]\n"
+        )
         assert run("refresh") == (69, "", f"{refused}  hint: run this as the daemon's user, or as root with CAP_KILL\n")
         assert run("fingerprint", "threshold", "50") == (0, "Similarity threshold: 50%\n", "")
         registered = run(*node.registration(), "--force")
