@@ -35,9 +35,9 @@ def start() -> Iterator[Start]:
 
 
 def impatient(server: Server) -> str:
-    """The configuration of somebody else on the same vault and output, who waits for the vault 12 s."""
+    """The configuration of somebody else on the same vault and output, who waits for the vault 15 s."""
     path = server.directory / "impatient.toml"
-    text = server.config.read_text().replace("[daemon]\n", '[daemon]\nattempt_timeout = "16s"\n')
+    text = server.config.read_text().replace("[daemon]\n", '[daemon]\nattempt_timeout = "30s"\n')
     path.write_text(text.replace(str(server.runtime), str(server.directory / "run-of-another")))
     return str(path)
 
