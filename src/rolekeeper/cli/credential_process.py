@@ -173,7 +173,7 @@ def _seconds_left(expires_at: datetime) -> float | None:
         issued, end = (type(expires_at).fromisoformat(life[name]) for name in ("issued_at", "expires_at"))
         if told["boot_id"] != _text(BOOT_ID).strip() or end.replace(microsecond=0) != expires_at:
             return None
-        return (end - issued).total_seconds() + float(life["issued_boot"]) - float(_text(UPTIME).split()[0])
+        return (expires_at - issued).total_seconds() + float(life["issued_boot"]) - float(_text(UPTIME).split()[0])
     except (OSError, ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError, _Unusable):
         return None
 
