@@ -44,14 +44,14 @@ def kills(followed: Course) -> list[Trial]:
 
 
 def errors(followed: Course) -> list[Trial]:
-    """This scenario's share of the faults, each at some step that may meet with it."""
-    name, found = followed.stage.scenario.name, []
+    """This scenario's share of the faults, each at some step that may meet with it, for good where it may last."""
+    name, found, trials = followed.stage.scenario.name, [], list(followed.errors(every=True))
     for place, (kind, fault) in enumerate(FAULTS):
         takers = [one for one in NAMES if kind not in NETWORK or one not in OFFLINE]
         if takers[place % len(takers)] == name:
-            same = [(at, step) for at, step in enumerate(followed.steps) if step.kind is kind]
-            at, step = same[5 * place % len(same)]
-            found.append(Trial(at, step, fault, lasting=fault in LASTING and kind in CHANGING))
+            lasting = fault in LASTING and kind in CHANGING
+            same = [one for one in trials if (one.step.kind, one.fault, one.lasting) == (kind, fault, lasting)]
+            found.append(same[5 * place % len(same)])
     return found
 
 
