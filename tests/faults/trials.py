@@ -138,7 +138,7 @@ class Course:
         known = set(server.emulator.tokens)
         ran = self.stage.perform(trial.at, trial.fault, lasting=trial.lasting, takes_effect=trial.is_sent_all_the_same)
         if len(ran.steps) <= trial.at or ran.steps[trial.at] != trial.step:
-            raise DriftedError(f"{trial}: {ran.steps[trial.at :][:1]}")
+            raise DriftedError(f"{trial}: {ran.steps[trial.at :][:1] or (len(ran.steps), ran.code, ran.out, ran.err)}")
         for operation in set(requests):
             server.emulator.wait_for(operation, requests.count(operation))
         check_whole(self.stage)
