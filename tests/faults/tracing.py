@@ -1,7 +1,8 @@
 """Run a child under ptrace(2), count its steps, and spoil one of them: kill the child there, or let the call fail.
 
 The child is stopped at each system call's entry. There it is killed before the call takes effect; or the call is
-replaced by none and its result by an error; or its size is made smaller. After an error the child runs on by itself.
+replaced by none and its result by an error; or its size is made smaller. After an error of a step that changes nothing
+the child runs on by itself.
 """
 
 import ctypes
@@ -125,11 +126,21 @@ class Trace:
             if not passed_on:
                 is_entry = not is_entry
                 yield is_entry
-                request = CONT if self._is_done and not (is_entry or self.lasting) else SYSCALL
+                request = CONT if self._is_done and not (is_entry or self._is_followed) else SYSCALL
 
     @property
     def _is_done(self) -> bool:
         return self.at is not None and len(self.steps) > self.at
+
+    @property
+    def _is_at(self) -> bool:
+        """Whether the last step is the one to spoil."""
+        return self.at is not None and len(self.steps) - 1 == self.at
+
+    @property
+    def _is_followed(self) -> bool:
+        """Whether the steps after the spoiled one are told apart: to spoil them, too, or to see what is done again."""
+        return self.at is not None and (self.lasting or self.steps[self.at].kind in CHANGING | {Kind.CLOSE})
 
     def _entered(self, nr: int, arguments: tuple[int, ...]) -> Callable[[int], None] | None:
         shape = SHAPES.get(nr)
@@ -137,12 +148,12 @@ class Trace:
             return None
         if shape.name == "socket" and arguments[0] in INTERNET_FAMILIES:
             self.steps.append(Step(shape.kind, "socket"))
-            return self._spoil(shape, arguments) if self._is_done else self.sockets.add
+            return self._spoil(shape, arguments) if self._is_at else self.sockets.add
         step = self._step(shape, arguments)
         if step is None:
             return None
         self.steps.append(step)
-        if self._is_done and (len(self.steps) - 1 == self.at or self._is_spoiled_too(step)):
+        if self._is_at or (self._is_done and self.lasting and self._is_spoiled_too(step)):
             return self._spoil(shape, arguments)
         return self.written.add if step.kind is Kind.CREATE else None
 

@@ -154,7 +154,7 @@ class Course:
         if trial.is_survived:
             assert ran.code == 0, f"not survived: {ran}"
         elif trial.fault not in SURVIVED:
-            check_not_hidden(self.stage.server, ran, trial.at)
+            check_not_hidden(ran, trial.at)
         if self.stage.scenario.is_attempt and ran.code == 0 and not trial.is_survived:
             # A key change that is not finished yet fails nothing.
             assert holds_newest_token(self.stage.server), f"not issued: {ran}"
