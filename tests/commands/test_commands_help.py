@@ -205,6 +205,10 @@ def test_a_file_of_the_daemons_never_takes_the_place_of_a_closed_stream(node: Se
     assert (node.runtime / "lock").read_text() == f"{daemon.pid}\n"
 
 
+def test_a_misspelt_verb_is_repeated(server: Server) -> None:
+    assert "invalid choice: 'stauts'" in server.run("stauts").err
+
+
 def test_a_verb_that_is_left_out_is_named(server: Server) -> None:
     said = server.run()
     assert (said.code, said.out) == (64, "")

@@ -40,13 +40,15 @@ exit codes:
 """
 HINTS = {"rolekeeper register": "the activation code comes from a file, standard input or a prompt, see --help"}
 HIDDEN = "***"
-_VALUE = re.compile(r"""(['"])(?:\\.|(?!\1).)*\1""")  # as argparse quotes what it was given: by repr()
+_VALUE = re.compile(r"""(['"])((?:\\.|(?!\1).)*)\1""")  # as argparse quotes what it was given: by repr()
+_WORD = re.compile(r"[a-z-]{1,18}")  # such as a misspelt verb; shorter than any code
 
 
 class Parser(argparse.ArgumentParser):
     """argparse with the exit code of sysexits.h, and without abbreviations of options.
 
-    What is wrong on a command line may be an activation code in the wrong place. So no value is repeated, only names.
+    What is wrong on a command line may be an activation code in the wrong place. So only names and plain words are
+    repeated, no values.
     """
 
     def __init__(self, prog: str, description: str, epilog: str) -> None:
@@ -56,7 +58,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the command line, and how to learn what is right."""
         hint = HINTS.get(self.prog, f"{self.prog} --help")
-        raise UsageError("argument-invalid", _VALUE.sub(HIDDEN, message, count=1), hint)
+        told = _VALUE.sub(lambda quoted: quoted[0] if _WORD.fullmatch(quoted[2]) else HIDDEN, message, count=1)
+        raise UsageError("argument-invalid", told, hint)
 
     def options(self, arguments: list[str]) -> argparse.Namespace:
         """All of `arguments` as options; of those that there are not, only the names are told."""
