@@ -83,10 +83,10 @@ def run(
     report was told, and so his word to the daemon comes after it too. `tell_found` is called before the service is
     asked for a token.
     """
-    attempt = _Attempt(world, settings)
+    attempt = _Attempt(world, settings, tell_found)
     try:
         with world.vault.lock(longest_wait_for_vault(settings)):
-            report = attempt.conclude(reuse=reuse, tell_found=tell_found)
+            report = attempt.conclude(reuse=reuse)
             if tell:
                 tell(report)
     except VaultError as error:  # the lock's
@@ -104,9 +104,12 @@ def longest_wait_for_vault(settings: Settings) -> timedelta:
 class _Attempt:
     """What is known so far; `contents` is what the vault holds, or what `_publish` is about to save."""
 
-    def __init__(self, world: World, settings: Settings) -> None:
+    def __init__(
+        self, world: World, settings: Settings, tell_found: Callable[[RegistrationFound], None] | None
+    ) -> None:
         self.world = world
         self.settings = settings
+        self.tell_found = tell_found
         self.contents = VaultContents()
         self.facts: list[Fact] = []
         self.summary: FingerprintSummary | None = None
@@ -117,18 +120,18 @@ class _Attempt:
         self.spared = False
         self.trouble: RolekeeperError | None = None  # of an attempt that counts as issued all the same
 
-    def conclude(self, *, reuse: bool, tell_found: Callable[[RegistrationFound], None] | None) -> AttemptReport:
+    def conclude(self, *, reuse: bool) -> AttemptReport:
         try:
-            self.go(reuse=reuse, tell_found=tell_found)
+            self.go(reuse=reuse)
         except RolekeeperError as error:
             return self.report(next(outcome for kind, outcome in OUTCOMES if isinstance(error, kind)), error)
         return self.report(Outcome.ISSUED, self.trouble)
 
-    def go(self, *, reuse: bool, tell_found: Callable[[RegistrationFound], None] | None) -> None:
+    def go(self, *, reuse: bool) -> None:
         self._read_vault()
         node = self._registration()
-        if tell_found:
-            tell_found(RegistrationFound(node.node_id, node.region, self._standing()))
+        if self.tell_found:
+            self.tell_found(RegistrationFound(node.node_id, node.region, self._standing()))
         who = self._identity()
         broken = publication.unwritable(self.world, self.settings.outputs)
         ready = tuple(output for output in self.settings.outputs if output not in broken)
