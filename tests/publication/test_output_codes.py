@@ -8,7 +8,8 @@ from pathlib import Path
 from rolekeeper.adapters import atomicfile
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "outcomes.md").read_text(encoding="utf-8").partition("## Codes of an output")[2]
+TEXT = (ROOT / "docs" / "outcomes.md").read_text(encoding="utf-8")
+SECTION = TEXT.partition("## Codes of an output")[2].partition("## ")[0]
 SOURCES = ("adapters/sink", "adapters/places", "adapters/filelock", "adapters/atomicfile", "core/profile*")
 RAISED = re.compile(r'(?:RefusedFileError|OutputError|UnparsableError|_refusal)\(\s*"([a-z0-9-]+)"')
 
@@ -18,5 +19,5 @@ def test_each_code_of_an_output_is_documented_and_no_other() -> None:
     said = {code for file in files for code in RAISED.findall(file.read_text(encoding="utf-8"))}
     said |= {atomicfile.describe(OSError(number, os.strerror(number)))[0] for number in errno.errorcode}
     said |= {"unknown-user", "unknown-group"}  # one code for each of two kinds of names
-    first_cells = re.findall(r"^\| (`[^|]+) \|", PAGE, re.MULTILINE)
+    first_cells = re.findall(r"^\| (`[^|]+) \|", SECTION, re.MULTILINE)
     assert sorted(re.findall("`([^`]+)`", " ".join(first_cells))) == sorted(said)
