@@ -285,7 +285,7 @@ class _Attempt:
         try:
             self.world.vault.save(self.contents)
         except VaultError as error:
-            if not self.published:
+            if not self.written:  # what was published before is no news: as an issue, it would be due again at once
                 raise
             self.trouble = next(iter(broken.values()), error)
             self.facts.append(facts.vault_unwritten(error))

@@ -246,17 +246,20 @@ def _repeated_outputs(merged: _Merged) -> list[Problem]:
 
 
 def _torn_files(merged: _Merged) -> list[Problem]:
-    """Files that one output gives to somebody and the next one, in the same file, takes away at every publication."""
+    """Files that one output gives to somebody and the next one, in the same file, takes away at every publication.
+
+    Owner and group are compared as they are written. An owner that is left out is root: nobody else gives files away.
+    """
     first: dict[tuple[str, str], tuple[Any, str]] = {}
     problems = []
     for output, where, key in merged.outputs:
         mode = output.mode if "mode" in output.model_fields_set else None  # as the group, left out it changes nothing
-        for name, value in (("owner", output.owner), ("group", output.group), ("mode", mode)):
-            if value is None and name != "owner":
+        for name, value in (("owner", output.owner or "root"), ("group", output.group), ("mode", mode)):
+            if value is None:
                 continue
-            said, place = first.setdefault((output.path, name), (value, f"{key} in {where}"))
-            if said != value:
-                message = f"is not that of {place}, which is in the same file"
+            earlier, where_earlier = first.setdefault((output.path, name), (value, f"{key} in {where}"))
+            if earlier != value:
+                message = f"is not that of {where_earlier}, which is in the same file"
                 problems.append(Problem(where, f"{key}.{name}", message, "a file has one: write the same for both"))
     return problems
 

@@ -276,6 +276,18 @@ def test_a_held_token_counts_as_issued_once_published_though_the_vault_cannot_be
     assert not held_file(machine).exists()
 
 
+def test_a_held_token_that_is_published_in_part_is_not_tried_at_once_while_the_vault_cannot_be_written(
+    pair: Machine,
+) -> None:
+    world = replace(pair.world(), sink=BrokenMeanwhile(pair.clock.sleep))
+    assert attempt.run(world, pair.settings, reuse=False).outcome is Outcome.UNPUBLISHED
+    pair.output(0).unlink()
+    obstruct(pair)
+    assert pair.attempt().outcome is Outcome.ISSUED
+    assert pair.attempt().outcome is Outcome.VAULT_UNREADABLE  # which backs off: there is nothing new
+    assert len(pair.requests()) == 1
+
+
 def test_a_token_that_can_be_neither_held_nor_published_everywhere_is_no_reason_for_another(pair: Machine) -> None:
     obstruct(pair)
     report = pair.attempt()

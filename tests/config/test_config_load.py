@@ -287,6 +287,8 @@ def test_contradictions_are_told_beside_other_problems(write: Write) -> None:
         ('group = "app"', 'group = ""', []),
         ('owner = "app"', "", ["owner"]),
         ('owner = "app"', 'owner = "app"', []),
+        ('owner = "root"', "", []),
+        ("owner = 0", 'owner = "root"', []),
         ('owner = "app"', 'owner = "web"\ngroup = "web"', ["owner"]),
         ('mode = "0640"', 'mode = "0600"\npath = "/other"', []),
     ],

@@ -310,7 +310,7 @@ def test_a_node_reports_for_itself_only(emulator: Emulator, node: Machine, keys:
         ("InstanceId", None, "must not be null"),
         ("AgentName", None, "must not be null"),
         ("AgentName", "", "have length greater than or equal to 1"),
-        ("AgentStatus", "Bogus", "satisfy enum value set: [Active]"),
+        ("AgentStatus", "1" * 256, "have length less than or equal to 255"),
         ("AgentVersion", None, "must not be null"),
         ("AgentVersion", "abc", "satisfy regular expression pattern"),
         ("AgentVersion", "3.3", "satisfy regular expression pattern"),

@@ -45,7 +45,7 @@ def _supervised(configuration: str | None) -> int:
     if settings is None or order.reload:
         settings = _read(configuration, pipe, settings)
     die_after(settings.daemon.attempt_timeout)
-    tell_found = pipe.found if order.settings is None else None  # later, the supervisor knows
+    tell_found = pipe.found if order.settings is None else None  # later, the supervisor knows, or a report tells it
     attempt.run(compose.world(settings), settings, reuse=order.reuse, tell=pipe.report, tell_found=tell_found)
     return 0
 

@@ -55,7 +55,6 @@ REPORT: Mapping[str, Rule] = {
     "InstanceId": NODE_ID,
     **{name: Text(longest=255) for name in REPORTED},
     "AgentName": Text(required=True, shortest=1, longest=255),
-    "AgentStatus": Text(allowed=("Active",)),
     "AgentVersion": Text(required=True, pattern=r"^[0-9]{1,6}(\.[0-9]{1,6}){2,3}$"),
     "ComputerName": Text(shortest=1, longest=255),
     "IPAddress": Text(shortest=1, longest=46, sensitive=True),
