@@ -282,8 +282,10 @@ def test_a_held_token_that_is_published_in_part_is_not_tried_at_once_while_the_v
     world = replace(pair.world(), sink=BrokenMeanwhile(pair.clock.sleep))
     assert attempt.run(world, pair.settings, reuse=False).outcome is Outcome.UNPUBLISHED
     pair.output(0).unlink()
-    obstruct(pair)
+    in_the_way = obstruct(pair)
     assert pair.attempt().outcome is Outcome.ISSUED
+    in_the_way.clear()
+    pair.clock.move(HOUR / 2)  # the refresh point
     assert pair.attempt().outcome is Outcome.VAULT_UNREADABLE  # which backs off: there is nothing new
     assert len(pair.requests()) == 1
 
