@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from rolekeeper.adapters import atomicfile
-from rolekeeper.core.wire import decode, encode
+from rolekeeper.core.wire import decode, to_json
 from rolekeeper.model import Lifetime
 
 NAME = "lifetime.json"
@@ -38,7 +38,7 @@ def of_daemon(pid: int, boot_id: str, credentials: Lifetime | None) -> Lifetimes
 
 def encoded(lifetimes: Lifetimes) -> bytes:
     """The content of lifetime.json."""
-    return json.dumps(encode(lifetimes), indent=2).encode() + b"\n"
+    return to_json(lifetimes)
 
 
 def read(directory: str, boot_id: Callable[[], str]) -> Lifetimes | None:

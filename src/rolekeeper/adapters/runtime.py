@@ -23,7 +23,7 @@ from rolekeeper.adapters import atomicfile, lifetimes
 from rolekeeper.adapters.filelock import refuse_foreign_lock
 from rolekeeper.adapters.places import Attributes, make_directories
 from rolekeeper.core import status
-from rolekeeper.core.wire import encode
+from rolekeeper.core.wire import to_json
 from rolekeeper.errors import InputOutputError, UnavailableError
 from rolekeeper.model import Lifetime
 
@@ -99,7 +99,7 @@ class FileRuntimeDirectory:
             if told != self._lifetimes:
                 self._replace(lifetimes.NAME, told)
                 self._lifetimes = told
-        self._replace(STATUS, json.dumps(encode(document), indent=2).encode() + b"\n")
+        self._replace(STATUS, to_json(document))
 
     def _replace(self, name: str, data: bytes) -> None:
         path = f"{self._directory}/{name}"
