@@ -58,8 +58,8 @@ __all__ = [
 LIMIT_BYTES = 1024 * 1024
 
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-_DISTANT = ("nfs4", "cifs", "smb3")  # they refuse leases also while nobody writes
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_DISTANT = ("nfs4", "cifs", "smb3")  # they refuse leases also while nobody writes
 
 _REMEDIES = {
     errno.ENOSPC: ("no-space", "free some space on that file system"),

@@ -36,6 +36,8 @@ KEYS = {
 }
 OPTIONS = ("--file", "--profile")
 LONGEST_FILE = 1024 * 1024  # bytes; the daemon publishes into none that is longer
+EXIT_CODES = {"argument-invalid": 64, "no-daemon": 69, "expired": 69}
+UNREADABLE = 74  # of every other code
 
 
 def main(arguments: list[str]) -> int:
@@ -62,36 +64,30 @@ def run(options: argparse.Namespace) -> int:
 def _print(path: str | None, profile: str | None) -> int:
     setrlimit(RLIMIT_CORE, (0, 0))  # no core dump holds the token; more, as process.py does it, would take ctypes
     if "" in (path, profile):  # as of a variable that is not set: credentials that nobody named are not handed out
-        return _fail(
-            64, "argument-invalid", "--file or --profile is empty", "name what is meant, or leave the option out"
-        )
+        return _fail("argument-invalid", "--file or --profile is empty", "name what is meant, or leave the option out")
     try:
         where, name = _first_output(profile) if path is None else (path, profile or "default")
         credentials = dumps(_credentials(where, name))
     except OSError as error:
         return _fail(
-            74,
             "file-unreadable",
             f"Cannot read {error.filename or path or STATUS}: {error.strerror}",
             "run as a user who may read that file",
         )
     except _Unusable as error:
-        return _fail(error.exit_code, error.code, str(error), error.hint)
+        return _fail(error.code, str(error), error.hint)
     left = f"{credentials}\n".encode()
     try:
         while left:  # a file takes what still fits on the disk; only the next write says that there is no more
             left = left[write(1, left) :]
     except OSError as error:
-        return _fail(
-            74, "output-unwritable", f"Cannot write to standard output: {error.strerror}", "see what it leads to"
-        )
+        return _fail("output-unwritable", f"Cannot write to standard output: {error.strerror}", "see what it leads to")
     return 0
 
 
 class _Unusable(Exception):  # noqa: N818 - never leaves this module
-    def __init__(self, exit_code: int, code: str, message: str, hint: str) -> None:
+    def __init__(self, code: str, message: str, hint: str) -> None:
         super().__init__(message)
-        self.exit_code = exit_code
         self.code = code
         self.hint = hint
 
@@ -103,11 +99,11 @@ def _first_output(profile: str | None) -> tuple[str, str]:
         return str(first["path"]), str(first["profile"])
     except FileNotFoundError as error:
         raise _Unusable(
-            69, "no-daemon", "No daemon says where credentials are published", "name the file with --file"
+            "no-daemon", "No daemon says where credentials are published", "name the file with --file"
         ) from error
     except (ValueError, KeyError, TypeError, StopIteration, RecursionError) as error:
         raise _Unusable(
-            74, "status-unreadable", f"Cannot find an output in {STATUS}", "name the file with --file"
+            "status-unreadable", f"Cannot find an output in {STATUS}", "name the file with --file"
         ) from error
 
 
@@ -116,16 +112,14 @@ def _credentials(path: str, profile: str) -> dict[str, Any]:
     try:
         values = profile_values(scan(text), profile) or {}
     except UnparsableError as error:
-        raise _Unusable(
-            74, "unparsable-file", f"Cannot read {path}: {error.reason}", "mend that line by hand"
-        ) from error
+        raise _Unusable("unparsable-file", f"Cannot read {path}: {error.reason}", "mend that line by hand") from error
     missing = [key for key in KEYS.values() if not values.get(key)]
     if missing:
         what = f"No credentials of rolekeeper's in {path}, profile {profile}: {missing[0]} is missing"
-        raise _Unusable(74, "no-credentials", what, "name file and profile as the configuration has them")
+        raise _Unusable("no-credentials", what, "name file and profile as the configuration has them")
     if _is_past(values[KEYS["Expiration"]]):
         what = f"The credentials in {path} expired at {values[KEYS['Expiration']]}"
-        raise _Unusable(69, "expired", what, "`rolekeeper status` says why there are no newer ones")
+        raise _Unusable("expired", what, "`rolekeeper status` says why there are no newer ones")
     return {"Version": 1, **{name: values[key] for name, key in KEYS.items()}}
 
 
@@ -133,13 +127,10 @@ def _text(path: str) -> str:
     """The file's text. It never waits, and takes no more than a file of ours can hold."""
     with open(path, "rb", opener=_open) as file:
         if not S_ISREG(fstat(file.fileno()).st_mode):
-            raise _Unusable(
-                74, "not-a-file", f"Cannot read {path}: it is not a regular file", "name the published file"
-            )
+            raise _Unusable("not-a-file", f"Cannot read {path}: it is not a regular file", "name the published file")
         data = file.read(LONGEST_FILE + 1)
     if len(data) > LONGEST_FILE:
         raise _Unusable(
-            74,
             "file-too-large",
             f"Cannot read {path}: it holds more than {LONGEST_FILE} bytes",
             "name the published file",
@@ -161,7 +152,7 @@ def _is_past(expiration: str) -> bool:
         return expires_at <= datetime.now(UTC) if left is None else left <= 0
     except (ValueError, TypeError) as error:
         raise _Unusable(
-            74, "expiry-invalid", f"{expiration!r} is no time", "let the daemon publish the file again"
+            "expiry-invalid", f"{expiration!r} is no time", "let the daemon publish the file again"
         ) from error
 
 
@@ -178,8 +169,8 @@ def _seconds_left(expires_at: datetime) -> float | None:
         return None
 
 
-def _fail(exit_code: int, code: str, message: str, hint: str) -> int:
+def _fail(code: str, message: str, hint: str) -> int:
     from rolekeeper.errors import one_line  # late: only a failure needs it
 
     say(one_line(message), hint, code=code)
-    return exit_code
+    return EXIT_CODES.get(code, UNREADABLE)
