@@ -11,7 +11,7 @@ from signal import SIGUSR1
 import pytest
 from tests.conftest import WHOLE, Server
 from tests.daemonprocess.conftest import Daemon, Start, processes, published, until
-from tests.packages.conftest import need
+from tests.packages.conftest import left_out, need
 
 BACKOFFS = 3 if WHOLE else 2  # to be seen while the trouble lasts: 1, 2 and 4 seconds
 SOMEBODY = 12345
@@ -58,7 +58,7 @@ def chattr(what: str) -> Callable[[Path], None]:
         try:
             do("chattr", what, place)
         except (OSError, subprocess.CalledProcessError) as error:
-            pytest.skip(f"no immutable files here: {error}")
+            left_out(f"no immutable files here: {error}")
 
     return change
 
@@ -144,7 +144,7 @@ def mounted(tmp_path: Path) -> Iterator[Callable[..., None]]:
         try:
             do("mount", *(what or ("-t", "tmpfs", "-o", "size=256k,mode=700", "tmpfs")), place)
         except subprocess.CalledProcessError as error:
-            pytest.skip(f"cannot mount here: {error.stderr.decode()}")
+            left_out(f"cannot mount here: {error.stderr.decode()}")
         places.append(place)
 
     yield mount
