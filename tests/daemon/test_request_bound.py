@@ -8,7 +8,7 @@ import http.server
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from rolekeeper import attempt
 from rolekeeper.adapters.ssm import SsmService
+from rolekeeper.errors import OutputError, VaultError
 from rolekeeper.model import (
     COMPONENTS,
     AcceptedFingerprint,
@@ -41,7 +42,8 @@ from rolekeeper.ports import World
 
 ROOT = Path(__file__).parents[2]
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
-HOUR = timedelta(hours=1)
+SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
+MOST = 500  # requests in a test, so that it need not make the thousands of a loop without end
 UNLUCKY = "mi-0000000e8d4d97a04"  # its spread falls short at one attempt after the other; one node in millions does
 HARDWARE = dict.fromkeys(COMPONENTS, "the same")
 FINGERPRINT = AcceptedFingerprint("4b3cf7cb-6b2f-4d31-9c5b-0d6b4b6f2a77", HARDWARE)
@@ -54,8 +56,10 @@ KEYS = sorted(
 CURRENT, OTHER, NEXT = (NodeKey(KEYS[n % len(KEYS)], NOON) for n in range(3))
 
 TOKEN = "token"
+EXPIRED = "a token that has expired"
 REGISTERED = "registered"
-Answer = str  # TOKEN, REGISTERED, or a code; `503` for a service that fails
+GARBAGE = "garbage"
+Answer = str  # one of these, or a code; `503` for a service that fails
 
 
 @dataclass
@@ -67,30 +71,34 @@ class Hostile:
     asked: list[timedelta] = field(default_factory=list)
     in_attempt: int = 0
     url: str = ""
-    drift: timedelta = timedelta(minutes=10)
+    drift: timedelta = timedelta(minutes=5)
+    life: timedelta = HOUR  # of its tokens
 
-    def reply(self) -> tuple[int, dict[str, Any], datetime]:
+    def reply(self) -> tuple[int, Any, datetime]:
         self.in_attempt += 1
         now = self.clock.now()
         self.asked.append(now.boot)
-        date = now.wall + (self.drift if self.in_attempt % 2 else -self.drift)
+        date = (now.wall + (self.drift if self.in_attempt % 2 else -self.drift)).replace(microsecond=0)
         answer = self.answers(self.in_attempt)
-        if answer == TOKEN:
-            return 200, token_fields(date), date
+        if answer in (TOKEN, EXPIRED):
+            return 200, token_fields(date + (self.life if answer == TOKEN else -self.life)), date
+        if answer == GARBAGE:
+            return 200, [answer], date
         if answer == REGISTERED:
             return 200, {"InstanceId": UNLUCKY}, date
         return (503 if answer == "503" else 400), {"__type": answer, "message": "no"}, date
 
-    def most_in_any_hour(self) -> int:
-        return max(sum(first <= one < first + HOUR for one in self.asked) for first in self.asked)
+
+def most_in_any_hour(moments: Sequence[timedelta]) -> int:
+    return max(sum(first <= one < first + HOUR for one in moments) for first in moments)
 
 
-def token_fields(now: datetime) -> dict[str, Any]:
+def token_fields(expires_at: datetime) -> dict[str, Any]:
     return {
         "AccessKeyId": "ASIA3D3ZFM53CNDSWS5E",
         "SecretAccessKey": "a secret access key".replace(" ", "-"),
         "SessionToken": "a session token".replace(" ", "-"),
-        "TokenExpirationDate": (now + HOUR).timestamp(),
+        "TokenExpirationDate": expires_at.timestamp(),
         "UpdateKeyPair": True,
     }
 
@@ -129,6 +137,8 @@ class Memory:
 
     contents: VaultContents
     published: list[str] = field(default_factory=list)
+    output_fails: bool = False  # once the token is there
+    vault_fails: bool = False
 
     @contextmanager
     def lock(self, _wait: timedelta) -> Iterator[None]:
@@ -138,6 +148,8 @@ class Memory:
         return self.contents
 
     def save(self, contents: VaultContents) -> None:
+        if self.vault_fails:
+            raise VaultError("vault-no-space", "Cannot write the vault", "free some space")
         self.contents = contents
 
     def look(self) -> Hardware:
@@ -150,6 +162,8 @@ class Memory:
         pass
 
     def publish(self, _output: Output, token: RoleToken) -> None:
+        if self.output_fails:
+            raise OutputError("no-space", "Cannot write the output", "free some space")
         self.published.append(token.access_key_id)
 
     def holds(self, _output: Output, access_key_id: str, _expires_at: datetime) -> bool:
@@ -168,6 +182,7 @@ def attempting(service: Hostile, memory: Memory, plain: Settings) -> Callable[[]
     )
 
     def run() -> AttemptReport:
+        assert len(service.asked) < MOST, "far more than any bound"
         service.in_attempt = 0
         client = SsmService(accepted.service, service.clock, "1.2.3")
         code = "an-activation-code-of-20"
@@ -194,22 +209,79 @@ def refused_until(last: int, *then: Answer) -> Callable[[int], Answer]:
     return lambda number: "InvalidSignature" if number <= last else then[number - last - 1]
 
 
-ROWS = {
-    "fails": "503",
-    "refuses: ": "AccessDeniedException",
-    "refuses the fingerprint": "MachineFingerprintDoesNotMatch",
+ROWS = {  # what it answers in turn, at the end of one attempt after the other
+    "fails": ("503", "ThrottlingException", GARBAGE, EXPIRED),
+    "refuses: ": ("AccessDeniedException", "InvalidSignature"),
+    "refuses the fingerprint": ("MachineFingerprintDoesNotMatch", "InvalidInstanceId"),
 }
+ANSWERS = [answer for answers in ROWS.values() for answer in answers]
+
+
+def ends_with(kit: Any, answers: Sequence[Answer], hours: float) -> tuple[Hostile, int]:
+    """A service that was asked for so long, each time as often as can be before these answers; and the attempts."""
+    world = kit.world()
+
+    def by_the_attempt(number: int) -> Answer:
+        return refused_until(3, answers[len(world.starts) % len(answers)])(number)
+
+    with listening(Hostile(world, by_the_attempt)) as service:
+        world.script = [kit.attempt(attempting(service, with_keys(pending_key=OTHER), kit.settings))]
+        world.runs(hours * HOUR)
+    return service, len(world.starts)
 
 
 @pytest.mark.parametrize("row", ROWS)
 def test_the_documented_number_of_requests_in_an_hour_is_reached_and_not_exceeded(kit: Any, row: str) -> None:
+    service, attempts = ends_with(kit, ROWS[row], 1.05)
+    assert most_in_any_hour(service.asked) == documented(row, 3)
+    assert len(service.asked) == attempts * documented("that brings no token", 2)
+
+
+@settings(max_examples=5)
+@given(st.lists(st.sampled_from(ANSWERS), min_size=2, max_size=30))
+@example([*["503"] * 8, "AccessDeniedException"])
+def test_hours_of_any_of_these_answers_in_any_order_stay_within_the_documented_number(
+    kit: Any, answers: list[Answer]
+) -> None:
+    service, attempts = ends_with(kit, answers, 2)
+    assert most_in_any_hour(service.asked) <= documented("gives any of these answers in any order", 3)
+    assert len(service.asked) == attempts * documented("that brings no token", 2)
+
+
+TOKENS = {  # row and hours; a token's life, what fails, and the row of the first table that bounds one attempt
+    "that are published": ("live for an hour", 8, HOUR, {}, "that brings a token"),
+    "that no output takes": (
+        "cannot be published",
+        1.05,
+        1.25 * SECOND,  # so that the one that is kept is no longer fresh at the next attempt
+        {"output_fails": True},
+        "that brings a token",
+    ),
+    "that neither output nor vault takes": (
+        "cannot be published",
+        1.05,
+        HOUR,
+        {"output_fails": True, "vault_fails": True},
+        "that brings no token",
+    ),
+}
+
+
+@pytest.mark.parametrize("tokens", TOKENS)
+def test_hours_of_tokens_reach_the_documented_numbers_and_do_not_exceed_them(kit: Any, tokens: str) -> None:
+    """The service accepts the newest key only and leaves its change undone, so that each attempt begins with two."""
+    row, hours, life, failing, each = TOKENS[tokens]
     world = kit.world()
-    memory = with_keys(pending_key=OTHER)
-    with listening(Hostile(world, refused_until(3, ROWS[row]))) as service:
-        world.script = [kit.attempt(attempting(service, memory, kit.settings))]
-        world.runs(1.05 * HOUR)
-    assert service.most_in_any_hour() == documented(row, 3)
-    assert len(service.asked) == len(world.starts) * documented("that brings no token", 2)
+    memory = replace(with_keys(pending_key=OTHER), **failing)
+    often = replace(kit.settings, rotate_key_after=SECOND)
+    script = (TOKEN, "InvalidSignature", "PublicKeyAlreadyRegistered", "InvalidSignature", "503")
+    with listening(Hostile(world, refused_until(3, *script), life=life)) as service:
+        world.script = [kit.attempt(attempting(service, memory, often))]
+        world.runs(hours * HOUR)
+    attempts = documented(f"issues tokens that {row}", 2)
+    assert most_in_any_hour(world.began()) == attempts
+    assert most_in_any_hour(service.asked) == attempts * documented(each, 2)
+    assert most_in_any_hour(service.asked) <= documented(f"issues tokens that {row}", 3)
 
 
 def once(kit: Any, memory: Memory, answers: Callable[[int], Answer]) -> tuple[AttemptReport, int]:
@@ -241,7 +313,7 @@ def test_an_attempt_that_registers_first_stays_within_the_same_bound(kit: Any) -
     assert requests == documented("that brings a token", 2)
 
 
-@pytest.mark.parametrize("answer", ROWS.values())
+@pytest.mark.parametrize("answer", ANSWERS)
 def test_with_the_clocks_alike_and_no_key_change_an_attempt_is_one_request(kit: Any, answer: Answer) -> None:
     with listening(Hostile(kit.world(), lambda _: answer, drift=timedelta(0))) as service:
         attempting(service, with_keys(), kit.settings)()
