@@ -124,7 +124,7 @@ class VaultContents:
     # The fingerprint that was tried with a hardware hash, by the hash's digest.
     trials: Mapping[str, str] = field(default_factory=dict)
     pending_key: NodeKey | None = None  # the service may know it already
-    superseded_key: NodeKey | None = None  # replaced, kept until its successor was accepted
+    superseded_key: NodeKey | None = None  # replaced or refused, kept until the other was accepted
     pending_registration: PendingRegistration | None = None
     issue: IssueRecord | None = None
     held_token: HeldToken | None = None

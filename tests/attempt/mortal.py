@@ -43,7 +43,8 @@ class Mortal:
 
     `events` are the keys that the service was told of and those that it accepted; `answered` is the step at which the
     last attempt had the answer to its key change. `open_changes` are those without a final answer, the public key that
-    signed one by the one that it brings: the service may carry them out yet.
+    signed one by the one that it brings: the service may carry them out yet. It may also carry out those that it
+    `refused`, until it has accepted a key at a later attempt.
     """
 
     machine: Machine
@@ -52,11 +53,13 @@ class Mortal:
     steps: int = 0
     answered: int = 0
     open_changes: dict[str, str] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
+    final: set[str] = field(default_factory=set)  # refused before this attempt
     last: int | None = None
 
     def attempt(self, *, dies_at: int | None = None) -> AttemptReport | None:
         """Make one attempt; None when it died at that step."""
-        self.steps, self.last = 0, dies_at
+        self.steps, self.last, self.final = 0, dies_at, set(self.refused)
         world = self.machine.world()
         service = self.machine.settings.service
         short = replace(service, read_timeout=SHORT if self.impatient else service.read_timeout)
@@ -72,6 +75,17 @@ class Mortal:
     def known(self) -> str:
         """The public key by which the service knows the node."""
         return self.machine.emulator.nodes[self.machine.node_id].public_key
+
+    def know_by(self, key: str) -> None:
+        """From now on the service knows the node by that public key."""
+        node = self.machine.emulator.nodes[self.machine.node_id]
+        self.machine.emulator.add_node(node.node_id, key, node.fingerprint, node.role)
+
+    def carry_out_late(self) -> None:
+        """The service carries out what it has not answered for good."""
+        for new, signer in self.open_changes.items():
+            if signer == self.known():
+                self.know_by(new)
 
     def until_settled(self) -> int:
         """Attempt until one key is left on both sides and no rotation is wanted; each attempt has to bring a token."""
@@ -142,6 +156,8 @@ class MortalService:
     def request_role_token(self, registration: Registration, fingerprint: str) -> TokenAnswer:
         answer = self.process.step(lambda: self.service.request_role_token(registration, fingerprint))
         self.process.events.append(("accepted", registration.key.private_key))
+        for new in self.process.final:
+            self.process.open_changes.pop(new, None)
         return answer
 
     def update_public_key(self, registration: Registration, new_key: NodeKey) -> None:
@@ -149,13 +165,15 @@ class MortalService:
         self.process.answered = self.process.steps + 2
         new, unanswered = public_key(new_key), self.process.open_changes
         unanswered[new] = public_key(registration.key)
+        self.process.refused.discard(new)
+        self.process.final.discard(new)
 
         def ask() -> None:
             try:
                 self.changer.update_public_key(registration, new_key)
             except ServiceRefusedError as refused:
                 if refused.code in ABOUT_THE_KEY:
-                    del unanswered[new]
+                    self.process.refused.add(new)
                 raise
             del unanswered[new]
 

@@ -41,8 +41,27 @@ def test_a_new_key_that_the_service_refuses_leaves_the_old_one_in_use(machine: M
     assert report.outcome is Outcome.ISSUED
     assert report.facts[-1].event == "key_rotation_refused"
     assert report.facts[-1].fields["code"] == code
+    assert service_key(machine) == first
+    machine.emulator.fail(TOKEN, remove=("UpdateKeyPair",))
+    machine.attempt()
     assert machine.knows_one_key()
     assert service_key(machine) == first
+
+
+@pytest.mark.parametrize("code", ["InvalidPublicKey", "PublicKeyAlreadyRegistered"])
+def test_a_key_that_comes_into_force_after_it_was_refused_is_ours(machine: Machine, code: str) -> None:
+    """The answer to a first request was lost, the second one is refused, and then the service carries out the first."""
+    process, first = Mortal(machine), service_key(machine)
+    machine.emulator.request_rotation(machine.node_id)
+    machine.emulator.fail(UPDATE_KEY, drop=True)
+    process.attempt()
+    machine.emulator.fail(UPDATE_KEY, error=code)
+    report = process.attempt()
+    assert report is not None
+    assert report.facts[-1].event == "key_rotation_refused"
+    process.carry_out_late()
+    assert service_key(machine) != first
+    assert process.until_settled() <= 3
 
 
 def test_a_key_that_the_service_may_have_taken_is_told_again_and_not_replaced_by_a_third(machine: Machine) -> None:

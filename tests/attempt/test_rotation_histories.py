@@ -57,22 +57,11 @@ def month_passes(process: Mortal) -> None:
     process.machine.clock.move(MONTH)
 
 
-def know_by(process: Mortal, key: str) -> None:
-    node = process.machine.emulator.nodes[process.machine.node_id]
-    process.machine.emulator.add_node(node.node_id, key, node.fingerprint, node.role)
-
-
 def service_forgets_the_new_key(process: Mortal) -> None:
     """While the old one is still there: after that the new one has been accepted."""
     superseded = process.machine.vault().superseded_key
     if superseded is not None:
-        know_by(process, public_key(superseded))
-
-
-def service_carries_a_change_out_late(process: Mortal) -> None:
-    for new, signer in process.open_changes.items():
-        if signer == process.known():
-            know_by(process, new)
+        process.know_by(public_key(superseded))
 
 
 def machine_id_changes_or_comes_back(process: Mortal) -> None:
@@ -96,7 +85,7 @@ EVENT = st.one_of(
         [
             month_passes,
             service_forgets_the_new_key,
-            service_carries_a_change_out_late,
+            Mortal.carry_out_late,
             machine_id_changes_or_comes_back,
         ]
     ),

@@ -42,8 +42,10 @@ def test_a_change_that_the_service_took_keeps_the_old_key_until_the_new_one_was_
     assert keys(keyrotation.accepted(promoted, signed_with(NEW))) == [NEW]
 
 
-def test_a_key_that_the_service_declined_is_dropped_and_the_old_one_stays() -> None:
-    assert keyrotation.declined(keyrotation.begun(REGISTERED, NEW)) == REGISTERED
+def test_a_key_that_the_service_declined_is_dropped_once_it_has_accepted_the_old_one_again() -> None:
+    declined = keyrotation.declined(keyrotation.begun(REGISTERED, NEW))
+    assert keys(declined) == [OLD, NEW]
+    assert keyrotation.accepted(declined, signed_with(OLD)) == REGISTERED
 
 
 def test_a_pending_key_that_the_service_accepts_becomes_the_current_one() -> None:

@@ -6,7 +6,9 @@ At any moment the vault holds every key that the service may know:
 2. `promoted`: the service took it. The pending key becomes the current one; the old one is kept as superseded.
 3. `accepted`: a request signed with some key was accepted. That key is, or becomes, the current one, and what it makes
    superfluous is dropped: this is the only step that drops a key that was ever in use.
-4. `declined`: the service refused the new key itself, and accepted the current one after that, which stays in use.
+4. `declined`: the service refused the new key itself, and accepted the current one after that, which stays in use. The
+   refused one is kept as superseded until the next attempt: an earlier request of ours whose answer was lost, or a
+   service whose parts do not agree yet, may bring it into force all the same.
 
 After a crash, or an answer that was lost, `candidates` says in which order to try what there is. A pending key that is
 still there when the current one is accepted is told to the service again, not replaced by another: the service may
@@ -66,4 +68,4 @@ def promoted(contents: VaultContents) -> VaultContents:
 
 def declined(contents: VaultContents) -> VaultContents:
     """The service refused the pending key itself, and still accepts the current one."""
-    return replace(contents, pending_key=None)
+    return replace(contents, pending_key=None, superseded_key=contents.pending_key)
