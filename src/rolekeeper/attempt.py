@@ -111,6 +111,7 @@ class _Attempt:
         self.settings = settings
         self.tell_found = tell_found
         self.contents = VaultContents()
+        self.boot_id = ""
         self.facts: list[Fact] = []
         self.summary: FingerprintSummary | None = None
         self.request_id: str | None = None
@@ -128,6 +129,7 @@ class _Attempt:
         return self.report(Outcome.ISSUED, self.trouble)
 
     def go(self, *, reuse: bool) -> None:
+        self.boot_id = self.world.clock.boot_id()  # before a token is asked for, which could not be recorded without
         self._read_vault()
         node = self._registration()
         if self.tell_found:
@@ -235,7 +237,7 @@ class _Attempt:
         """Ask for a token, publish it, and change the node key when that is due."""
         by, answer = self._ask(node, who)
         life = Lifetime(answer.received_at, answer.token.expires_at, answer.received_boot)
-        issue = IssueRecord(by.node_id, answer.token.access_key_id, life, self.world.clock.boot_id())
+        issue = IssueRecord(by.node_id, answer.token.access_key_id, life, self.boot_id)
         had_pending = self.contents.pending_key is not None
         self.contents = identity.accepted(keyrotation.accepted(self.contents, by), who)
         resumed = had_pending and self.contents.pending_key is None

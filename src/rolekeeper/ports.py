@@ -37,7 +37,10 @@ class Clock(Protocol):
         """Wait for `duration`; suspend may lengthen it."""
 
     def boot_id(self) -> str:
-        """A name for the time since this machine was started; another one after every boot."""
+        """A name for the time since this machine was started; another one after every boot.
+
+        Raises HardwareError when nothing tells it; once it was told, it stays known.
+        """
 
 
 class NodeService(Protocol):

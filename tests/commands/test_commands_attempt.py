@@ -45,6 +45,17 @@ def test_an_attempt_publishes_and_prints_its_outcome(node: Server) -> None:
     assert raw_config_parse(str(node.output))["default"]["aws_access_key_id"] == token.access_key_id
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can hide a file of the kernel's")
+def test_a_boot_that_nothing_tells_costs_no_token_and_no_word_of_how_old_one_is(node: Server) -> None:
+    hide = 'mount -t tmpfs none /proc/sys/kernel/random && exec "$@"'
+    command = ["unshare", "--mount", "sh", "-c", hide, "sh", *node.command("attempt")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST, check=False, env=node.environment())
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["outcome"], report["code"]) == (74, "hardware-unreadable", "boot-unknown")
+    assert "/proc/sys/kernel/random/boot_id" in report["message"]
+    assert (report["hint"] != "", node.tokens(), "Traceback" in done.stderr) == (True, [], False)
+
+
 def test_a_file_is_named_once_however_many_of_its_profiles_are_published(node: Server) -> None:
     node.configure(f'[[credentials_file]]\npath = "{node.output}"\nprofile = "second"\n')
     assert node.run("attempt").json["published"] == [str(node.output)]

@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from rolekeeper.errors import HardwareError
 from rolekeeper.model import Instant
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -32,8 +33,18 @@ class SystemClock:
         time.sleep(max(duration.total_seconds(), 0.0))
 
     def boot_id(self) -> str:
-        """The kernel's name for the time since this machine was started."""
+        """The kernel's name for the time since this machine was started, read once.
+
+        Raises HardwareError `boot-unknown`.
+        """
         if self._boot_id is None:
-            return _BOOT_ID.read_text(encoding="ascii").strip()
+            try:
+                self._boot_id = _BOOT_ID.read_text(encoding="ascii").strip().replace("-", "")
+            except OSError as error:
+                raise HardwareError(
+                    "boot-unknown",
+                    f"Cannot read {_BOOT_ID}: {error.strerror}",
+                    "make it readable, or hand it over as ROLEKEEPER_BOOT_ID, which is %b in a unit",
+                ) from error
         digits = self._boot_id
         return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))

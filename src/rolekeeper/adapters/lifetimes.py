@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from rolekeeper.adapters import atomicfile
 from rolekeeper.core.wire import decode, to_json
+from rolekeeper.errors import HardwareError
 from rolekeeper.model import Lifetime
 
 NAME = "lifetime.json"
@@ -43,7 +44,7 @@ def encoded(lifetimes: Lifetimes) -> bytes:
 
 def read(directory: str, boot_id: Callable[[], str]) -> Lifetimes | None:
     """What lifetime.json says; None when there is none of this boot, or none that can be read."""
-    with suppress(OSError, ValueError, RecursionError):
+    with suppress(OSError, ValueError, RecursionError, HardwareError):
         data = atomicfile.read(f"{directory}/{NAME}")
         lifetimes = decode(Lifetimes, json.loads(data)) if data is not None else None
         return lifetimes if lifetimes is not None and lifetimes.boot_id == boot_id() else None

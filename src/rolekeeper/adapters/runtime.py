@@ -24,7 +24,7 @@ from rolekeeper.adapters.filelock import refuse_foreign_lock
 from rolekeeper.adapters.places import Attributes, make_directories
 from rolekeeper.core import status
 from rolekeeper.core.wire import to_json
-from rolekeeper.errors import InputOutputError, UnavailableError
+from rolekeeper.errors import HardwareError, InputOutputError, UnavailableError
 from rolekeeper.model import Lifetime
 
 LOCK = "lock"
@@ -94,7 +94,7 @@ class FileRuntimeDirectory:
     def write_status(self, document: status.Document, life: Lifetime | None) -> None:
         """Replace status.json, whole, and lifetime.json before it when that has changed (both 0644), under our lock."""
         self.claim(self._directory)
-        with suppress(OSError):  # nobody says which boot this is; readers go by status.json
+        with suppress(HardwareError):  # nobody says which boot this is; readers go by status.json
             told = lifetimes.encoded(lifetimes.of_daemon(self._pid, self._boot_id(), life))
             if told != self._lifetimes:
                 self._replace(lifetimes.NAME, told)
