@@ -35,10 +35,19 @@ def read(path: Path, *, must_exist: bool) -> tuple[list[SourceFile], list[Proble
     `configuration-unreadable` when the machine, and not the configuration, is in trouble.
     """
     fragments, problems = _fragments(path.parent / FRAGMENTS)
-    candidates = fragments if not must_exist and not os.path.lexists(path) else [path, *fragments]
+    candidates = [path, *fragments] if must_exist or _has_its_name(path) else fragments
     results = [_read_file(candidate) for candidate in candidates]
     files = [result for result in results if isinstance(result, SourceFile)]
     return files, problems + [result for result in results if isinstance(result, Problem)]
+
+
+def _has_its_name(path: Path) -> bool:
+    """Whether there is something of that name; also when that cannot be told, which reading it brings to light."""
+    try:
+        os.lstat(path)
+    except OSError as error:
+        return not isinstance(error, FileNotFoundError)
+    return True
 
 
 def _fragments(directory: Path) -> tuple[list[Path], list[Problem]]:

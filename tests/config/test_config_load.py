@@ -1,5 +1,6 @@
 """Reading the configuration: files in, settings or every problem out."""
 
+import errno
 import os
 from collections.abc import Callable
 from datetime import timedelta
@@ -63,6 +64,18 @@ def test_a_file_that_was_named_must_exist(tmp_path: Path) -> None:
     told = problem(path)
     assert (told.where, told.key) == (str(path), "")
     assert "No such file" in told.message
+
+
+def test_a_file_that_cannot_be_seen_just_now_is_not_taken_for_an_absent_one(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write('[vault]\ndirectory = "/srv/vault"')
+
+    def failing_disk(path: Path, **_options: object) -> os.stat_result:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    monkeypatch.setattr(os, "lstat", failing_disk)
+    assert config.load(None, path).vault_directory == "/srv/vault"
 
 
 def test_every_key_arrives_in_its_setting(write: Write) -> None:
