@@ -90,3 +90,11 @@ def test_a_directory_that_is_open_to_us_is_not_blamed_on_the_sandbox_either() ->
     if owner != os.geteuid() or not os.access("/etc", os.W_OK):
         pytest.skip("a directory outside /tmp that is ours takes root")
     assert remedy("/etc/credentials", errno.EPERM) is None
+
+
+def test_an_error_on_the_way_to_a_hint_leaves_the_error_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing_disk(_path: str) -> os.statvfs_result:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "statvfs", failing_disk)
+    assert remedy("/srv/aws/credentials") is None

@@ -24,9 +24,19 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]")
 
 
 def remedy(unit: str, path: str, owner: int, error: OSError) -> str | None:
-    """How to open `unit` for the file `path` of the user `owner`; None when the sandbox is not what is in the way."""
+    """How to open `unit` for the file `path` of the user `owner`.
+
+    None when the sandbox is not what is in the way, or when that cannot be told.
+    """
     if error.errno not in _CLOSED or isinstance(error, RefusedFileError):
         return None
+    try:
+        return _remedy(unit, path, owner)
+    except OSError:  # the error that is being told is the one that counts
+        return None
+
+
+def _remedy(unit: str, path: str, owner: int) -> str | None:
     directory = os.path.dirname(os.path.realpath(path))
     if _is_below(directory, _PRIVATE):
         return f"publish elsewhere: {unit} has a /tmp of its own, which nobody else sees"
@@ -58,14 +68,15 @@ def _capabilities(directory: str, path: str, owner: int) -> list[str]:
 
 
 def _nearest(directory: str) -> str:
-    """The directory, or the first one above it that can be seen."""
-    while True:
+    """The directory, or the first one above it that can be seen; the root, if none can."""
+    while directory != "/":
         try:
             os.stat(directory)
         except OSError:
             directory = os.path.dirname(directory)
         else:
-            return directory
+            break
+    return directory
 
 
 def _owner(path: str) -> int:
