@@ -183,6 +183,9 @@ def test_editing_again_with_the_same_values_changes_nothing() -> None:
         "aws_access_key_id = AKIAOLD\naws_secret_access_key = s\naws_session_token = t\n",
         "AWS_ACCESS_KEY_ID =\n  AKIAOLD\n",
         "aws_access_key_id = something-else\naws_secret_access_key = s\n",
+        "#aws_access_key_id = AKIAOLD\naws_secret_access_key = s\n",
+        "aws_access_key_id =\naws_secret_access_key = s\n",
+        'aws_access_key_id = "AKIAOLD"\naws_secret_access_key = s\naws_session_token = t\n',
     ],
 )
 def test_long_lived_keys_are_replaced_only_on_demand(keys: str) -> None:
@@ -198,6 +201,7 @@ def test_long_lived_keys_are_replaced_only_on_demand(keys: str) -> None:
         "aws_access_key_id = test\naws_session_token = t\n",
         "aws_access_key_id = test\naws_security_token = t\n",
         "aws_access_key_id =\n",
+        "aws_secret_access_key = s\naws_session_token = t\n",
         "region = x\n",
     ],
 )

@@ -129,10 +129,11 @@ def _check_spelling(lines: list[Line], profile: str, where: str) -> None:
 
 
 def _check_long_lived(lines: list[Line], profile: str, where: str) -> None:
+    """A secret key without its id, which somebody may have put in a comment, counts: AWS does not show it again."""
     values = profilelines.profile_values(lines, profile) or {}
-    key_id = values.get(ACCESS_KEY_ID, "").strip()
+    key_id = values.get(ACCESS_KEY_ID, "").strip("\"' ")
     temporary = values.get(SESSION_TOKEN) or values.get(STALE_TOKEN) or key_id.startswith(_TEMPORARY_PREFIX)
-    if key_id.startswith(_LONG_LIVED_PREFIX) or (key_id and not temporary):
+    if key_id.startswith(_LONG_LIVED_PREFIX) or ((key_id or values.get(SECRET_ACCESS_KEY)) and not temporary):
         raise _refusal(
             "long-lived-keys",
             where,
