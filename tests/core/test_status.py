@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from rolekeeper.core import schedule, status
+from rolekeeper.core.states import Configured
 from rolekeeper.core.wire import encode, rfc3339
-from rolekeeper.model import FingerprintSummary, Outcome, Verdict
+from rolekeeper.model import FingerprintSummary, Outcome, OutputName, Verdict
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
@@ -94,6 +96,16 @@ def test_the_fingerprint_is_told_in_figures(loop: Any) -> None:
 def test_credentials_that_were_there_already_keep_the_time_of_their_publication(loop: Any) -> None:
     told = document(loop.issues(age=10 * MINUTE, spared=True))
     assert told["outputs"][0]["published_at"] == "2026-11-23T11:50:00Z"
+
+
+@pytest.mark.parametrize(("kept", "expected"), [((), "absent"), (("/root/.aws/credentials",), "fresh")])
+def test_credentials_that_only_outputs_of_an_earlier_configuration_hold_do_not_count(
+    kit: Any, kept: tuple[str, ...], expected: str
+) -> None:
+    loop = kit.loop().ends_with(Outcome.ISSUED)
+    outputs = tuple(OutputName(path, "default") for path in (*kept, "/srv/app/credentials"))
+    loop.passes(MINUTE).reload().happens(Configured(replace(kit.policy, outputs=outputs)))
+    assert document(loop.ends_with(Outcome.FAILED))["freshness"] == expected
 
 
 def test_a_spared_request_does_not_publish_anew(loop: Any) -> None:

@@ -84,9 +84,10 @@ def queue_reload(state: State, _event: Event, _now: Instant) -> Step:
 
 
 def configured(state: State, event: Event, _now: Instant) -> Step:
-    """Go by the configuration that the attempt has read."""
+    """Go by the configuration that the attempt has read; what only other outputs hold does not count any more."""
     assert isinstance(event, Configured)  # noqa: S101 - the table's key says so
-    return replace(state, policy=event.policy), ()
+    holds_any = any(output in state.published for output in event.policy.outputs)
+    return replace(state, policy=event.policy, credentials=state.credentials if holds_any else None), ()
 
 
 def found(state: State, event: Event, _now: Instant) -> Step:
