@@ -45,7 +45,8 @@ MAY_IMPORT = {
 }
 SHARED_WITH_EMULATOR = r"(__init__|errors|adapters\.atomicfile)"  # it has to be independent of what it is to test
 
-# Packages that only some modules may import.
+# Packages that only some modules may import. `credential-process` has to start like a bare interpreter, and the clock's
+# module is larger than what it needs of the time.
 KEPT_TO = {
     "botocore": r"(adapters\.(ssm|sink)\w*|emulator\..*|cli(\..*)?)",
     "boto3": r"(adapters\.(ssm|sink)\w*|emulator\..*|cli(\..*)?)",
@@ -56,11 +57,10 @@ KEPT_TO = {
     "structlog": r"adapters\.journal",
     "sdnotify": r"adapters\.systemd",
     "h11": r"emulator\..*",
-    "time": r"(adapters\.clock|emulator\..*)",
+    "time": r"(adapters\.clock|emulator\..*|cli\.credential_process)",
 }
 # Names that only some modules may use, as they are written: `module.name`.
 USED_ONLY_IN = {
-    # `credential-process` has to start like a bare interpreter, and the clock's module is larger than that.
     r"(datetime|date)\.(now|utcnow|today)": r"(adapters\.clock|emulator\..*|cli\.credential_process)",
     r"io\.(open|open_code|FileIO)": r"(?!core\.).*",  # core may have StringIO, which touches no file
     r"os\.(replace|renames|link)|shutil\.move|(?!os\.)[\w.]*\.rename": r"adapters\.atomicfile",

@@ -126,9 +126,9 @@ def test_without_a_file_and_a_daemon_there_is_nothing_to_go_by() -> None:
     assert "name the file with --file" in said.stderr
 
 
-def beside_a_daemon(runtime: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def beside_a_daemon(runtime: Path, *arguments: str, before: str = "true") -> subprocess.CompletedProcess[str]:
     """As on a machine whose daemon wrote these files, in a mount namespace of its own."""
-    script = 'mount -t tmpfs run /run && cp -r "$1" /run/rolekeeper && shift && exec "$@"'
+    script = f'mount -t tmpfs run /run && cp -r "$1" /run/rolekeeper && shift && {before} && exec "$@"'
     own_run = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh", str(runtime)]
     command = [*own_run, COMMAND, "credential-process", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=LONGEST, check=False)
@@ -177,6 +177,19 @@ def test_a_wall_clock_that_was_set_back_revives_no_credentials(node: Server) -> 
         assert beside_a_daemon(node.runtime).returncode == 0
     lifetime.unlink()
     assert beside_a_daemon(node.runtime).returncode == 0
+
+
+def test_a_container_that_is_shown_an_uptime_of_its_own_is_handed_out_nothing_expired(node: Server) -> None:
+    """As lxcfs does; the kernel's clock is the host's all the same."""
+    with daemons() as start:
+        start(node).until_state("waiting")
+    lifetime = node.runtime / "lifetime.json"
+    told = json.loads(lifetime.read_text())
+    told["credentials"]["issued_boot"] -= 3601
+    lifetime.write_text(json.dumps(told))
+    (node.runtime / "uptime").write_text("1.00 0.00\n")
+    said = beside_a_daemon(node.runtime, before="mount --bind /run/rolekeeper/uptime /proc/uptime")
+    assert (said.returncode, said.stdout) == (69, "")
 
 
 @pytest.mark.parametrize("option", ["--file", "--profile"])

@@ -7,10 +7,11 @@ SDKs start this whenever they need credentials, so it must start like a bare int
 from __future__ import annotations
 
 from json import dumps, loads
-from os import O_NONBLOCK, fstat, write
+from os import O_NONBLOCK, O_WRONLY, close, fstat, write
 from os import open as open_descriptor
 from resource import RLIMIT_CORE, setrlimit
 from stat import S_ISREG
+from time import CLOCK_BOOTTIME, clock_gettime
 
 from rolekeeper.cli.messages import say
 from rolekeeper.core.profilelines import UnparsableError, profile_values, scan
@@ -27,7 +28,8 @@ EXAMPLE = (
 )
 STATUS = "/run/rolekeeper/status.json"
 LIFETIME = "/run/rolekeeper/lifetime.json"
-BOOT_ID, UPTIME = "/proc/sys/kernel/random/boot_id", "/proc/uptime"
+COREDUMP_FILTER = "/proc/self/coredump_filter"
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
 KEYS = {
     "AccessKeyId": "aws_access_key_id",
     "SecretAccessKey": "aws_secret_access_key",
@@ -36,6 +38,8 @@ KEYS = {
 }
 OPTIONS = ("--file", "--profile")
 LONGEST_FILE = 1024 * 1024  # bytes; the daemon publishes into none that is longer
+READ_HINT = "run as a user who may read that file"
+FILE_HINT = "name a published file; `rolekeeper status` lists them"
 EXIT_CODES = {"argument-invalid": 64, "no-daemon": 69, "expired": 69}
 UNREADABLE = 74  # of every other code
 
@@ -62,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _print(path: str | None, profile: str | None) -> int:
-    setrlimit(RLIMIT_CORE, (0, 0))  # no core dump holds the token; more, as process.py does it, would take ctypes
+    _keep_out_of_cores()
     if "" in (path, profile):  # as of a variable that is not set: credentials that nobody named are not handed out
         return _fail("argument-invalid", "--file or --profile is empty", "name what is meant, or leave the option out")
     try:
@@ -72,7 +76,7 @@ def _print(path: str | None, profile: str | None) -> int:
         return _fail(
             "file-unreadable",
             f"Cannot read {error.filename or path or STATUS}: {error.strerror}",
-            "run as a user who may read that file",
+            READ_HINT if isinstance(error, PermissionError) else FILE_HINT,
         )
     except _Unusable as error:
         return _fail(error.code, str(error), error.hint)
@@ -83,6 +87,20 @@ def _print(path: str | None, profile: str | None) -> int:
     except OSError as error:
         return _fail("output-unwritable", f"Cannot write to standard output: {error.strerror}", "see what it leads to")
     return 0
+
+
+def _keep_out_of_cores() -> None:
+    """No core dump holds the token, nor one that is piped to a program, to which the limit does not apply (core(5)).
+
+    What process.py does beside the limit would take ctypes.
+    """
+    setrlimit(RLIMIT_CORE, (0, 0))
+    try:
+        descriptor = open_descriptor(COREDUMP_FILTER, O_WRONLY)
+    except OSError:  # a kernel that writes no cores has none
+        return
+    write(descriptor, b"0")
+    close(descriptor)
 
 
 class _Unusable(Exception):  # noqa: N818 - never leaves this module
@@ -164,8 +182,8 @@ def _seconds_left(expires_at: datetime) -> float | None:
         issued, end = (type(expires_at).fromisoformat(life[name]) for name in ("issued_at", "expires_at"))
         if told["boot_id"] != _text(BOOT_ID).strip() or end.replace(microsecond=0) != expires_at:
             return None
-        return (expires_at - issued).total_seconds() + float(life["issued_boot"]) - float(_text(UPTIME).split()[0])
-    except (OSError, ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError, _Unusable):
+        return (expires_at - issued).total_seconds() + float(life["issued_boot"]) - clock_gettime(CLOCK_BOOTTIME)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError, _Unusable):
         return None
 
 
