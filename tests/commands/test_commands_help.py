@@ -2,7 +2,9 @@
 
 import json
 import os
+import pty
 import re
+import socket
 import subprocess
 from pathlib import Path
 
@@ -178,6 +180,36 @@ def test_no_standard_output_is_no_error(server: Server) -> None:
     line = f"{' '.join(server.command('version'))} >&-"
     done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False, env=server.environment())
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_question_that_cannot_be_seen_can_be_answered(node: Server) -> None:
+    ours, theirs = pty.openpty()
+    try:
+        os.write(ours, b"n\n")
+        closed = ["sh", "-c", '"$@" >&-', "sh", *node.command("clear")]
+        done = subprocess.run(closed, stdin=theirs, stderr=subprocess.PIPE, check=False, env=node.environment())
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert node.vault().registration is not None
+
+
+def is_served(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=["for a shell", "as JSON"])
+def test_an_emulator_serves_though_nobody_wants_to_know_where(server: Server, form: tuple[str, ...]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = ["sh", "-c", 'exec "$@" >&-', "sh", *server.command("emulator", "--port", str(port), *form)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=server.environment()) as emulator:
+        until(lambda: is_served(port), "the emulator")
+        emulator.terminate()
+        assert emulator.communicate()[1] == b""
+    assert emulator.returncode == 0
 
 
 @pytest.mark.parametrize("verb", CONFIGURED.keys() - {"run"})

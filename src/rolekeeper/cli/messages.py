@@ -14,7 +14,7 @@ def say(message: str, hint: str = "", *, code: str = "") -> None:
 def open_standard_streams() -> None:
     """Put something behind a standard stream that was closed, else the next file that is opened would be it.
 
-    Standard output cannot be written to then, as before: results do not get lost unnoticed.
+    Standard output cannot be written to then, as before: `credential-process` tells that, for nobody starts it in vain.
     """
     for number, flags in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
         try:

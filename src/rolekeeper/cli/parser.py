@@ -10,6 +10,7 @@ import io
 import os
 import re
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 from rolekeeper.cli.messages import say
@@ -73,12 +74,13 @@ class Parser(argparse.ArgumentParser):
 def main(arguments: list[str]) -> int:
     """Run the verb that `arguments` name; returns the exit code."""
     exit_code = 0
+    if sys.stdout is None:  # closed before we began, by somebody who wants no results
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the process ends
     if isinstance(sys.stdout, io.TextIOWrapper):  # a locale without some character is no reason for a traceback
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         exit_code = _run(arguments)
-        if sys.stdout:  # None when it was closed before we began
-            sys.stdout.flush()
+        sys.stdout.flush()
     except OSError as error:  # of printing, or, with a file name, of what Python itself opens; ours have their own
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter's end tries again, and complains
         if not isinstance(error, BrokenPipeError):  # whoever read our output has seen enough

@@ -38,6 +38,8 @@ def run(options: argparse.Namespace) -> int:
     now = standing.read(settings, compose.clock())
     if now.pid is None:
         say(f"no daemon runs on {settings.daemon.runtime_directory}", "`systemctl start rolekeeper`")
+    elif now.document is None:
+        say(f"the daemon {now.pid} has not told its state yet", "try again; its log says why when it stays so")
     if options.json:
         print_json(now.document if now.document is not None else dict.fromkeys(status.FIELDS))
     elif now.document is not None:
