@@ -158,6 +158,17 @@ def test_temporary_files_of_a_killed_writer_go_with_the_next_lock(
     assert not [leftover for leftover in leftovers if leftover.exists()]
 
 
+def test_a_directory_that_a_killed_command_was_making_goes_with_the_next_lock(
+    vault: FileVault, directory: Path
+) -> None:
+    """Two that make the vault at once share its name; the slower one may be killed when the quicker one is done."""
+    writes(vault, VaultContents())()
+    leftover = directory / ".Store.rolekeeper-new"
+    leftover.mkdir(0o700)
+    with vault.lock(timedelta()):
+        assert not leftover.exists()
+
+
 HOLDER = """
 import sys
 from datetime import timedelta

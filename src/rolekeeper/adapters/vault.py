@@ -130,11 +130,11 @@ class FileVault:
                 place.chmod(mode)
 
     def _sweep(self) -> None:
-        """Remove the temporary files of a writer that was killed: they may hold a key."""
+        """Remove what a writer that was killed left unfinished: a file may hold a key, a directory is empty."""
         for directory in (self._directory, self._directory / _STORE):
             for name in places.names_in(str(directory)):
                 if name.endswith(_LEFTOVER):
-                    atomicfile.remove(str(directory / name))
+                    _remove(directory / name)
 
     def _read(self) -> dict[str, bytes]:
         """The files as they were at one moment."""
@@ -192,6 +192,14 @@ _DAMAGED = (
 )
 _BROKEN_JOURNAL = "restore the whole vault directory from a backup; without one, move {} away: its change is then lost"
 _STRANGE = "find out what put it there, and move it away"
+
+
+def _remove(leftover: Path) -> None:
+    try:
+        atomicfile.remove(str(leftover))
+    except IsADirectoryError:
+        with suppress(FileNotFoundError):  # one who is at it now, without the lock, has removed it
+            leftover.rmdir()
 
 
 def _check_owner(place: Path, status: os.stat_result) -> None:
