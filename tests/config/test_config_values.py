@@ -52,6 +52,9 @@ WRONG = [
     ("service", 'proxy_url = "socks5://h:1"', "is not an http or https URL", ""),
     ("service", 'endpoint_url = "http://h/\\u00e4"', "not ASCII", "xn--"),
     ("service", 'proxy_url = "http://user:p%C3%A4@h:1"', "not ASCII", "user or password"),
+    ("service", "proxy_url = 'http://user:pa\\ss@h:1'", "has a backslash", "in a user or password, write %5C"),
+    ("service", "endpoint_url = 'http:\\\\h'", "is not an http or https URL", "https://"),
+    ("service", "endpoint_url = 'http://h\\path'", "has a backslash", "write /"),
     ("service", 'ca_bundle = "~/ca.pem"', "is not an absolute path", "~"),
 ]
 WRONG_OUTPUTS = [

@@ -224,6 +224,12 @@ def test_a_proxy_that_refuses_is_a_proxy_failure(service: Any, kit: Any, node: R
         assert "407" in error.message
 
 
-def test_a_proxy_url_that_is_none_is_told_without_its_password(kit: Any, node: Registration) -> None:
-    error = failure(kit, "http://ssm.example", node, proxy_url="http://user:pass-word@[::1")
-    assert "pass-word" not in f"{error.message}{error.hint}"
+@pytest.mark.parametrize(
+    "rest", ["@[::1", "@xq@127.0.0.1:99999", "/xq@127.0.0.1:9", "\\xq@127.0.0.1:9", "xq\u2100@h:9"]
+)
+def test_a_proxy_url_that_is_none_is_told_without_its_user_and_password(
+    kit: Any, node: Registration, rest: str
+) -> None:
+    """The configuration refuses these; HTTPS_PROXY may hold anything."""
+    error = failure(kit, "http://ssm.example", node, proxy_url=f"http://xq:xq{rest}")
+    assert "xq" not in f"{error.message}{error.hint}"

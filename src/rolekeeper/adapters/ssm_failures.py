@@ -17,7 +17,7 @@ from urllib3 import exceptions as urllib3_errors
 from rolekeeper.adapters.ssm_answers import presentable
 from rolekeeper.errors import ServiceError, ServiceRefusedError
 
-_USER_INFO = re.compile(r"//[^/@\s]*@")  # in a proxy's URL
+_USER_INFO = re.compile(r"[^/\s]*@")  # in a URL, of a proxy for one
 _OUT_OF_TIME = {9: "not yet valid", 10: "expired"}  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 _ACCESS = "service.endpoint_url, service.proxy_url and HTTPS_PROXY"
 
@@ -107,7 +107,7 @@ def failure_error(
         failure = _by_the_clock(failure, _OUT_OF_TIME[cause.verify_code], now)
     where = getattr(error, "kwargs", {}).get("endpoint_url")  # botocore's way to say it
     told = f"{_words(cause)}, {where}" if where else _words(cause)
-    detail = presentable(_USER_INFO.sub("//***@", told), secrets)
+    detail = presentable(_USER_INFO.sub("***@", told), secrets)
     return failure.error(failure.code, f"{action}: {failure.says} ({detail})", failure.hint)
 
 
@@ -130,4 +130,6 @@ def _cause(error: BaseException) -> BaseException:
 def _words(error: BaseException) -> str:
     if isinstance(error, UnicodeEncodeError):  # whose text quotes a character, of a proxy's password for one
         return "what is to be sent is not ASCII"
+    if isinstance(error, urllib3_errors.LocationParseError):  # whose text quotes what was taken for the host
+        return "what is to be the URL of a proxy, or of the service, is none"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
