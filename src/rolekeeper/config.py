@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
 from rolekeeper import config_files, config_problems, config_values
+from rolekeeper.config_problems import OUTPUTS
 from rolekeeper.errors import ConfigurationError, Problem
 from rolekeeper.model import (
     DaemonSettings,
@@ -27,7 +28,6 @@ from rolekeeper.model import (
 )
 
 DEFAULT_PATH = Path("/etc/rolekeeper/config.toml")
-OUTPUTS = "credentials_file"
 
 _MILLISECOND = timedelta(milliseconds=1)
 _HOUR = timedelta(hours=1)
@@ -231,7 +231,11 @@ def _clash(merged: _Merged, table: str, key: str, other: str, message: str) -> P
     written = [name for name in (key, other) if (table, name) in merged.values]
     places = " and ".join(f"{name} in {merged.values[table, name][1]}" for name in written)
     where = merged.values[table, written[0]][1]
-    return Problem(where, f"{table}.{key}", message, f"change or take out one of the two: {places}")
+    missing = [name for name in (key, other) if name not in written]  # its default stands against the one
+    hint = (
+        f"set {missing[0]} as well, or change {places}" if missing else f"change or take out one of the two: {places}"
+    )
+    return Problem(where, f"{table}.{key}", message, hint)
 
 
 def _repeated_outputs(merged: _Merged) -> list[Problem]:

@@ -15,16 +15,18 @@ if TYPE_CHECKING:
 
 Tables = Mapping[str, type[BaseModel]]
 
+OUTPUTS = "credentials_file"  # the one that is an array of tables
+
 _UNKNOWN_KEY = "extra_forbidden"
-_ARRAY_HINT = "write [[{key}]], in double brackets, above each file's keys"
-# pydantic's error type -> message and hint; {found} is TOML's name for the value's type, {key} the table's name.
+_ARRAY_HINT = "write {header}, in double brackets, above each file's keys"
+# pydantic's error type -> message and hint; {found} is TOML's name for the value's type, {header} the table's.
 _WORDS = {
     "bool_type": ("must be true or false, not {found}", "write true or false, without quotes"),
     "float_type": ("must be a number, not {found}", "write a number without quotes"),
     "greater_than_equal": ("must be at least {ge}", "write a number from the range that config.toml names"),
     "less_than_equal": ("must be at most {le}", "write a number from the range that config.toml names"),
     "literal_error": ("must be one of {expected}", "write one of them, in quotes"),
-    "model_type": ("must be a table, not {found}", "write [{key}] on a line of its own, and its keys below"),
+    "model_type": ("must be a table, not {found}", "write {header} on a line of its own, and its keys below"),
     "tuple_type": ("must be an array of tables, not {found}", _ARRAY_HINT),
 }
 _WORDS_FOR_OTHERS = ("is not valid", "compare it with the commented config.toml that comes with rolekeeper")
@@ -46,7 +48,7 @@ def problem(where: str, error: "ErrorDetails", tables: Tables) -> Problem:
     if error["type"] == WRONG_VALUE:
         return Problem(where, key_path(location), context["message"], context["hint"])
     message, hint = _WORDS.get(error["type"], _WORDS_FOR_OTHERS)
-    facts: dict[str, Any] = {**context, "found": toml_type(error["input"]), "key": location[0]}
+    facts: dict[str, Any] = {**context, "found": toml_type(error["input"]), "header": _header(str(location[0]))}
     return Problem(where, key_path(location), message.format(**facts), hint.format(**facts))
 
 
@@ -59,6 +61,10 @@ def _key(name: str) -> str:
     return name if _BARE_KEY.fullmatch(name) else json.dumps(name)
 
 
+def _header(table: str) -> str:
+    return f"[[{table}]]" if table == OUTPUTS else f"[{table}]"
+
+
 def _suggestion(location: tuple[int | str, ...], tables: Tables) -> str:
     """The nearest known key, or the table that a known key belongs into."""
     import difflib  # noqa: PLC0415 - only a wrong configuration needs it
@@ -69,6 +75,6 @@ def _suggestion(location: tuple[int | str, ...], tables: Tables) -> str:
     known = list(tables if len(location) == 1 else tables[str(location[0])].model_fields)
     homes = [table for table, model in tables.items() if name in model.model_fields]
     if homes:
-        return f"it belongs into [{homes[0]}]"
+        return f"it belongs into {_header(homes[0])}"
     nearest = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {nearest[0]}?" if nearest else f"known here: {', '.join(known)}"

@@ -237,6 +237,12 @@ def test_a_file_of_the_daemons_never_takes_the_place_of_a_closed_stream(node: Se
     assert (node.runtime / "lock").read_text() == f"{daemon.pid}\n"
 
 
+def test_a_threshold_that_is_left_out_is_told_with_what_it_may_be(server: Server) -> None:
+    assert (
+        "hint: write threshold N, with 1 to 100 percent, or threshold off" in server.run("fingerprint", "threshold").err
+    )
+
+
 def test_a_misspelt_verb_is_repeated(server: Server) -> None:
     assert "invalid choice: 'stauts'" in server.run("stauts").err
 

@@ -275,7 +275,12 @@ def test_an_endpoint_url_cannot_stand_with_an_endpoint_variant(write: Write, var
 
 def test_the_first_probe_cannot_come_later_than_the_longest_interval(write: Write) -> None:
     told = problem(write('[hibernation]\nlongest_probe = "4min"\n'))
-    assert told.key == "hibernation.longest_probe"
+    assert (told.key, told.hint.partition(" in ")[0]) == (
+        "hibernation.longest_probe",
+        "set first_probe as well, or change longest_probe",
+    )
+    told = problem(write('[hibernation]\nfirst_probe = "2h"\n'))
+    assert told.hint.startswith("set longest_probe as well, or change first_probe in ")
     path = write('[hibernation]\nlongest_probe = "4min"\n', first='[hibernation]\nfirst_probe = "4min"\n')
     assert config.load(path).hibernation.first_probe == timedelta(minutes=4)
 

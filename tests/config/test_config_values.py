@@ -119,6 +119,7 @@ def test_a_wrong_value_of_an_output_is_told_with_its_place(tmp_path: Path, line:
         ("[service]\nproxy = 1\n", "service.proxy", "did you mean proxy_url?"),
         ("[refresh]\nwhen = 1\n", "refresh.when", "known here: at"),
         ("endpoint_url = 'http://h'\n", "endpoint_url", "it belongs into [service]"),
+        ("[vault]\npath = '/x'\n", "vault.path", "it belongs into [[credentials_file]]"),
         ("[[credentials_file]]\nmodes = ''\n", "credentials_file[0].modes", "did you mean mode?"),
         ('"a b" = 1\n', '"a b"', "known here"),
         ('[service]\n"x\\n\\"y" = 1\n', 'service."x\\n\\"y"', "known here"),
@@ -136,7 +137,7 @@ def test_an_unknown_key_is_told_with_the_nearest_known_one(tmp_path: Path, text:
         ("service = 3\n", "service", "must be a table, not an integer", "[service]"),
         ("[credentials_file]\n", "credentials_file", "must be an array of tables, not a table", "[[credentials_file]]"),
         ("credentials_file = 'x'\n", "credentials_file", "must be an array of tables", "[[credentials_file]]"),
-        ("credentials_file = [3]\n", "credentials_file[0]", "must be a table", ""),
+        ("credentials_file = [3]\n", "credentials_file[0]", "must be a table", "write [[credentials_file]]"),
         ("[[service]]\n", "service", "must be a table, not an array", "[service]"),
     ],
 )

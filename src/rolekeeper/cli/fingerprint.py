@@ -42,7 +42,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Show, check, or set the threshold."""
     if (options.action == "threshold") != (options.value is not None):
-        raise UsageError("argument-missing", "threshold takes a value, show and check take none", EXAMPLE)
+        hint = "write threshold N, with 1 to 100 percent, or threshold off; show and check stand alone"
+        raise UsageError("argument-missing", "threshold takes a value, show and check take none", hint)
     keep_secrets_in_memory()  # the vault is read whole, with the node key
     settings = compose.settings(options.config)
     world = compose.world(settings)
