@@ -27,6 +27,7 @@ class Kind(Enum):
     FLUSH = "flush"
     CLOSE = "close"
     LOCK = "lock"
+    SOCKET = "socket"
     CONNECT = "connect"
     SEND = "send"
     RECEIVE = "receive"
@@ -41,14 +42,15 @@ ERRORS: dict[Kind, tuple[str, ...]] = {
     Kind.CHANGE: (*DISK_FULL, "EIO", "EROFS", "EACCES"),
     Kind.DRESS: (*DISK_FULL, "EIO", "EROFS", "EACCES"),
     Kind.FLUSH: (*DISK_FULL, "EIO", "EROFS", "EINTR"),
-    Kind.CLOSE: (*DISK_FULL, "EIO"),
+    Kind.CLOSE: (*DISK_FULL, "EIO", "EINTR"),  # close(2) is not done again after a signal: the descriptor has gone
     Kind.LOCK: ("EIO", "EACCES", "EINTR"),
-    Kind.CONNECT: ("EMFILE", "EACCES", "ECONNREFUSED"),
+    Kind.SOCKET: ("EMFILE", "EACCES"),  # which no signal interrupts
+    Kind.CONNECT: ("EACCES", "ECONNREFUSED", "ENETUNREACH", "EINTR"),
     Kind.SEND: ("EPIPE", "EINTR", SHORT),
     Kind.RECEIVE: ("ECONNRESET", "EINTR", SHORT),
 }
 CHANGING = frozenset({Kind.CREATE, Kind.WRITE, Kind.CHANGE, Kind.DRESS, Kind.FLUSH})
-NETWORK = frozenset({Kind.CONNECT, Kind.SEND, Kind.RECEIVE})
+NETWORK = frozenset({Kind.SOCKET, Kind.CONNECT, Kind.SEND, Kind.RECEIVE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ SHAPES: dict[int, Shape] = {
     17: _fd("pread64", Kind.READ),
     18: _fd("pwrite64", Kind.WRITE, 2),
     20: _fd("writev", Kind.WRITE),
-    41: Shape("socket", Kind.CONNECT),
+    41: Shape("socket", Kind.SOCKET),
     42: _fd("connect", Kind.CONNECT),
     44: _fd("sendto", Kind.SEND, 2),
     45: _fd("recvfrom", Kind.RECEIVE, 2),
@@ -110,6 +112,8 @@ SHAPES: dict[int, Shape] = {
     92: _at("chown", Kind.DRESS, (None, 0)),
     93: _fd("fchown", Kind.DRESS),
     94: _at("lchown", Kind.DRESS, (None, 0)),
+    137: _at("statfs", Kind.LOOK, (None, 0)),
+    138: _fd("fstatfs", Kind.LOOK),
     188: _at("setxattr", Kind.DRESS, (None, 0)),
     190: _fd("fsetxattr", Kind.DRESS),
     191: _at("getxattr", Kind.LOOK, (None, 0)),

@@ -4,8 +4,8 @@ import json
 import os
 import shutil
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from botocore.configloader import raw_config_parse
@@ -22,6 +22,11 @@ PROFILE = b"[default]\n"
 THRESHOLD = 30
 OWNER, GROUP, READER = 12345, 12346, 12347  # of the output, and who may read it by its ACL
 FOR_A_USER = f"owner = {OWNER}\ngroup = {GROUP}"
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+IN_THE_UNIT = {
+    "ROLEKEEPER_UNIT": "rolekeeper.service",
+    "ROLEKEEPER_BOOT_ID": BOOT_ID.read_text().strip().replace("-", ""),
+}
 ACL_NAME = "system.posix_acl_access"
 ACL = struct.pack("<I", 2) + b"".join(  # rw- for the owner, r-- for one user, nothing for the group and the others
     struct.pack("<HHI", *entry)
@@ -34,7 +39,9 @@ class Scenario:
     """One command on one beginning.
 
     `prepare` makes the beginning, `reset` puts the emulator back to it, `is_done` says whether the server is where the
-    command leads to. `may_be_empty`: the vault may hold nothing, although the service knows a node.
+    command leads to. `may_be_empty`: the vault may hold nothing, although the service knows a node. `environment` is
+    what its commands find there, beside what all have. `closed` is a call that fails with EROFS whatever else goes
+    wrong: the command gets nowhere, and only what comes after that call is spoiled.
     """
 
     name: str
@@ -44,6 +51,8 @@ class Scenario:
     is_done: Callable[[Server], bool]
     is_attempt: bool = False
     may_be_empty: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
+    closed: str = ""
 
 
 def _files(server: Server) -> None:
@@ -155,6 +164,10 @@ def _is_a_users(path: Path) -> bool:
     return (status.st_uid, status.st_gid) == (OWNER, GROUP)
 
 
+def _is_published_dressed(server: Server) -> bool:
+    return holds_newest_token(server) and _is_a_users(server.output) and os.getxattr(server.output, ACL_NAME) == ACL
+
+
 def is_registered_anew(server: Server) -> bool:
     """Whether the vault's node is the one that this scenario's activation was used for."""
     registration = server.vault().registration
@@ -199,8 +212,19 @@ SCENARIOS = (
         _dressed,
         _know_dressed,
         _words("attempt"),
-        lambda s: holds_newest_token(s) and _is_a_users(s.output) and os.getxattr(s.output, ACL_NAME) == ACL,
+        _is_published_dressed,
         is_attempt=True,
+        environment=IN_THE_UNIT,
+    ),
+    Scenario(
+        "sandbox",
+        _dressed,
+        _know_dressed,
+        _words("attempt"),
+        _is_published_dressed,
+        is_attempt=True,
+        environment=IN_THE_UNIT,
+        closed="openat aws/.credentials.rolekeeper-lock",
     ),
     Scenario(
         "rotation",

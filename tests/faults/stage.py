@@ -113,7 +113,8 @@ class Stage:
         self, at: int | None = None, fault: str = "", *, lasting: bool = False, takes_effect: bool = False
     ) -> Ran:
         """The scenario's command under trace, spoiled at one step if that is given; see Trace."""
-        spoiled = {"at": at, "fault": fault, "lasting": lasting, "takes_effect": takes_effect}
+        closed = self.scenario.closed
+        spoiled = {"at": at, "fault": fault, "lasting": lasting, "takes_effect": takes_effect, "closed": closed}
         return self._run(self.scenario.arguments(self.server), spoiled=spoiled)
 
     def again(self) -> Ran:
@@ -122,9 +123,10 @@ class Stage:
 
     def _run(self, arguments: tuple[str, ...], *, spoiled: dict[str, Any] | None = None, learn: str = "") -> Ran:
         activation = self.server.activation
+        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(self.server.directory)}
         job = {
             "command": [COMMAND, "--config", str(self.server.config), *arguments],
-            "environment": {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(self.server.directory)},
+            "environment": {**environment, **self.scenario.environment},
             "stdin": activation.code if activation else "",
             "root": str(self.server.directory),
             "scratch": str(self.zygote.scratch),

@@ -70,7 +70,8 @@ class Trace:
 
     `at` is the step to spoil, counted from 0, and `fault` how: KILL, SHORT or the name of an error; None: only record.
     When it is `lasting`, every later step that changes something and can meet with that error does so. With
-    `takes_effect` the call is carried out, and told as an error all the same.
+    `takes_effect` the call is carried out, and told as an error all the same. Calls named `closed` fail with EROFS
+    anyway.
     """
 
     pid: int
@@ -80,6 +81,7 @@ class Trace:
     fault: str = ""
     lasting: bool = False
     takes_effect: bool = False
+    closed: str = ""
     steps: list[Step] = field(default_factory=list)
     sockets: set[int] = field(default_factory=set)
     written: set[int] = field(default_factory=set)  # descriptors of files that were opened to be written
@@ -155,6 +157,8 @@ class Trace:
         self.steps.append(step)
         if self._is_at or (self._is_done and self.lasting and self._is_spoiled_too(step)):
             return self._spoil(shape, arguments)
+        if step.call == self.closed:
+            return self._fail("EROFS")
         return self.written.add if step.kind is Kind.CREATE else None
 
     def _is_spoiled_too(self, step: Step) -> bool:
@@ -167,12 +171,16 @@ class Trace:
             asked = arguments[shape.size]
             self._set(shape.size, max(1, asked // 2) if shape.kind is not Kind.RECEIVE else 1)
             return lambda _: self._set(shape.size, asked)
-        if not self.takes_effect:
-            self._set("orig_rax", -1)
         if self.fault == KILL:
+            self._set("orig_rax", -1)
             os.kill(self.pid, signal.SIGKILL)
             return None
-        return lambda _: self._set("rax", -number(self.fault))
+        return self._fail(self.fault, takes_effect=self.takes_effect)
+
+    def _fail(self, error: str, *, takes_effect: bool = False) -> Callable[[int], None]:
+        if not takes_effect:
+            self._set("orig_rax", -1)
+        return lambda _: self._set("rax", -number(error))
 
     def _set(self, register: int | str | None, value: int) -> None:
         assert register is not None

@@ -3,16 +3,16 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from tests.faults.calls import CHANGING, KILL, NETWORK, SHORT, Kind, Step
-from tests.faults.checks import check_not_hidden, check_tidy, check_told, check_whole, everything
+from tests.faults.checks import check_not_hidden, check_tidy, check_told, check_whole, everything, is_temporary
 from tests.faults.scenarios import holds_newest_token, is_registered_anew, published
 from tests.faults.stage import Ran, Stage
 
 MOST_TRIES = 3  # of a trial whose run took other steps than the first one, such as an answer that came in two parts
 SURVIVED = ("EINTR", SHORT)
-LASTING = ("ENOSPC", "EROFS")
+LASTING = ("ENOSPC", "EROFS", "EIO")
 TOKEN = "RequestManagedInstanceRoleToken"
 
 
@@ -39,14 +39,26 @@ class Trial:
         return f"step {self.at}, {self.step.call}: {self.fault}{more}"
 
     @property
+    def is_survivable(self) -> bool:
+        """Whether the call is simply made again, or for the rest; close(2) is not."""
+        return self.fault in SURVIVED and self.step.kind is not Kind.CLOSE
+
+    @property
     def is_survived(self) -> bool:
         """Whether the command goes on as if nothing had been."""
-        return self.fault in SURVIVED and self.applies
+        return self.is_survivable and self.applies
 
     @property
     def is_sent_all_the_same(self) -> bool:
         """Whether the request gets there although sending it fails."""
         return self.step.kind is Kind.SEND and self.fault not in (*SURVIVED, KILL) and self.applies
+
+    @property
+    def takes_effect(self) -> bool:
+        """Whether the call is carried out although it fails: a socket connects on by itself, a descriptor is closed."""
+        is_on_its_way = self.step.kind is Kind.CONNECT and self.fault == "EINTR"
+        is_closed = self.step.kind is Kind.CLOSE and self.fault != KILL
+        return self.is_sent_all_the_same or is_on_its_way or is_closed
 
     @property
     def is_lost_on_the_way(self) -> bool:
@@ -62,6 +74,7 @@ class Course:
     """
 
     stage: Stage
+    code: int = 0
     steps: tuple[Step, ...] = ()
     operations: list[str] = field(default_factory=list)
     usual: set[str] = field(default_factory=set)
@@ -69,13 +82,15 @@ class Course:
     def __post_init__(self) -> None:
         self.stage.reset()
         ran = self.stage.perform()
-        assert ran.code == 0, ran
-        assert self.stage.scenario.is_done(self.stage.server)
+        assert bool(ran.code) == bool(self.stage.scenario.closed), ran
+        assert self.stage.scenario.is_done(self.stage.server) == (not ran.code)
+        self.code = ran.code
         self.steps = ran.steps
         self.operations = [request.operation for request in self.stage.server.emulator.requests]
         if self.stage.server.vault().registration is not None:
             self._attempt()
         self.usual = everything(self.stage.server)
+        assert not any(is_temporary(path) for path in self.usual), self.usual
 
     @cached_property
     def answers_at(self) -> list[int]:
@@ -91,18 +106,23 @@ class Course:
         """The operations that the service has been asked for, in full, when step `at` is reached."""
         return self.operations[: sum(number <= at for number in self.answers_at)]
 
+    def _spoilt(self) -> Iterator[tuple[int, Step]]:
+        calls, closed = [step.call for step in self.steps], self.stage.scenario.closed
+        first = calls.index(closed) + 1 if closed else 0
+        return islice(enumerate(self.steps), first, None)
+
     def kills(self) -> Iterator[Trial]:
         """Killed at every step; while an answer is awaited, once with the request's effect and once without."""
-        for at, step in enumerate(self.steps):
+        for at, step in self._spoilt():
             yield Trial(at, step, KILL)
             if step.kind is Kind.RECEIVE:
                 yield Trial(at, step, KILL, applies=False)
 
     def errors(self, *, every: bool) -> Iterator[Trial]:
         """Every error at each step that changes something or speaks to the network, and one (or every) at others."""
-        for at, step in enumerate(self.steps):
+        for at, step in self._spoilt():
             faults = step.faults
-            if not every and step.kind not in CHANGING | NETWORK | {Kind.LOCK}:
+            if not every and step.kind not in CHANGING | NETWORK | {Kind.LOCK, Kind.CLOSE}:
                 faults = (faults[at % len(faults)],)
             yield from (
                 Trial(at, step, fault, applies) for fault in faults for applies in self._ends_of_request(at, fault)
@@ -136,7 +156,7 @@ class Course:
         if trial.is_lost_on_the_way:
             server.emulator.fail(requests[-1], drop=True)
         known = set(server.emulator.tokens)
-        ran = self.stage.perform(trial.at, trial.fault, lasting=trial.lasting, takes_effect=trial.is_sent_all_the_same)
+        ran = self.stage.perform(trial.at, trial.fault, lasting=trial.lasting, takes_effect=trial.takes_effect)
         if len(ran.steps) <= trial.at or ran.steps[trial.at] != trial.step:
             raise DriftedError(f"{trial}: {ran.steps[trial.at :][:1] or (len(ran.steps), ran.code, ran.out, ran.err)}")
         for operation in set(requests):
@@ -145,15 +165,15 @@ class Course:
         if trial.fault == KILL:
             assert ran.was_killed, ran
         else:
-            check_told(ran, trial.step)
+            check_told(ran, trial.step, trial.fault)
             self._check_done(trial, ran)
             self._check_kept(trial, set(server.emulator.tokens) - known)
         self._recover()
 
     def _check_done(self, trial: Trial, ran: Ran) -> None:
         if trial.is_survived:
-            assert ran.code == 0, f"not survived: {ran}"
-        elif trial.fault not in SURVIVED:
+            assert ran.code == self.code, f"not survived: {ran}"
+        elif not trial.is_survivable:
             check_not_hidden(ran, trial.at)
         if self.stage.scenario.is_attempt and ran.code == 0 and not trial.is_survived:
             # A key change that is not finished yet fails nothing.
@@ -166,7 +186,7 @@ class Course:
         if not self.stage.scenario.is_attempt or trial.lasting:
             return
         answered = zip(self.answers_at, self.operations, strict=True)
-        if trial.at <= max(at for at, operation in answered if operation == TOKEN):
+        if trial.at <= max((at for at, operation in answered if operation == TOKEN), default=trial.at):
             return
         held = self.stage.server.vault().held_token
         kept = {published(self.stage.server), held.token.access_key_id if held else ""}
@@ -180,10 +200,12 @@ class Course:
         alone = server.vault().registration is not None or scenario.is_attempt
         if alone:
             self._attempt()
+            check_tidy(server, self.usual)
         if not scenario.is_done(server) or not alone:
             again = self.stage.again()
             assert again.code == 0, f"again: {again}"
             assert scenario.is_done(server), f"again, not done: {again}"
+            check_tidy(server, self.usual)
             if server.vault().registration is not None:
                 self._attempt()
         check_whole(self.stage)

@@ -22,6 +22,7 @@ from rolekeeper import cli
 
 LONGEST_SECONDS = 60
 STREAMS = ("stdin", "stdout", "stderr")
+NAMED = {"/proc/sys/kernel/random/boot_id": "boot_id"}  # files of the system's that are attacked as our own
 EXITED_NOT = -1  # in place of an exit code, when the child was still there after LONGEST_SECONDS
 
 
@@ -43,7 +44,7 @@ def _become(job: dict[str, Any], streams: list[Path]) -> None:
 def _follow(job: dict[str, Any], pid: int, streams: list[Path]) -> tuple[int, Trace | None]:
     if not job["spoiled"]:
         return os.waitpid(pid, 0)[1], None
-    names = dict(zip(map(str, streams), STREAMS, strict=True))
+    names = {**dict(zip(map(str, streams), STREAMS, strict=True)), **NAMED}
     trace = Trace(pid, job["root"], names, **job["spoiled"])
     return trace.run(), trace
 
