@@ -1,12 +1,14 @@
 """Files that are not what they should be: too large, too deep, never ending, oddly named. Whole commands, as a user.
 
 Every command runs with a bounded address space and is waited for a bounded time: what reads all of a file, or waits for
-a FIFO, fails.
+a FIFO, fails. What such a command leaves behind is what it found, to the inode, and nothing was asked of the service.
 """
 
 import os
 import resource
+import shutil
 import socket
+import stat
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,9 @@ from pathlib import Path
 import pytest
 from tests.conftest import COMMAND, LONGEST, Said, Server
 
+AGENT_VAULT = Path(__file__).parents[1] / "vectors" / "vaults" / "tz-kolkata" / "Vault"
+OTHERS = "[other]\naws_secret_access_key = precious\n"
+SMALL = 1 << 20  # bytes, of a file whose content is worth a look
 HUGE = 1 << 30  # bytes, of a file that takes no room on the disk
 MEMORY = 1 << 30  # bytes of address space; with a file of that size in it there is none left for Python
 VERBS = {  # the file that is spoilt, and a verb that reads it
@@ -24,8 +29,8 @@ VERBS = {  # the file that is spoilt, and a verb that reads it
     "published": ("aws/credentials", ("credential-process", "--file", "aws/credentials")),
     "status": ("run/status.json", ("status",)),
     "lock": ("run/lock", ("refresh",)),
-    "code": ("code", ("register", "--activation-code-file", "code")),
-    "agent": ("Vault/Manifest", ("adopt", "--offline", "--from", "Vault")),
+    "code": ("code", ("register", "--force", "--activation-code-file", "code")),
+    "agent": ("Vault/Manifest", ("adopt", "--force", "--offline", "--from", "Vault")),
 }
 
 
@@ -80,14 +85,36 @@ CASES = [(where, what) for where in VERBS for what in ("huge", "fifo")]
 CASES += [(where, what) for where in ("config", "published") for what in ("socket", "directory", "device")]
 
 
+def found(directory: Path) -> dict[str, tuple[object, ...]]:
+    """Everything below, but for locks: its type, mode and inode, and of what is no directory its time and content."""
+    state: dict[str, tuple[object, ...]] = {}
+    for path in directory.rglob("*"):
+        about = path.lstat()
+        known = (about.st_mode, about.st_uid, about.st_ino)
+        if stat.S_ISREG(about.st_mode) and about.st_size <= SMALL:
+            known += (about.st_mtime_ns, path.read_bytes())
+        elif not stat.S_ISDIR(about.st_mode):
+            known += (about.st_mtime_ns, about.st_size)
+        if not path.name.endswith("-lock"):
+            state[str(path)] = known
+    return state
+
+
 @pytest.mark.parametrize(("where", "what"), CASES)
-def test_no_command_waits_for_such_a_file_or_takes_it_all_in(node: Server, where: str, what: str) -> None:
+def test_no_command_waits_for_such_a_file_takes_it_all_in_or_does_anything_by_halves(
+    node: Server, where: str, what: str
+) -> None:
     name, verb = VERBS[where]
+    node.output.parent.mkdir()
+    node.output.write_text(OTHERS)
+    node.activation = node.emulator.create_activation()
+    shutil.copytree(AGENT_VAULT, node.directory / "Vault")
     path = node.directory / name
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(exist_ok=True)
     path.unlink(missing_ok=True)
     SPOILT[what](path)
     node.configure(daemon='attempt_timeout = "2s"' if where == "code" else "") if where != "config" else None
+    before, asked = found(node.directory), (node.emulator.requests, node.emulator.activations)
     said = run(node, *arguments(node, verb))
     assert said.code in (3, 64, 69, 74, 78), said
     if verb[0] == "attempt":
@@ -97,4 +124,5 @@ def test_no_command_waits_for_such_a_file_or_takes_it_all_in(node: Server, where
         message, hint = said.err.splitlines()[:2]
         assert path.name in message or where in ("code", "lock")
         assert hint.startswith("  hint: ")
-    assert what == "directory" or not path.is_dir()
+    assert found(node.directory) == before
+    assert (node.emulator.requests, node.emulator.activations) == asked
