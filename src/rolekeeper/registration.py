@@ -1,8 +1,9 @@
 """Registering this machine: one activation turns into a node id, a node key and a fingerprint.
 
 Key and fingerprint are stored as pending before the service is called. The same command run again after a crash takes
-them up, so that the service sees one node key, not one a try. The old registration stays in force until the new one
-replaces it, in one step, on disk. The caller holds the vault's lock.
+them up, so that the service sees one node key, not one a try. A refusal leaves what an earlier try began as it was, for
+a mistyped code or a missing permission says nothing of it; what the service will never take is forgotten. The old
+registration stays in force until the new one replaces it, in one step, on disk. The caller holds the vault's lock.
 """
 
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from rolekeeper.ports import World
 
 LIMIT_EXCEEDED = "RegistrationLimitExceeded"
 ALREADY_REGISTERED = "InstanceAlreadyRegistered"
+NEVER_TAKEN = (ALREADY_REGISTERED, "InvalidPublicKey", "PublicKeyAlreadyRegistered")  # with this fingerprint and key
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +45,11 @@ def register(world: World, contents: VaultContents, activation: Activation, *, r
     try:
         node_id = _ask(world, activation, pending)
     except ServiceRefusedError as refused:
-        world.vault.save(replace(contents, pending_registration=None))
-        if refused.code == ALREADY_REGISTERED and begun is not None:
-            return register(world, replace(contents, pending_registration=None), activation, replace_old=replace_old)
+        if begun is not None and refused.code in NEVER_TAKEN:
+            contents = replace(contents, pending_registration=None)
+        world.vault.save(contents)
+        if begun is not None and refused.code == ALREADY_REGISTERED:
+            return register(world, contents, activation, replace_old=replace_old)
         raise _explained(refused, resumed=begun is not None) from refused
     registered = VaultContents(
         registration=Registration(node_id, activation.region, pending.key),

@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from tests.attempt.conftest import HARDWARE, REGISTER, Machine
 
 from rolekeeper.adapters.nodekey import public_key
+from rolekeeper.emulator.state import Activation as EmulatedActivation
 from rolekeeper.errors import RefusedError, ServiceError, ServiceRefusedError
 from rolekeeper.model import NodeSettings, Outcome, VaultContents
 from rolekeeper.registration import Activation
@@ -17,6 +19,13 @@ def in_unattended_mode(machine: Machine, *, code: str | None = None) -> None:
     activation = machine.emulator.create_activation()
     machine.change(node=NodeSettings(machine.emulator.region, activation.activation_id, None))
     machine.code = code or activation.code
+
+
+def lose_the_answer(machine: Machine, activation: EmulatedActivation) -> None:
+    """Register: the service does it, and its answer does not come."""
+    machine.emulator.fail(REGISTER, drop=True, apply=True)
+    with pytest.raises(ServiceError):
+        machine.register(activation)
 
 
 def works(machine: Machine) -> bool:
@@ -51,9 +60,7 @@ def test_key_and_fingerprint_are_on_disk_before_the_service_is_called(unregister
 
 def test_after_a_lost_answer_the_same_command_succeeds_and_counts_one_more(unregistered: Machine) -> None:
     activation = unregistered.emulator.create_activation(limit=2)
-    unregistered.emulator.fail(REGISTER, drop=True, apply=True)
-    with pytest.raises(ServiceError):
-        unregistered.register(activation)
+    lose_the_answer(unregistered, activation)
     assert unregistered.emulator.activations[activation.activation_id].registrations == 1
     unregistered.register(activation)
     assert unregistered.emulator.activations[activation.activation_id].registrations == 2
@@ -64,14 +71,13 @@ def test_after_a_lost_answer_the_same_command_succeeds_and_counts_one_more(unreg
 
 def test_an_activation_that_the_lost_try_used_up_is_told_with_what_to_do(unregistered: Machine) -> None:
     activation = unregistered.emulator.create_activation(limit=1)
-    unregistered.emulator.fail(REGISTER, drop=True, apply=True)
-    with pytest.raises(ServiceError):
-        unregistered.register(activation)
-    with pytest.raises(ServiceRefusedError) as caught:
-        unregistered.register(activation)
-    assert caught.value.code == "RegistrationLimitExceeded"
-    assert "an earlier try was cut off" in caught.value.hint
-    assert "new activation" in caught.value.hint
+    lose_the_answer(unregistered, activation)
+    for _ in range(2):  # whoever asks again is told the same
+        with pytest.raises(ServiceRefusedError) as caught:
+            unregistered.register(activation)
+        assert caught.value.code == "RegistrationLimitExceeded"
+        assert "an earlier try was cut off" in caught.value.hint
+        assert "new activation" in caught.value.hint
     unregistered.register()
     assert works(unregistered)
 
@@ -97,6 +103,43 @@ def test_a_try_that_was_refused_is_over_and_the_next_one_begins_anew(unregistere
     first, second = unregistered.requests(REGISTER)
     assert first.fingerprint != second.fingerprint
     assert works(unregistered)
+
+
+REFUSALS = ["InvalidActivation", "ActivationExpired", "RegistrationLimitExceeded", "AccessDeniedException", "New"]
+
+
+@pytest.mark.parametrize("code", REFUSALS)
+def test_a_refusal_leaves_what_a_lost_try_began_to_the_next_one(unregistered: Machine, code: str) -> None:
+    activation = unregistered.emulator.create_activation(limit=2)
+    lose_the_answer(unregistered, activation)
+    unregistered.emulator.fail(REGISTER, error=code)
+    with pytest.raises(ServiceRefusedError):
+        unregistered.register(activation)
+    unregistered.register(activation)
+    first, second, third = unregistered.requests(REGISTER)
+    assert first.body == second.body == third.body
+    assert works(unregistered)
+
+
+def test_a_mistyped_activation_id_does_not_forget_what_a_lost_try_began(unregistered: Machine) -> None:
+    activation = unregistered.emulator.create_activation(limit=2)
+    lose_the_answer(unregistered, activation)
+    with pytest.raises(ServiceRefusedError):
+        unregistered.register(replace(activation, activation_id=str(uuid4())))
+    unregistered.register(activation)
+    first, _, third = unregistered.requests(REGISTER)
+    assert first.body == third.body
+    assert works(unregistered)
+
+
+def test_a_key_that_the_service_will_not_have_is_not_taken_up(unregistered: Machine) -> None:
+    """A newer rolekeeper may send one of another kind."""
+    activation = unregistered.emulator.create_activation(limit=2)
+    lose_the_answer(unregistered, activation)
+    unregistered.emulator.fail(REGISTER, error="InvalidPublicKey")
+    with pytest.raises(ServiceRefusedError):
+        unregistered.register(activation)
+    assert unregistered.vault().pending_registration is None
 
 
 def test_what_was_begun_with_the_same_activation_in_another_region_is_not_taken_up(unregistered: Machine) -> None:
