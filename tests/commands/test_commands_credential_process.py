@@ -1,5 +1,6 @@
 """`credential-process`: what SDKs start, used by a real one, and what it must not load."""
 
+import fcntl
 import json
 import os
 import stat
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from botocore.session import Session
 from tests.conftest import COMMAND, LONGEST, Server
-from tests.daemonprocess.conftest import daemons
+from tests.daemonprocess.conftest import daemons, until
 
 from rolekeeper.emulator import Emulator
 
@@ -190,6 +191,22 @@ def test_a_container_that_is_shown_an_uptime_of_its_own_is_handed_out_nothing_ex
     (node.runtime / "uptime").write_text("1.00 0.00\n")
     said = beside_a_daemon(node.runtime, before="mount --bind /run/rolekeeper/uptime /proc/uptime")
     assert (said.returncode, said.stdout) == (69, "")
+
+
+def test_a_core_that_is_piped_to_a_program_holds_no_memory(tmp_path: Path) -> None:
+    """To such a one (core_pattern) no limit of its size applies; what of the memory is in it does."""
+    publish(tmp_path / "credentials")
+    reader, writer = os.pipe()
+    os.write(writer, b"x" * fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ))  # so that it cannot end
+    command = [COMMAND, "credential-process", "--file", str(tmp_path / "credentials")]
+    with subprocess.Popen(command, stdout=writer) as process:
+        try:
+            kept = Path(f"/proc/{process.pid}/coredump_filter")
+            until(lambda: kept.read_text() == "00000000\n", "an empty filter")
+        finally:
+            process.kill()
+            os.close(reader)
+            os.close(writer)
 
 
 @pytest.mark.parametrize("option", ["--file", "--profile"])
