@@ -14,8 +14,12 @@ FRAGMENTS = "conf.d"
 LARGEST_FILE = 131_072  # bytes; a file larger than that is no configuration
 LONGEST_LINE = 8_192  # bytes; tomllib's time grows with the square of the dots in a key
 
-# What may be over at the next try, without anybody's touching the file: no reason to call the configuration wrong.
-_PASSING = (errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE)
+# What only a person can mend. Any other error may be over at the next try, without anybody's touching the file: no
+# reason to call the configuration wrong. ENXIO is that of a socket in the file's place.
+_LASTING = (
+    *(errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR),
+    *(errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO),
+)
 _LIST_HINT = "it must be a directory that the user who runs rolekeeper may list"
 _READ_HINT = "it must be a file that the user who runs rolekeeper may read"
 
@@ -90,7 +94,7 @@ def _read_file(path: Path) -> SourceFile | Problem:
 
 
 def _unreadable(path: Path, what: str, hint: str, error: OSError) -> Problem:
-    if error.errno in _PASSING:
+    if error.errno not in _LASTING:
         raise InputOutputError(
             "configuration-unreadable",
             f"Cannot read {path}: {error.strerror}",

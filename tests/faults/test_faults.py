@@ -101,7 +101,9 @@ def test_an_output_is_tried_down_to_the_disk_before_a_token_is_asked_for(course:
     assert calls.index("fsync aws/.credentials.rolekeeper-new") < calls.index("connect")
 
 
-@pytest.mark.parametrize(("call", "fault"), [("openat conf.d", "EMFILE"), ("read config.toml", "EIO")])
+@pytest.mark.parametrize(
+    ("call", "fault"), [("openat conf.d", "EMFILE"), ("read config.toml", "EIO"), ("openat config.toml", "ENOTCONN")]
+)
 def test_a_configuration_that_cannot_be_read_just_now_is_not_called_wrong(
     course: Callable[[str], Course], call: str, fault: str
 ) -> None:
