@@ -58,7 +58,7 @@ def courses() -> Iterator[Callable[[str], Course]]:
 def sweep(name: str, options: argparse.Namespace, part: int = 0) -> Tally:
     with courses() as course:
         followed = course(name)
-        tally = Tally(name, len(followed.steps))
+        tally = Tally(name, len(list(followed.spoilt())))
         trials = [*followed.kills(), *followed.errors(every=options.every)]
         if options.only:
             trials = [trial for trial in trials if options.only in str(trial)]

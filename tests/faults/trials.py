@@ -106,21 +106,22 @@ class Course:
         """The operations that the service has been asked for, in full, when step `at` is reached."""
         return self.operations[: sum(number <= at for number in self.answers_at)]
 
-    def _spoilt(self) -> Iterator[tuple[int, Step]]:
+    def spoilt(self) -> Iterator[tuple[int, Step]]:
+        """The steps that something is done to, with their numbers."""
         calls, closed = [step.call for step in self.steps], self.stage.scenario.closed
         first = calls.index(closed) + 1 if closed else 0
         return islice(enumerate(self.steps), first, None)
 
     def kills(self) -> Iterator[Trial]:
         """Killed at every step; while an answer is awaited, once with the request's effect and once without."""
-        for at, step in self._spoilt():
+        for at, step in self.spoilt():
             yield Trial(at, step, KILL)
             if step.kind is Kind.RECEIVE:
                 yield Trial(at, step, KILL, applies=False)
 
     def errors(self, *, every: bool) -> Iterator[Trial]:
-        """Every error at each step that changes something or speaks to the network, and one (or every) at others."""
-        for at, step in self._spoilt():
+        """Every error at each step that changes, closes or locks something or speaks to the network, one (or every) at others."""
+        for at, step in self.spoilt():
             faults = step.faults
             if not every and step.kind not in CHANGING | NETWORK | {Kind.LOCK, Kind.CLOSE}:
                 faults = (faults[at % len(faults)],)
