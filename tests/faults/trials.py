@@ -120,7 +120,7 @@ class Course:
                 yield Trial(at, step, KILL, applies=False)
 
     def errors(self, *, every: bool) -> Iterator[Trial]:
-        """Every error at each step that changes, closes or locks something or speaks to the network, one (or every) at others."""
+        """Every error at each step that does more than open, read or look; at those, one (or every)."""
         for at, step in self.spoilt():
             faults = step.faults
             if not every and step.kind not in CHANGING | NETWORK | {Kind.LOCK, Kind.CLOSE}:
