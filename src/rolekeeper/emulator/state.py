@@ -1,7 +1,8 @@
 """What the service remembers, as values: activations, nodes, tokens and the administrator's key.
 
 Nothing here is changed in place. A handler returns a new `State`; it is written to disk first and remembered after, so
-that an answer never speaks of something that a restart would forget. Lists of the service's own lists keep their order.
+that an answer never speaks of something that a restart would forget. Activations, nodes and tokens stay in the order in
+which they came, and are listed in it.
 """
 
 import secrets
