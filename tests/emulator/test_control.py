@@ -101,6 +101,12 @@ def test_a_fault_edits_the_token(emulator: Emulator, node: Machine) -> None:
         {"operation": TOKEN, "body_base64": "%"},
         {"operation": TOKEN, "headers": {"Content-Length": "1"}},
         {"operation": TOKEN, "headers": {"Age": 1}},
+        {"operation": TOKEN, "body": "", "content_type": "text/html\r\nAge: 1"},
+        {"operation": TOKEN, "error": "B\u00e4d", "error_in_header": True},
+        {"operation": TOKEN, "error": "Bad "},
+        {"operation": TOKEN, "body": "\ud800"},
+        {"operation": "GetCallerIdentity", "error": "Bad", "message": "\ud800"},
+        {"operation": "GetCallerIdentity", "fields": {"Arn": "\ud800"}},
     ],
 )
 def test_a_fault_that_it_does_not_understand_is_refused_with_a_hint(emulator: Emulator, fault: Any) -> None:

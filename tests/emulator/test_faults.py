@@ -241,6 +241,10 @@ def test_a_refused_request_is_refused_under_a_fault_that_changes_no_answer(emula
         (TOKEN, {"headers": {"Content-Length": "1"}}),
         (TOKEN, {"headers": {"bad name": "1"}}),
         (TOKEN, {"headers": {"Age": "1\r\nX: 2"}}),
+        (TOKEN, {"content_type": "text/html\r\nAge: 1"}),
+        (TOKEN, {"error": "B\u00e4d"}),
+        (TOKEN, {"body": "\ud800"}),
+        (TOKEN, {"fields": {"TokenExpirationDate": timedelta()}}),
     ],
 )
 def test_a_fault_that_cannot_be_is_refused_at_once(emulator: Emulator, operation: str, options: Any) -> None:

@@ -8,6 +8,7 @@
 - A fault is a set of independent changes: an error with a wrong Date after a delay is one fault.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -31,7 +32,8 @@ ANY = "*"
 _LONGEST_DELAY = timedelta(days=1)
 _LOWEST_STATUS, _HIGHEST_STATUS = 200, 999  # lower ones are no answers yet
 _FRAMING = frozenset({"content-length", "transfer-encoding"})
-_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:([\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?)?")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"([\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?)?")
 
 STATUSES: Mapping[str, int] = {
     "InternalServerError": 500,
@@ -107,9 +109,27 @@ class Fault:
         if self.status is not None and not _LOWEST_STATUS <= self.status <= _HIGHEST_STATUS:
             raise UsageError("fault-invalid", f"Cannot answer with status {self.status}", "200 to 999")
         for name, value in self.headers.items():
-            if name.lower() in _FRAMING or not _HEADER.fullmatch(f"{name}:{value or ''}"):
+            framing = name.lower() in _FRAMING
+            if framing or not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value or ""):
                 reason = "a header's name and a string or null; the framing of a body is changed with cut_connection"
                 raise UsageError("fault-invalid", f"Cannot send the header {name}", reason)
+        self._check_content()
+
+    def _check_content(self) -> None:
+        for key, value in (("error", self.error), ("content_type", self.content_type)):
+            if not _HEADER_VALUE.fullmatch(value or ""):
+                reason = "printable ASCII without a blank at either end, since it may be a header"
+                raise UsageError("fault-invalid", f"Cannot answer with this {key}", reason)
+        body = "" if isinstance(self.body, bytes) else self.body
+        for key, content in (("message", self.message), ("body", body), ("fields", dict(self.fields))):
+            try:
+                json.dumps(content, ensure_ascii=False).encode()
+            except (TypeError, ValueError) as error:  # a lone surrogate; in Python, what JSON has no word for
+                raise UsageError(
+                    "fault-invalid",
+                    f"Cannot answer with this {key}: {error}",
+                    "text that UTF-8 can carry, and values that JSON has",
+                ) from None
 
     @property
     def applies(self) -> bool:
