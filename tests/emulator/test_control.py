@@ -222,7 +222,9 @@ def test_it_answers_under_every_name_of_this_machine(emulator: Emulator, host: s
     assert control(emulator, "GET", "", Host=host).status == 200
 
 
-@pytest.mark.parametrize("headers", [{"Host": "evil.example"}, {"Host": ""}, {"Origin": "http://127.0.0.1"}])
+@pytest.mark.parametrize(
+    "headers", [{"Host": host} for host in ("evil.example", "", "[", "[x]")] + [{"Origin": "http://127.0.0.1"}]
+)
 def test_a_web_page_cannot_reach_it(emulator: Emulator, headers: dict[str, str]) -> None:
     answer = control(emulator, "GET", "", **headers)
     assert answer.status == 403
@@ -235,9 +237,12 @@ def test_a_web_page_cannot_reach_it(emulator: Emulator, headers: dict[str, str])
         ("0.0.0.0", "127.0.0.1", "emulator.example", 200),  # noqa: S104 - the case at hand
         ("0.0.0.0", "192.0.2.7", "emulator.example", 403),  # noqa: S104 - the case at hand
         ("127.0.0.1", "127.0.0.1", "emulator.example", 403),
+        ("emulator.example", "127.0.0.1", "emulator.example:80", 200),
+        ("emulator.example", "127.0.0.1", "evil.example", 403),
+        ("127.1", "127.0.0.1", "evil.example", 403),
     ],
 )
-def test_another_machine_cannot_reach_it_even_when_the_service_listens_everywhere(
+def test_neither_another_machine_nor_a_web_page_reaches_it_wherever_the_service_listens(
     bound_to: str, peer: str, host: str, status: int
 ) -> None:
     request = Request("GET", "/_emulator", (("host", host),), b"", peer)

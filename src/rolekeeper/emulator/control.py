@@ -2,7 +2,7 @@
 
 It lies under /_emulator on the same port. It asks for no password, so it answers only to this machine: the peer must be
 on the loopback interface, and, lest a web page reach it through a name that it points here, the Host header must be a
-loopback name and there must be no Origin.
+loopback name or the address to listen on (any, if that is every interface) and there must be no Origin.
 """
 
 import ipaddress
@@ -23,6 +23,7 @@ from rolekeeper.emulator.wire import AnswerError, Reply, Request, Response
 from rolekeeper.errors import RolekeeperError, UsageError
 
 PREFIX = "/_emulator"
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - the addresses that a user gives to have it listen so
 FARTHEST = timedelta(days=36500)  # clocks and lifetimes beyond a century help nobody and overflow dates
 
 
@@ -38,7 +39,7 @@ class Control:
 
     def __init__(self, service: Service, address: str) -> None:
         self._service = service
-        self._bound_to_loopback = _is_loopback(address)
+        self._address = address.lower()
 
     def handle(self, request: Request) -> Reply:
         """The reply to any request."""
@@ -50,8 +51,8 @@ class Control:
         return self._answer(request, path.removeprefix(PREFIX) or "/")
 
     def _is_local(self, request: Request) -> bool:
-        host = urlsplit(f"//{request.header('host') or ''}").hostname or ""
-        named_well = _is_loopback(host) or not self._bound_to_loopback
+        host = _host(request)
+        named_well = _is_loopback(host) or host == self._address or self._address in EVERYWHERE
         return _is_loopback(request.peer) and named_well and request.header("origin") is None
 
     def _answer(self, request: Request, path: str) -> Reply:
@@ -72,6 +73,14 @@ class Control:
             return _answer(status, {"error": error.message, "code": error.code, "hint": error.hint})
         except (ValueError, RecursionError) as error:
             return _answer(400, {"error": f"Cannot read the JSON: {error}"})
+
+
+def _host(request: Request) -> str:
+    """The name in the Host header, without its port; empty when there is none in it."""
+    try:
+        return urlsplit(f"//{request.header('host') or ''}").hostname or ""
+    except ValueError:  # a bracket that is not closed, or not around an address
+        return ""
 
 
 def _is_loopback(host: str) -> bool:
