@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from tests.emulator.conftest import Machine
 
 from rolekeeper.emulator import Emulator
-from rolekeeper.errors import UnavailableError
+from rolekeeper.errors import UnavailableError, UsageError
 
 TOKEN = "RequestManagedInstanceRoleToken"
 Wire = Callable[[Emulator], socket.socket]
@@ -99,6 +99,7 @@ def test_a_client_that_closes_the_connection_after_its_request_is_answered(
     [
         (b"\x16\x03\x01 this is TLS\r\n\r\n", b"400"),
         (b"GET\r\n\r\n", b"400"),
+        (b"CONNECT 127.0.0.1:443 HTTP/1.1\r\nHost: a\r\n\r\n", b"405"),
         (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", b"400"),
         (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", b"501"),
         (b"POST / HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 100_000 + b"\r\n\r\n", b"431"),
@@ -153,6 +154,13 @@ def test_many_machines_at_once_are_served_once_each(emulator: Emulator, keys: tu
 def test_a_port_that_is_taken_is_an_error_that_says_so(emulator: Emulator) -> None:
     with pytest.raises(UnavailableError, match=f"Cannot listen on 127.0.0.1 port {emulator.port}") as caught:
         Emulator(port=emulator.port)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("address", ["", "\u00e9..x", "nowhere.invalid"])
+def test_an_address_that_is_none_is_an_error_that_says_so(address: str) -> None:
+    with pytest.raises((UnavailableError, UsageError), match="Cannot listen on") as caught:
+        Emulator(address=address)
     assert caught.value.hint
 
 

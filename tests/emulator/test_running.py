@@ -1,14 +1,17 @@
 """Start and stop: as an object, under TLS, until a signal, and as a pytest fixture."""
 
 import ipaddress
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from cryptography import x509
@@ -30,6 +33,7 @@ from rolekeeper.emulator import Emulator
 Emulator().run(lambda emulator: print(emulator.url, flush=True))
 print("stopped")
 """
+HUGE_STACK = 256 * 1024 * 1024  # bytes of address space for a thread; what else the process does takes far less
 
 
 @pytest.fixture
@@ -141,6 +145,60 @@ def test_a_signal_ends_it_even_with_a_request_that_hangs(number: signal.Signals)
             assert connection.recv(1) == b""
         assert process.stdout.read() == "stopped\n"
         assert process.wait(30) == 0
+
+
+@pytest.fixture
+def serving() -> Iterator[tuple[int, str]]:
+    """The process and the URL of an emulator whose threads take HUGE_STACK each."""
+    program = f"import threading; threading.stack_size({HUGE_STACK})\n{SERVE}"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process.pid, process.stdout.readline().strip()
+        process.terminate()
+
+
+def test_it_accepts_again_once_descriptors_are_free(serving: tuple[int, str]) -> None:
+    pid, url = serving
+    where = urlsplit(url)
+    held = Path(f"/proc/{pid}/fd")
+    most = max(int(entry.name) for entry in held.iterdir()) + 3
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, most))
+    clients = [socket.create_connection((where.hostname, where.port), timeout=30) for _ in range(20)]
+    while len(list(held.iterdir())) < most:
+        time.sleep(0.01)
+    for client in clients:
+        client.close()
+    assert exchange(url, {}, b"", "GET", "/_emulator").status == 200
+
+
+def test_it_accepts_again_once_there_is_room_for_a_thread(serving: tuple[int, str]) -> None:
+    pid, url = serving
+    where = urlsplit(url)
+    taken = int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * resource.getpagesize()
+    before = resource.prlimit(pid, resource.RLIMIT_AS, (taken + HUGE_STACK // 2, resource.RLIM_INFINITY))
+    with socket.create_connection((where.hostname, where.port), timeout=30) as client:
+        assert client.recv(1) == b""
+    resource.prlimit(pid, resource.RLIMIT_AS, before)
+    assert exchange(url, {}, b"", "GET", "/_emulator").status == 200
+
+
+def test_a_connection_ends_even_when_the_clock_that_was_given_fails(
+    wire: Callable[..., socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda _failure: told.set())
+    with Emulator(clock=lambda: datetime.fromisoformat("no time")) as emulator:
+        connection = wire(emulator)
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+        assert connection.recv(1) == b""
+    assert told.wait(30)
+
+
+def test_what_was_never_started_can_be_stopped() -> None:
+    emulator = Emulator()
+    emulator.stop()
+    with Emulator(port=emulator.port) as another:
+        assert another.port == emulator.port
 
 
 def test_the_environment_names_the_service_and_the_administrator(emulator: Emulator) -> None:

@@ -16,12 +16,13 @@ from pathlib import Path
 import h11
 
 from rolekeeper.emulator.wire import Reply, Request, Response
-from rolekeeper.errors import InputOutputError, UnavailableError
+from rolekeeper.errors import InputOutputError, UnavailableError, UsageError
 
 LARGEST_BODY = 1024 * 1024  # bytes; the largest request of the protocol has some thousand
 _CHUNK = 64 * 1024
 _BACKLOG = 512  # a fleet may ask at once
 _JOIN_SECONDS = 5.0
+_PAUSE_SECONDS = 0.1  # before it accepts again, once there was no descriptor or no thread left
 _BODILESS = frozenset({204, 304})
 _STATUSES = frozenset(HTTPStatus)
 
@@ -71,7 +72,8 @@ class Server:
         """Close every connection at once, answered or not, and the listening socket."""
         self._stopping.set()
         _shut(self._listener)
-        self._acceptor.join(_JOIN_SECONDS)
+        if self._acceptor.is_alive():  # it never was when `start` was not called
+            self._acceptor.join(_JOIN_SECONDS)
         self._listener.close()
         with self._lock:
             peers = dict(self._peers)
@@ -81,21 +83,33 @@ class Server:
             thread.join(_JOIN_SECONDS)
 
     def _accept(self) -> None:
-        while True:
+        while not self._stopping.is_set():
             try:
                 peer, origin = self._listener.accept()
-            except OSError:  # shut down
-                return
-            thread = threading.Thread(target=self._serve, args=(peer, origin[0]), name="emulator-peer", daemon=True)
-            with self._lock:
-                self._peers[peer] = thread
+                self._welcome(peer, origin[0])
+            except (OSError, RuntimeError):  # shut down; or no descriptor or no thread is left, until a client leaves
+                self._stopping.wait(_PAUSE_SECONDS)
+
+    def _welcome(self, peer: socket.socket, origin: str) -> None:
+        thread = threading.Thread(target=self._serve, args=(peer, origin), name="emulator-peer", daemon=True)
+        with self._lock:
+            self._peers[peer] = thread
+        try:
             thread.start()
+        except RuntimeError:
+            self._release(peer)
+            raise
 
     def _serve(self, peer: socket.socket, origin: str) -> None:
-        # Whatever goes wrong with a socket here, the client went away, or `stop` shut it.
-        with contextlib.suppress(OSError):
-            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._converse(peer, origin)
+        try:
+            # Whatever goes wrong with a socket here, the client went away, or `stop` shut it.
+            with contextlib.suppress(OSError):
+                peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._converse(peer, origin)
+        finally:
+            self._release(peer)
+
+    def _release(self, peer: socket.socket) -> None:
         peer.close()  # first, so that `stop` waits for it
         with self._lock:
             self._peers.pop(peer, None)
@@ -148,6 +162,8 @@ class _Conversation:
                 case h11.Request():
                     head = event
                     self._method = head.method.decode("ascii")
+                    if self._method == "CONNECT":  # a tunnel, for h11, into which no answer can be written
+                        raise h11.RemoteProtocolError("no proxy", error_status_hint=405)
                 case h11.Data():
                     body += event.data
                 case h11.EndOfMessage() if head is not None:
@@ -211,14 +227,17 @@ def _shut(channel: socket.socket) -> None:
 
 
 def _listen(address: str, port: int) -> socket.socket:
+    if not address:  # as of a variable that is not set; to the system it means every interface
+        raise UsageError("address-empty", "Cannot listen on an empty address", "name one, or leave it out")
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
+        address.encode("idna")  # as the socket module does, but that leaves a socket open where it fails
         return socket.create_server((address, port), family=family, backlog=_BACKLOG)
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         raise UnavailableError(
             "cannot-listen",
             f"Cannot listen on {address} port {port}: {error}",
-            "choose another port, or 0 for any that is free",
+            "choose another address or port, or port 0 for any that is free",
         ) from None
 
 
