@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from rolekeeper.cli.arguments import duration
 from rolekeeper.cli.output import print_json
 from rolekeeper.errors import UsageError
+from rolekeeper.identifiers import REGION
 
 if TYPE_CHECKING:
     from rolekeeper.emulator import Emulator
 
 LARGEST_PORT = 65535
-REGION = re.compile(r"[a-z0-9-]{1,64}")
 ACCOUNT_ID = re.compile(r"[0-9]{12}")
 EXAMPLE = "rolekeeper emulator --port 4599 --state ./emulator.json"
 
@@ -42,12 +42,13 @@ def run(options: argparse.Namespace) -> int:
             f"Cannot run the emulator: the module {error.name} is not installed",
             "pip install 'rolekeeper[emulator]'",
         ) from error
+    _check_filled(options)
     if (options.tls_certificate is None) != (options.tls_key is None):
         raise UsageError("argument-missing", "--tls-certificate and --tls-key go together", "give both or neither")
     emulator = Emulator(
         address=options.address,
         port=_port(options.port),
-        state_file=Path(options.state) if options.state else None,
+        state_file=None if options.state is None else Path(options.state),
         token_lifetime=duration("--token-lifetime", options.token_lifetime),
         account_id=_account(options.account_id),
         region=_region(options.region),
@@ -65,6 +66,14 @@ def _announce(emulator: "Emulator") -> None:
 def _announce_json(emulator: "Emulator") -> None:
     print_json(emulator.environment)
     sys.stdout.flush()
+
+
+def _check_filled(options: argparse.Namespace) -> None:
+    """Refuse what is empty, as of a variable that is not set: left out, each of these means something else."""
+    for name, value in vars(options).items():
+        if value == "":
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError("argument-invalid", f"{option} is empty", "name what is meant, or leave the option out")
 
 
 def _port(port: int) -> int:
