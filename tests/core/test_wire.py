@@ -1,5 +1,6 @@
 """Values to JSON and back: everything returns as it went, and nothing else comes through."""
 
+import gc
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper.core.wire import decode, encode, rfc3339
+from rolekeeper.core.wire import decode, encode, rfc3339, to_json
 from rolekeeper.model import (
     AttemptReport,
     DaemonSettings,
@@ -150,3 +151,13 @@ def test_times_travel_as_rfc_3339_in_utc() -> None:
     assert rfc3339(NOON) == "2026-11-23T12:00:00Z"
     assert rfc3339(datetime.fromisoformat("2026-11-23T12:00:00.25+05:30")) == "2026-11-23T06:30:00.250000Z"
     assert encode({"at": NOON, "for": timedelta(minutes=1.5)}) == {"at": "2026-11-23T12:00:00Z", "for": 90.0}
+
+
+def test_a_document_leaves_nothing_behind_for_the_collector() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        to_json(Lifetime(datetime(2026, 11, 23, tzinfo=UTC), datetime(2026, 11, 24, tzinfo=UTC), timedelta(hours=1)))
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

@@ -1,11 +1,13 @@
 """What attempts say over the pipe, whole, in pieces, or garbled; and what is made of it."""
 
+import gc
 import json
 import os
 import resource
 import signal
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,25 @@ def test_what_follows_a_report_is_not_heard(attempts: Any) -> None:
     running = attempts.start("os.write(1, (REPORT + '\\ngarbage\\n' + REPORT + '\\n').encode())")
     assert attempts.hear(running, AttemptReport) == attempts.report
     assert running.messages() == []
+
+
+class Litter:
+    """Refers to itself, so that nothing but a collection of all generations takes it away for certain."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_after_each_attempt_everything_is_collected_that_would_add_up(attempts: Any) -> None:
+    running = attempts.start("say(REPORT)")
+    gc.disable()
+    try:
+        litter = weakref.ref(Litter())
+        assert litter() is not None
+        attempts.hear(running, AttemptReport)
+        assert litter() is None
+    finally:
+        gc.enable()
 
 
 def test_an_order_of_more_than_a_pipes_worth_is_handed_over_without_waiting(attempts: Any, kit: Any) -> None:
