@@ -7,8 +7,9 @@
 4. An attempt that was given no settings says `{"found": {...}}` once it has read the vault: node and credentials.
 5. The attempt says `{"report": {...}}` and ends.
 
-The pipe is read without waiting, and only until the report: what the attempt has started may hold it open for longer.
-Neither direction carries a secret.
+Neither end of the supervisor's waits. What a pipe does not hold of an order (some kernels give one 4096 bytes) follows
+as the attempt reads. Answers are read only until the report: what the attempt has started may hold the pipe open for
+longer, until the attempt is reaped: what is left of its session then is killed. Neither direction carries a secret.
 """
 
 import fcntl
@@ -19,7 +20,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rolekeeper.adapters.signals import wake_self
@@ -65,40 +66,42 @@ class AttemptProcesses:
         running = self._running
         if running is None:
             return
-        exited, status = os.waitpid(running.pid, os.WNOHANG)
+        running.tell()
+        status = _exit_status(running.pid)
         for message in running.hear():
+            if isinstance(message, Ended):
+                _kill(running.pid)
             if isinstance(message, (AttemptReport, Ended)):
-                self._let_go(running, gone=bool(exited))
-                if isinstance(message, Ended) and not exited:
-                    _kill(running.pid)
+                self._let_go(running)
                 yield message
                 return
             yield message
-        if exited:
-            self._let_go(running, gone=True)
-            yield Ended(os.waitstatus_to_exitcode(status))
+        if status is not None:
+            self._let_go(running)
+            yield Ended(status)
 
     def proceed(self) -> None:
         """Tell the attempt that its configuration was taken over."""
         if self._running is not None:
-            with suppress(BrokenPipeError):
-                os.write(self._running.orders, GO)
+            self._running.tell(GO)
 
     def end(self) -> None:
         """Kill the attempt and whatever it has started."""
         if self._running is not None:
             _kill(self._running.pid)
-            self._let_go(self._running, gone=False)
+            self._let_go(self._running)
 
     def reap(self) -> None:
         """Let go of attempts that have ended by now; one that hangs on a disk may take its time."""
-        self._leaving = {pid for pid in self._leaving if os.waitpid(pid, os.WNOHANG)[0] == 0}
+        for pid in [pid for pid in self._leaving if _exit_status(pid) is not None]:
+            _kill(pid)  # what it has left running
+            os.waitpid(pid, 0)
+            self._leaving.remove(pid)
 
-    def _let_go(self, running: "_Running", *, gone: bool) -> None:
+    def _let_go(self, running: "_Running") -> None:
         running.close()
         self._running = None
-        if not gone:
-            self._leaving.add(running.pid)
+        self._leaving.add(running.pid)
         self.reap()
         gc.collect()  # which also empties Python's free lists: over hundreds of attempts these grow by a megabyte
 
@@ -110,7 +113,15 @@ class _Running:
     pid: int
     orders: int
     answers: int
-    heard: bytearray
+    untold: bytes  # of what we have to say: the pipe does not take it yet
+    heard: bytearray = field(default_factory=bytearray)
+
+    def tell(self, more: bytes = b"") -> None:
+        """Write what the pipe takes; SIGIO comes when it takes more."""
+        self.untold += more
+        with suppress(BlockingIOError, BrokenPipeError):  # the latter when it has ended, which is heard
+            while self.untold:
+                self.untold = self.untold[os.write(self.orders, self.untold) :]
 
     def hear(self) -> Iterator[Message]:
         """Every whole line that has come."""
@@ -154,11 +165,9 @@ def _spawn(command: tuple[str, ...], environment: Mapping[str, str], order: byte
         os.close(orders)
         raise
     try:
-        if len(order) > PIPE_BYTES:
-            fcntl.fcntl(orders, fcntl.F_SETPIPE_SZ, len(order))  # so that nobody has to wait for a reader
-        os.write(orders, order)
-        fcntl.fcntl(answers, fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(answers, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+        for ours in (orders, answers):
+            fcntl.fcntl(ours, fcntl.F_SETOWN, os.getpid())
+            fcntl.fcntl(ours, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
         pid = os.posix_spawn(
             command[0],
             command,
@@ -175,11 +184,21 @@ def _spawn(command: tuple[str, ...], environment: Mapping[str, str], order: byte
     finally:
         os.close(their_orders)
         os.close(their_answers)
-    return _Running(pid, orders, answers, bytearray())
+    running = _Running(pid, orders, answers, order)
+    running.tell()
+    return running
+
+
+def _exit_status(pid: int) -> int | None:
+    """How the attempt has ended, negative for a signal; None when it has not. It stays to be reaped."""
+    ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    if ended is None:
+        return None
+    return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
 
 def _kill(pid: int) -> None:
-    """Kill the attempt's session; the pid is ours until `reap`, so this cannot hit a stranger."""
+    """Kill the attempt and whatever it has started; the pid is ours until `reap`, so this cannot hit a stranger."""
     with suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
 

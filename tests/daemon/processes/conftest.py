@@ -86,7 +86,10 @@ class Attempts:
 
     def ends(self, pid: int) -> Callable[[], bool]:
         """A question to ask later: whether this process has ended by then, or does so soon."""
-        pinned = os.pidfd_open(pid)
+        try:
+            pinned = os.pidfd_open(pid)
+        except ProcessLookupError:  # so soon that it is reaped already
+            return lambda: True
 
         def ask() -> bool:
             try:
