@@ -56,7 +56,7 @@ def world(accepted: Settings) -> World:
     """What an attempt, a registration and an adoption work with."""
     from uuid import uuid4
 
-    from rolekeeper.adapters.hardware import HardwareProbe
+    from rolekeeper.adapters.hardware import HardwareProbe, Sources, patience
     from rolekeeper.adapters.nodekey import RsaKeyMaker
     from rolekeeper.adapters.sink import FileSink
 
@@ -64,7 +64,7 @@ def world(accepted: Settings) -> World:
         clock=clock(),
         vault=vault(accepted),
         service=service(accepted),
-        probe=HardwareProbe(clock()),
+        probe=HardwareProbe(clock(), Sources(patience=patience(accepted.daemon.attempt_timeout))),
         sink=FileSink(clock().sleep, unit=os.environ.get(UNIT)),
         keys=RsaKeyMaker(),
         new_fingerprint=lambda: str(uuid4()),

@@ -169,13 +169,27 @@ def test_fingerprint_check_says_no_with_its_exit_code(node: Server) -> None:
     assert node.run("fingerprint", "show").code == 0
 
 
-def check_with(node: Server, sbin: Path) -> str:
-    """What `fingerprint check` says where /usr/sbin is that directory."""
+def run_with(node: Server, sbin: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """What a verb does where /usr/sbin is that directory."""
     script = 'mount --bind "$0" /usr/sbin && exec "$@"'
-    command = ["unshare", "--mount", "/bin/sh", "-c", script, str(sbin), *node.command("fingerprint", "check")]
+    command = ["unshare", "--mount", "/bin/sh", "-c", script, str(sbin), *node.command(*arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=node.environment(), timeout=LONGEST)
     assert done.returncode == 0, done.stderr
-    return done.stderr
+    return done
+
+
+def check_with(node: Server, sbin: Path) -> str:
+    return run_with(node, sbin, "fingerprint", "check").stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can put another /usr/sbin in place")
+def test_a_program_that_hangs_leaves_a_short_attempt_time_for_the_request(node: Server, tmp_path: Path) -> None:
+    node.configure(daemon='attempt_timeout = "20s"')
+    (tmp_path / "sbin").mkdir()
+    (tmp_path / "sbin" / "dmidecode").write_text("#!/bin/sh\nexec sleep 600\n")
+    (tmp_path / "sbin" / "dmidecode").chmod(0o755)
+    report = json.loads(run_with(node, tmp_path / "sbin", "attempt").stdout)
+    assert (report["outcome"], report["fingerprint"]["verdict"]) == ("issued", "similar")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can put another /usr/sbin in place")

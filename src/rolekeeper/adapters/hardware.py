@@ -6,17 +6,17 @@
   under another locale or time zone.
 - `ipaddress-info` and `macaddr-info` follow the order of interface indexes. psutil sorts hardware addresses by family
   and pads short ones, so these come from /sys/class/net.
+- The programs stay in the process group of whoever looks, so that what ends an attempt ends them as well.
 - Ours beyond that: what could not be read is the empty string, as with SSM Agent, and its reason is kept beside it.
 """
 
 import base64
 import hashlib
 import ipaddress
-import os
-import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -29,7 +29,7 @@ ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"}
 """What systemd gives a service that asks for nothing."""
 
 _TUNNEL_ADDRESS_LENGTHS = (4, 16)  # bytes: the end of an IPv4 or IPv6 tunnel, not a hardware address
-_LEAST_PATIENCE = timedelta(seconds=1)  # for a program that ended in time and only has to be read
+_LONGEST_PATIENCE = timedelta(seconds=20)
 _LONGEST_COMPLAINT = 120  # characters of a program's own words that are passed on
 
 
@@ -42,12 +42,17 @@ class Sources:
     dmidecode: Path = Path("/usr/sbin/dmidecode")
     ls: Path = Path("/bin/ls")
     disks: Path = Path("/dev/disk/by-uuid")
-    patience: timedelta = timedelta(seconds=20)
+    patience: timedelta = _LONGEST_PATIENCE
 
     def programs(self) -> dict[str, list[str]]:
         """The component that each program's output is hashed for."""
         smbios = {f"{kind}-hash": [str(self.dmidecode), "-t", kind] for kind in _SMBIOS_KINDS}
         return {**smbios, "disk-info": [str(self.ls), "-l", str(self.disks)]}
+
+
+def patience(attempt_timeout: timedelta) -> timedelta:
+    """For one look within an attempt: three that hang, and the time between, leave a fifth of it for the service."""
+    return min(_LONGEST_PATIENCE, attempt_timeout / 8)
 
 
 class UnreadableError(Exception):
@@ -84,8 +89,12 @@ class HardwareProbe:
         )
 
     def _output_hash(self, process: _Started, deadline: timedelta) -> str:
-        """The hash of a program's output, which is waited for until the patience for all programs is over."""
-        return _output_hash(process, max(deadline - self._clock.now().boot, _LEAST_PATIENCE))
+        """The hash of a program's output, which is waited for until the patience for all programs is over.
+
+        One that ended in time only has to be read then: a little is left for that.
+        """
+        little = self._sources.patience / 20
+        return _output_hash(process, max(deadline - self._clock.now().boot, little), little)
 
 
 def _read(reader: Callable[[], str]) -> tuple[str, str]:
@@ -124,20 +133,19 @@ def _start(command: list[str]) -> _Started:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=ENVIRONMENT,
-            start_new_session=True,  # so that it can be ended together with whatever it started
         )
     except OSError as error:
         return UnreadableError(f"cannot run {command[0]}: {error.strerror}")
 
 
-def _output_hash(process: _Started, patience: timedelta) -> str:
+def _output_hash(process: _Started, longest: timedelta, longest_end: timedelta) -> str:
     if isinstance(process, UnreadableError):
         raise process
     program = process.args[0]  # type: ignore[index] # it was started from a list
     try:
-        output, complaint = process.communicate(timeout=patience.total_seconds())
+        output, complaint = process.communicate(timeout=longest.total_seconds())
     except subprocess.TimeoutExpired:
-        _end(process)
+        _end(process, longest_end)
         raise UnreadableError(f"{program!s} did not end in time") from None
     if process.returncode:
         words = complaint.decode("utf-8", "replace").strip()[:_LONGEST_COMPLAINT]
@@ -145,14 +153,22 @@ def _output_hash(process: _Started, patience: timedelta) -> str:
     return base64.b64encode(hashlib.md5(output, usedforsecurity=False).digest()).decode("ascii")
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], longest: timedelta) -> None:
     """Kill the program and all that it started; one that hangs in the kernel is left to the end of this process."""
-    os.killpg(process.pid, signal.SIGKILL)
+    import psutil  # noqa: PLC0415 - as below
+
+    started: list[psutil.Process] = []
+    with suppress(psutil.Error, OSError):
+        started = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    for one in started:
+        with suppress(psutil.Error):
+            one.kill()
     for pipe in (process.stdout, process.stderr):
         if pipe:
             pipe.close()
     try:
-        process.wait(timeout=_LEAST_PATIENCE.total_seconds())
+        process.wait(timeout=longest.total_seconds())
     except subprocess.TimeoutExpired:
         return
 

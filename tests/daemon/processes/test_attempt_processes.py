@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from rolekeeper.adapters.attemptpipe import AttemptProcesses
 from rolekeeper.core.wire import encode
 from rolekeeper.model import AttemptReport
-from rolekeeper.ports import Rejected
+from rolekeeper.ports import Ended, Rejected
 
 
 def test_a_report_is_heard_and_the_attempt_is_gone_without_a_trace(attempts: Any) -> None:
@@ -72,6 +74,41 @@ def test_ending_an_attempt_kills_it_and_what_it_has_started(attempts: Any) -> No
     running.end()
     assert all(ask() for ask in gone)
     assert running.messages() == []
+
+
+LOOKING = """
+import json, sys
+from datetime import timedelta
+from pathlib import Path
+from rolekeeper.adapters.clock import SystemClock
+from rolekeeper.adapters.hardware import HardwareProbe, Sources
+sys.stdin.readline()
+HardwareProbe(SystemClock(), Sources(dmidecode=Path(sys.argv[1]), patience=timedelta(minutes=10))).look()
+"""
+HANGING = """#!/bin/sh
+sleep 600 &
+printf '{"rejected": "[%s, %s, %s]"}\\n' $PPID $$ $! > /proc/$PPID/fd/1
+wait
+"""
+
+
+@pytest.mark.parametrize("by", ["the daemon", "its own alarm"])
+def test_an_attempt_that_ends_while_it_looks_at_the_hardware_leaves_no_program_behind(
+    attempts: Any, tmp_path: Path, by: str
+) -> None:
+    dmidecode = tmp_path / "dmidecode"
+    dmidecode.write_text(HANGING, encoding="ascii")
+    dmidecode.chmod(0o755)
+    attempts.script.write_text(LOOKING, encoding="ascii")
+    running = attempts.run((sys.executable, "-I", str(attempts.script), str(dmidecode)))
+    told = [json.loads(attempts.hear(running, Rejected).problems) for _ in range(4)]
+    gone = [attempts.ends(pid) for pids in told for pid in pids]
+    if by == "the daemon":
+        running.end()
+    else:
+        os.kill(told[0][0], signal.SIGALRM)
+        assert attempts.hear(running, Ended) == Ended(-signal.SIGALRM)
+    assert [ask() for ask in gone] == [True] * len(gone)
 
 
 def test_ending_twice_or_nothing_at_all_does_nothing(attempts: Any) -> None:
