@@ -7,9 +7,10 @@
 4. An attempt that was given no settings says `{"found": {...}}` once it has read the vault: node and credentials.
 5. The attempt says `{"report": {...}}` and ends.
 
-Neither end of the supervisor's waits. What a pipe does not hold of an order (some kernels give one 4096 bytes) follows
-as the attempt reads. Answers are read only until the report: what the attempt has started may hold the pipe open for
-longer, until the attempt is reaped: what is left of its session then is killed. Neither direction carries a secret.
+Neither end of the supervisor's waits. What a pipe does not take of an order (past a user's quota it holds 4096 bytes or
+8192) follows as the attempt reads. Answers are read only until the report: what the attempt has started may hold the
+pipe open for longer. What is left of the attempt's process group is killed as it is reaped. Neither direction carries a
+secret.
 """
 
 import fcntl
