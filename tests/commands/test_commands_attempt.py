@@ -2,7 +2,9 @@
 
 import json
 import os
+import socket
 import subprocess
+import threading
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -307,3 +309,23 @@ def test_the_threshold_is_told_as_json_when_asked_for(node: Server, value: str, 
 
 def test_an_attempt_takes_the_option_that_every_other_verb_has(node: Server) -> None:
     assert node.run("attempt", "--json").json["outcome"] == "issued"
+
+
+def test_an_answer_without_end_in_its_first_line_is_told_in_time(node: Server) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(LONGEST)
+        thread = threading.Thread(target=_answer_at_length, args=(listener,))
+        thread.start()
+        node.configure(daemon='attempt_timeout = "10s"')
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        node.config.write_text(node.config.read_text().replace(node.emulator.url, url))
+        said = node.run("attempt")
+        thread.join()
+    assert (said.code, said.json["outcome"], said.json["code"]) == (69, "failed", "connection-lost")
+
+
+def _answer_at_length(listener: socket.socket) -> None:
+    peer, _ = listener.accept()
+    with peer:
+        peer.recv(65536)
+        peer.sendall(b"x" * 65000 + b"\r\n\r\n")
