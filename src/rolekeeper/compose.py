@@ -52,8 +52,8 @@ def service(accepted: Settings) -> NodeService:
     return SsmService(accepted.service, clock(), __version__)
 
 
-def world(accepted: Settings) -> World:
-    """What an attempt, a registration and an adoption work with."""
+def world(accepted: Settings, *, looks: int = 1) -> World:
+    """What an attempt, a registration and an adoption work with; `looks`: how often they may look at the hardware."""
     from uuid import uuid4
 
     from rolekeeper.adapters.hardware import HardwareProbe, Sources, patience
@@ -64,7 +64,7 @@ def world(accepted: Settings) -> World:
         clock=clock(),
         vault=vault(accepted),
         service=service(accepted),
-        probe=HardwareProbe(clock(), Sources(patience=patience(accepted.daemon.attempt_timeout))),
+        probe=HardwareProbe(clock(), Sources(patience=patience(accepted.daemon.attempt_timeout, looks))),
         sink=FileSink(clock().sleep, unit=os.environ.get(UNIT)),
         keys=RsaKeyMaker(),
         new_fingerprint=lambda: str(uuid4()),

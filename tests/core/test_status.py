@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from rolekeeper.core import schedule, status
-from rolekeeper.core.states import Configured
+from rolekeeper.core.states import Configured, RegistrationFound
 from rolekeeper.core.wire import encode, rfc3339
-from rolekeeper.model import FingerprintSummary, Outcome, OutputName, Verdict
+from rolekeeper.model import FingerprintSummary, Lifetime, Outcome, OutputName, Verdict
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
@@ -98,14 +98,32 @@ def test_credentials_that_were_there_already_keep_the_time_of_their_publication(
     assert told["outputs"][0]["published_at"] == "2026-11-23T11:50:00Z"
 
 
+def reload(loop: Any, *paths: str) -> Any:
+    outputs = tuple(OutputName(path, "default") for path in paths)
+    return loop.passes(MINUTE).reload().happens(Configured(replace(loop.policy, outputs=outputs)))
+
+
 @pytest.mark.parametrize(("kept", "expected"), [((), "absent"), (("/root/.aws/credentials",), "fresh")])
 def test_credentials_that_only_outputs_of_an_earlier_configuration_hold_do_not_count(
-    kit: Any, kept: tuple[str, ...], expected: str
+    loop: Any, kept: tuple[str, ...], expected: str
 ) -> None:
-    loop = kit.loop().ends_with(Outcome.ISSUED)
-    outputs = tuple(OutputName(path, "default") for path in (*kept, "/srv/app/credentials"))
-    loop.passes(MINUTE).reload().happens(Configured(replace(kit.policy, outputs=outputs)))
+    reload(loop.ends_with(Outcome.ISSUED), *kept, "/srv/app/credentials")
     assert document(loop.ends_with(Outcome.FAILED))["freshness"] == expected
+
+
+def test_an_output_that_comes_back_holds_what_it_was_left_with(loop: Any) -> None:
+    reload(loop.ends_with(Outcome.ISSUED), "/srv/app/credentials").ends_with(Outcome.ISSUED)
+    reload(loop, "/root/.aws/credentials").ends_with(Outcome.FAILED)
+    assert document(loop)["freshness"] == "absent"
+
+
+def test_what_the_outputs_hold_counts_after_a_reload_without_a_change_though_this_daemon_did_not_publish_it(
+    kit: Any, loop: Any
+) -> None:
+    held = Lifetime(loop.now.wall - MINUTE, loop.now.wall + HOUR, loop.now.boot - MINUTE)
+    loop.happens(RegistrationFound(kit.node, "eu-central-1", held)).ends_with(Outcome.FAILED)
+    reload(loop, kit.output)
+    assert document(loop)["freshness"] == "fresh"
 
 
 def test_a_spared_request_does_not_publish_anew(loop: Any) -> None:

@@ -148,6 +148,24 @@ def test_a_daemon_that_starts_before_a_silent_service_knows_what_is_published(da
     assert (second.status()["freshness"], node.run("status").code) == ("fresh", 1)
 
 
+def test_a_reload_that_drops_an_output_before_a_silent_service_leaves_what_the_other_holds(
+    node: Server, start: Start
+) -> None:
+    kept, new = (f'[[credentials_file]]\npath = "{node.directory}/{name}"\n' for name in ("kept", "new"))
+    node.configure(kept)
+    daemon = start(node)
+    daemon.until_state("waiting")
+    node.emulator.fail(TOKEN, hang=True)
+    dropped = f'[[credentials_file]]\npath = "{node.output}"\n'
+    node.configure(kept)
+    node.config.write_text(node.config.read_text().replace(dropped, new))  # which is why a token is asked for
+    daemon.send(signal.SIGHUP)
+    until(lambda: daemon.status()["outputs"][0]["path"].endswith("/new"), "the new configuration")
+    until(
+        lambda: (daemon.status()["state"], daemon.status()["freshness"]) == ("attempting", "fresh"), "its credentials"
+    )
+
+
 def test_a_probe_of_a_hibernation_is_told_as_hibernation(node: Server, start: Start) -> None:
     daemon = start(node)
     daemon.until_state("waiting")

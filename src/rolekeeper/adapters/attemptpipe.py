@@ -4,7 +4,7 @@
 2. The attempt reads the configuration when it has no settings or is to reload, and says `{"settings": {...}}`, or
    `{"rejected": "..."}` and goes by the settings that it was given. Without any it ends with exit status 78.
 3. An attempt that was given no settings then waits for a line, `go`: until then another daemon may hold the lock.
-4. An attempt that was given no settings says `{"found": {...}}` once it has read the vault: node and credentials.
+4. An attempt that has read the configuration says `{"found": {...}}` once it has read the vault: node and credentials.
 5. The attempt says `{"report": {...}}` and ends.
 
 Neither end of the supervisor's waits. What a pipe does not take of an order (past a user's quota it holds 4096 bytes or

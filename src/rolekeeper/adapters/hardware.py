@@ -50,9 +50,9 @@ class Sources:
         return {**smbios, "disk-info": [str(self.ls), "-l", str(self.disks)]}
 
 
-def patience(attempt_timeout: timedelta) -> timedelta:
-    """For one look within an attempt: three that hang, and the time between, leave a fifth of it for the service."""
-    return min(_LONGEST_PATIENCE, attempt_timeout / 8)
+def patience(attempt_timeout: timedelta, looks: int) -> timedelta:
+    """For one look of so many: all of them together take three eighths of the attempt's time, if programs hang."""
+    return min(_LONGEST_PATIENCE, attempt_timeout * 3 / 8 / looks)
 
 
 class UnreadableError(Exception):

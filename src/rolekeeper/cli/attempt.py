@@ -3,7 +3,7 @@
 import argparse
 import gc
 
-from rolekeeper import attempt, compose
+from rolekeeper import attempt, compose, identity
 from rolekeeper.adapters.attemptpipe import SupervisorPipe
 from rolekeeper.adapters.process import die_after, give_up_after, keep_secrets_in_memory
 from rolekeeper.cli.messages import say
@@ -11,6 +11,7 @@ from rolekeeper.cli.output import exit_code, print_report
 from rolekeeper.core.schedule import READING_CONFIGURATION
 from rolekeeper.errors import ConfigurationError
 from rolekeeper.model import Settings
+from rolekeeper.ports import World
 
 EXAMPLE = "rolekeeper attempt && aws sts get-caller-identity"
 
@@ -29,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
         return _supervised(options.config)
     settings = compose.settings(options.config)
     give_up_after(settings.daemon.attempt_timeout)
-    report = attempt.run(compose.world(settings), settings, reuse=False)
+    report = attempt.run(_world(settings), settings, reuse=False)
     print_report(report)
     for fact in report.facts:
         if fact.level == "warning":  # such as a key change that is not finished: it fails nothing, and is in no report
@@ -42,12 +43,16 @@ def _supervised(configuration: str | None) -> int:
     pipe = SupervisorPipe()
     order = pipe.order()
     settings = order.settings
+    tell_found = None  # with the settings of before, the supervisor knows, or a report tells it
     if settings is None or order.reload:
-        settings = _read(configuration, pipe, settings)
+        settings, tell_found = _read(configuration, pipe, settings), pipe.found
     die_after(settings.daemon.attempt_timeout)
-    tell_found = pipe.found if order.settings is None else None  # later, the supervisor knows, or a report tells it
-    attempt.run(compose.world(settings), settings, reuse=order.reuse, tell=pipe.report, tell_found=tell_found)
+    attempt.run(_world(settings), settings, reuse=order.reuse, tell=pipe.report, tell_found=tell_found)
     return 0
+
+
+def _world(settings: Settings) -> World:
+    return compose.world(settings, looks=identity.LOOKS)
 
 
 def _read(configuration: str | None, pipe: SupervisorPipe, old: Settings | None) -> Settings:

@@ -84,10 +84,14 @@ def queue_reload(state: State, _event: Event, _now: Instant) -> Step:
 
 
 def configured(state: State, event: Event, _now: Instant) -> Step:
-    """Go by the configuration that the attempt has read; what only other outputs hold does not count any more."""
+    """Go by the configuration that the attempt has read.
+
+    With an output that is gone, what it held does not count any more; the attempt tells next what the others hold.
+    """
     assert isinstance(event, Configured)  # noqa: S101 - the table's key says so
-    holds_any = any(output in state.published for output in event.policy.outputs)
-    return replace(state, policy=event.policy, credentials=state.credentials if holds_any else None), ()
+    before = state.policy.outputs if state.policy else ()
+    credentials = state.credentials if set(before) <= set(event.policy.outputs) else None
+    return replace(state, policy=event.policy, credentials=credentials), ()
 
 
 def found(state: State, event: Event, _now: Instant) -> Step:
