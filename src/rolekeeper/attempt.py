@@ -5,7 +5,7 @@
 3. Try the outputs: a token that could be written nowhere is not asked for.
 4. Spare the request when the outputs hold fresh credentials of this registration already, if allowed (`reuse`).
 5. Ask for a token, or take the one that could not be published last time. Several keys are tried after a key change
-   that was cut off (`core.keyrotation`).
+   that was cut off or refused (`core.keyrotation`).
 6. Publish, and remember the issue in the vault.
 7. Rotate the node key when that is due. Last, so that a service that hangs here costs no credentials.
 

@@ -20,7 +20,6 @@ OTHER = "# top\n[other]\naws_access_key_id = AKIAOTHER\naws_secret_access_key = 
 READER = """
 import json, select, sys
 from botocore.configloader import raw_config_parse
-from tests.packages.conftest import left_out
 
 path, reads, seen, faults = sys.argv[1], 0, set(), []
 print("ready", flush=True)
