@@ -97,10 +97,10 @@ def _keep_out_of_cores() -> None:
     setrlimit(RLIMIT_CORE, (0, 0))
     try:
         descriptor = open_descriptor(COREDUMP_FILTER, O_WRONLY)
+        write(descriptor, b"0")
+        close(descriptor)
     except OSError:  # a kernel that writes no cores has none
         return
-    write(descriptor, b"0")
-    close(descriptor)
 
 
 class _Unusable(Exception):  # noqa: N818 - never leaves this module
