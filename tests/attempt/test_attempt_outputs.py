@@ -1,5 +1,6 @@
 """Outputs that cannot be written: a token is not asked for in vain, and one that came is not thrown away."""
 
+import os
 import stat
 from collections.abc import Callable
 from dataclasses import replace
@@ -193,7 +194,8 @@ class BlockedMeanwhile(FileSink):
     """Somebody gets in the way between the trial and the publication, and leaves the file as it is."""
 
     def publish(self, output: Output, token: RoleToken) -> None:
-        Path(output.path).with_name(".credentials.rolekeeper-new").mkdir()
+        Path(output.path).with_name(".credentials.rolekeeper-lock").unlink()
+        Path(output.path).with_name(".credentials.rolekeeper-lock").mkdir()
         super().publish(output, token)
 
 
@@ -216,18 +218,18 @@ class Obstructed(Machinery):
 
     def clear(self) -> None:
         for obstacle in self.obstacles:
-            obstacle.rmdir()
+            os.chown(obstacle, 0, -1)
 
     def look(self) -> Hardware:
         for obstacle in self.obstacles:
-            obstacle.mkdir(exist_ok=True)
+            os.chown(obstacle, 12345, -1)
         return super().look()
 
 
 def obstruct(machine: Machine) -> Obstructed:
     in_the_way = Obstructed()
     vault = machine.directory / "vault"
-    in_the_way.obstacles = (vault / ".Journal.rolekeeper-new", vault / ".IssueRecord.rolekeeper-new")
+    in_the_way.obstacles = (vault,)
     machine.hardware = in_the_way
     return in_the_way
 
@@ -239,8 +241,8 @@ def test_published_credentials_count_as_issued_though_the_vault_cannot_be_writte
     machine.clock.move(HOUR / 2)
     in_the_way = obstruct(machine)
     report = machine.attempt()
-    assert (report.outcome, report.code) == (Outcome.ISSUED, "vault-temporary-file-blocked")
-    assert report.message.startswith("Cannot write")
+    assert (report.outcome, report.code) == (Outcome.ISSUED, "vault-foreign-owner")
+    assert report.message.startswith("Cannot use")
     assert report.hint
     assert report.standing is not None
     assert machine.published() is not None
@@ -261,7 +263,7 @@ def test_a_held_token_counts_as_issued_once_published_though_the_vault_cannot_be
     machine.output().unlink()
     in_the_way = obstruct(machine)
     report = machine.attempt()
-    assert (report.outcome, report.code) == (Outcome.ISSUED, "vault-temporary-file-blocked")
+    assert (report.outcome, report.code) == (Outcome.ISSUED, "vault-foreign-owner")
     assert [fact.event for fact in report.facts] == ["credentials_published", "vault_unwritten"]
     assert len(machine.requests()) == 1
     assert held_file(machine).exists()

@@ -265,8 +265,7 @@ def test_no_call_that_fails_in_the_runtime_directory_ends_it_or_costs_credential
     need("strace", "strace")
     error, code = FAILING_CALLS[call]
     files = [server.runtime / name for name in ("lock", "status.json", "lifetime.json")]
-    new = [path.with_name(f".{path.name}.rolekeeper-new") for path in files]
-    names = (server.runtime, f".{server.runtime.name}.rolekeeper-new", *files, *new)
+    names = (server.runtime, *files)
     where = [word for name in names for word in ("-P", str(name))]
     inject = f"inject={call}:error={error}:when=1..9"
     server.register()

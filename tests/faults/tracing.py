@@ -8,6 +8,7 @@ the child runs on by itself.
 import ctypes
 import os
 import platform
+import re
 import signal
 import struct
 from collections.abc import Callable, Iterator
@@ -38,6 +39,7 @@ INFO = struct.Struct("<B3xIQQ7Q")  # struct ptrace_syscall_info: op, arch, ip, s
 REGISTERS = {"orig_rax": 15, "rax": 10, 0: 14, 1: 13, 2: 12}  # sys/user.h, and the first three arguments
 AT_FDCWD = -100
 LONGEST_PATH = 4096
+RANDOM = re.compile(r"\.[0-9a-f]{16}\.rolekeeper-new$")  # of a temporary name, another one in every run
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
@@ -222,7 +224,7 @@ class Trace:
         return Step(kind, " ".join((name, *(label or place for label, place in zip(shown, places, strict=True)))))
 
     def _shown(self, place: str) -> str | None:
-        place = place.removesuffix(" (deleted)")
+        place = RANDOM.sub(".rolekeeper-new", place.removesuffix(" (deleted)"))
         if place == self.root:
             return "."
         if place.startswith(f"{self.root}/"):

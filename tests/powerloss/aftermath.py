@@ -1,5 +1,6 @@
 """What is found when the power comes back, held against what was there and what was told before it went."""
 
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from rolekeeper.errors import VaultError
 from rolekeeper.model import VaultContents
 
 OUTPUT = "aws/credentials"  # where Server publishes, below its directory
-GROUPS = ("aws", ".aws.rolekeeper-new")  # what the output's group may search
+GROUPS = re.compile(r"(\.?aws|\.aws\.[0-9a-f]+\.rolekeeper-new)")  # what the output's group may search
 PUBLIC = (".", "config.toml")
 PARTS = {
     "registration": "registered",
@@ -98,7 +99,7 @@ def _look(place: Path, tree: Tree) -> Found:
 def _open_to_others(tree: Tree) -> Iterator[tuple[str, int]]:
     """What anybody but its owner may read or write; the output's group may read it where the scene says so."""
     for path, mode, _ in tree:
-        allowed = stat.S_IRGRP | stat.S_IXGRP if path.split("/")[0] in GROUPS else 0
+        allowed = stat.S_IRGRP | stat.S_IXGRP if GROUPS.fullmatch(path.split("/")[0]) else 0
         if mode & 0o077 & ~allowed and path not in PUBLIC:
             yield path, mode
 

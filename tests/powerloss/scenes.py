@@ -20,7 +20,7 @@ from rolekeeper.adapters.vaultcontents import PATHS, encode_journal
 OTHER = "# by hand\n[other]\naws_access_key_id = AKIAOTHER\naws_secret_access_key = a#b\n\n"
 NODE = re.compile(rb"Credential=(mi-[0-9a-f]+)/")
 BLOCKED = "blocked"  # a file where an output's directory is to be
-LOCKS = ".*.rolekeeper-lock"  # the pid in them is for messages only
+LOCKS = ".*.rolekeeper-lock"  # nothing is in them
 Keys = dict[str, tuple[str, str]]  # node id: public key and fingerprint that the service knows
 
 

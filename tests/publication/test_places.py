@@ -144,7 +144,7 @@ def test_a_directory_that_cannot_be_given_its_attributes_is_not_left_behind(tmp_
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize("event", ["os.mkdir", "os.chmod", "os.rename"])
+@pytest.mark.parametrize("event", ["os.mkdir", "os.chmod", "ctypes.dlsym"])
 def test_a_directory_that_one_was_killed_at_gets_its_attributes_from_the_next(event: str, tmp_path: Path) -> None:
     directory, attributes = tmp_path / "a" / "b", Attributes(0o711)
 
@@ -215,15 +215,30 @@ def in_child(work: Callable[[], None]) -> int:
 
 
 @pytest.mark.usefixtures("as_root")
-def test_a_half_made_directory_of_somebody_else_is_not_taken_for_ours(tmp_path: Path) -> None:
-    half_made = tmp_path / ".new.rolekeeper-new"
-    half_made.mkdir()
-    os.chown(half_made, STRANGER, STRANGER)
-    with pytest.raises(RefusedFileError, match=f"belongs to user {STRANGER}") as refused:
-        make_directories(str(tmp_path / "new"), Attributes(0o700))
-    assert (refused.value.code, str(half_made.name) in refused.value.remedy) == ("foreign-directory", True)
-    make_directories(str(tmp_path / "new"), Attributes(0o700, STRANGER))
-    assert [(path.name, path.stat().st_uid) for path in tmp_path.iterdir()] == [("new", STRANGER)]
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_directory_of_roots_that_is_moved_to_a_name_of_ours_is_given_to_nobody(tmp_path: Path, when: str) -> None:
+    """The parent's owner moves root's directory to every name that ours has, as soon as he can know it."""
+    theirs, secret = tmp_path / "theirs", tmp_path / "theirs" / "root" / "secret"
+    secret.parent.mkdir(parents=True, mode=0o700)
+    secret.write_text("root's")
+    os.chown(theirs, STRANGER, STRANGER)
+    if when == "before":
+        secret.parent.rename(theirs / ".aws.rolekeeper-new")
+
+    def make() -> None:
+        def move(seen: str, _arguments: tuple[object, ...]) -> None:
+            if seen == "open" and when == "meanwhile" and secret.parent.exists():
+                for new in theirs.glob(".aws.*"):
+                    new.rename(theirs / "ours")
+                    secret.parent.rename(new)
+
+        sys.addaudithook(move)
+        with contextlib.suppress(RefusedFileError):
+            make_directories(str(theirs / "aws"), Attributes(0o755, STRANGER, STRANGER))
+
+    assert in_child(make) == 0
+    (found,) = theirs.rglob("secret")
+    assert (found.parent.stat().st_uid, stat.S_IMODE(found.parent.stat().st_mode)) == (0, 0o700)
 
 
 @pytest.mark.usefixtures("as_root")

@@ -5,8 +5,8 @@ The rules (design promises 1 and 4):
   owner, is flushed to disk, and takes the target's name; then the directory is flushed. Until then nothing has changed,
   and on any error the temporary file goes away;
 - where others may write, a new file that was swapped for another on the way is told, not called written;
-- its name is fixed, so that the next writer removes one that a crash left behind; writers that share a target therefore
-  hold its lock (`filelock`);
+- its name is random and it is created exclusively, so that nobody can put something in its way. The next writer removes
+  one that a crash left behind; writers that share a target therefore hold its lock (`filelock`);
 - symlinks are resolved as in `places`: the link stays, its target is replaced;
 - only regular files of a bounded size are read, and reading never waits (no FIFOs, no devices).
 Libraries for atomic writes cover neither owner, ACL, the directory's flush nor open directories; hence our own.
@@ -33,6 +33,8 @@ from rolekeeper.adapters.places import (
     make_directories,
     place,
     read_attributes,
+    temporary_name,
+    temporary_names,
 )
 
 __all__ = [
@@ -184,9 +186,10 @@ def remove(path: str) -> None:
 
 @dataclass(slots=True)
 class Staged:
-    """Content that waits beside its target, complete and flushed, to take its name."""
+    """Content that waits under the name `temporary` beside its target, complete and flushed, to take its name."""
 
     target: Place
+    temporary: str
     descriptor: int
     durable: bool
     committed: bool = False
@@ -195,7 +198,7 @@ class Staged:
         """Take the target's name; RefusedFileError `file-replaced` when another file has it then, or none."""
         at = self.target.directory
         try:
-            os.rename(_temporary(self.target), self.target.name, src_dir_fd=at, dst_dir_fd=at)
+            os.rename(self.temporary, self.target.name, src_dir_fd=at, dst_dir_fd=at)
             self.committed = True
             found = os.stat(self.target.name, dir_fd=at, follow_symlinks=False)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
@@ -221,8 +224,10 @@ def staged(
     """
     if _exists(target):
         _refuse_mounted(target)
-    descriptor = _create(target)
-    new = Staged(target, descriptor, durable)
+    _remove_leftovers(target)
+    temporary = temporary_name(target.name)
+    descriptor = os.open(temporary, _CREATE, 0o600, dir_fd=target.directory)
+    new = Staged(target, temporary, descriptor, durable)
     try:
         _write(descriptor, data)
         if check:
@@ -236,7 +241,7 @@ def staged(
         if not new.committed:
             # Where others may write, it need not be there any more, nor be ours.
             with suppress(FileNotFoundError, IsADirectoryError):
-                os.unlink(_temporary(target), dir_fd=target.directory)
+                os.unlink(temporary, dir_fd=target.directory)
 
 
 def _replaced() -> RefusedFileError:
@@ -244,20 +249,11 @@ def _replaced() -> RefusedFileError:
     return RefusedFileError("file-replaced", "somebody put another file in the place of ours, or took it away", remedy)
 
 
-def _create(target: Place) -> int:
-    """Open a new temporary file; one that a crash left behind goes."""
-    name = _temporary(target)
-    try:
-        with suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=target.directory)
-        return os.open(name, _CREATE, 0o600, dir_fd=target.directory)
-    except (FileExistsError, IsADirectoryError) as error:
-        remedy = f"remove {name} there, and see who may write in that directory"
-        raise RefusedFileError("temporary-file-blocked", f"somebody has put {name} in the way", remedy) from error
-
-
-def _temporary(target: Place) -> str:
-    return f".{target.name}.rolekeeper-new"
+def _remove_leftovers(target: Place) -> None:
+    """Remove what a crash left behind; a directory that somebody gave such a name is his, and in nobody's way."""
+    for leftover in temporary_names(target.directory, target.name):
+        with suppress(FileNotFoundError, IsADirectoryError):
+            os.unlink(leftover, dir_fd=target.directory)
 
 
 def _write(descriptor: int, data: bytes) -> None:

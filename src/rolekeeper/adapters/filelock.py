@@ -1,7 +1,8 @@
 """Who may write: a lock file beside the target, for a lock on the target itself would vanish with the rename.
 
-The lock ends with the process that holds it. Its file stays, because removing it would let two hold it at once, with
-the pid of its holder, for messages. Where others may write, it may be no lock file of ours: then it is refused.
+The lock ends with the process that holds it. Its file stays, because removing it would let two hold it at once. Its
+name is fixed, so where others may write it can be any file that they moved there: nothing is ever written into it, and
+what cannot be a lock file is refused.
 """
 
 import errno
@@ -16,8 +17,7 @@ from rolekeeper.adapters.places import Place, RefusedFileError, place
 
 LOCK_POLL = timedelta(milliseconds=50)
 
-_LOCK = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOCK = os.O_RDONLY | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_LOCK = (errno.ELOOP, errno.EISDIR, errno.ENXIO)  # a symlink, a directory, a socket
 
 
@@ -35,14 +35,14 @@ def lock_at(target: Place, wait: timedelta, sleep: Callable[[timedelta], None]) 
     polls = wait // LOCK_POLL
     while (descriptor := _try_lock(target.directory, name)) is None:
         if polls <= 0:
-            reason = f"{_holder(target.directory, name)} has locked it"
-            raise RefusedFileError("locked", reason, "wait until it is done, or end it")
+            remedy = f"wait until it is done, or find it (fuser {name}) and end it"
+            raise RefusedFileError("locked", "another process has locked it", remedy)
         polls -= 1
         sleep(LOCK_POLL)
     try:
         yield
     finally:
-        with suppress(OSError):  # of the pid, which a full quota has kept from the disk; the lock is gone all the same
+        with suppress(OSError):  # nothing was written, and the lock is released whatever close(2) answers
             os.close(descriptor)
 
 
@@ -56,9 +56,6 @@ def _try_lock(directory: int, name: str) -> int | None:
     try:
         refuse_foreign_lock(descriptor, name)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(descriptor, 0)
-        with suppress(OSError):  # the pid is for messages; a full disk must not keep us from the lock
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     except BlockingIOError:
         os.close(descriptor)
         return None
@@ -69,7 +66,7 @@ def _try_lock(directory: int, name: str) -> int | None:
 
 
 def refuse_foreign_lock(descriptor: int, name: str) -> None:
-    """We write into it: never into another file that somebody linked to this name."""
+    """A lock file is a regular file with one name; another file that somebody linked to this name is none."""
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
         raise _unusable_lock(name)
@@ -77,9 +74,3 @@ def refuse_foreign_lock(descriptor: int, name: str) -> None:
 
 def _unusable_lock(name: str) -> RefusedFileError:
     return RefusedFileError("lock-unusable", f"{name} is not a lock file", f"remove {name} there")
-
-
-def _holder(directory: int, name: str) -> str:
-    with open(os.open(name, _READ, dir_fd=directory), encoding="ascii", errors="replace") as file:
-        pid = file.read(20).strip()
-    return f"process {pid}" if pid.isdecimal() else "another process"

@@ -6,11 +6,14 @@ The rules:
   owner may put names into the directories that lead to it: a user who may write in a directory must not point root's
   write elsewhere, neither with a link of his own nor with one of root's that he moved there. The link is read through
   its own descriptor, so it cannot be swapped in between;
-- a missing directory is created 0700 under a name of ours, and gets group, mode and owner before it gets its own;
+- a missing directory is created 0700 under a random name, exclusively, and gets group, mode and owner before it gets
+  its own name. Only the empty directory that this very call made is changed: a user who may write in the parent could
+  otherwise move a directory of root's to that name and have it given to himself;
 - a place tells who may put names into the directories that lead to it: a file there may be any file that one of them
   could move or link to that name.
 """
 
+import ctypes
 import errno
 import os
 import stat
@@ -22,8 +25,11 @@ _ACL = "system.posix_acl_access"
 _NO_ACL = (errno.ENODATA, errno.ENOTSUP)
 _OTHERS_WRITE = 0o022  # the group's bit is that of an ACL's mask too
 _MOST_LINKS = 40  # as in the kernel
+_RENAME_NOREPLACE = 1  # linux/fs.h
+_MOST_TRIES = 10  # to create a directory
 _WALK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _ENTER = _WALK | os.O_DIRECTORY  # a directory asked for as such is mounted when it is to be (autofs)
+_TEMPORARY = ".rolekeeper-new"  # the end of every temporary name
 _LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC  # only such a descriptor can be flushed
 
 
@@ -175,37 +181,71 @@ def _enter(at: int, name: str, missing: Attributes | None) -> int:
     return os.open(name, _ENTER, dir_fd=at)
 
 
+def temporary_name(name: str) -> str:
+    """A new name beside `name` that nobody can foresee; see `temporary_names` for what a crash leaves behind."""
+    return f".{name}.{os.urandom(8).hex()}{_TEMPORARY}"
+
+
+def temporary_names(at: int, name: str) -> list[str]:
+    """The temporary names for `name` that exist in the directory `at`."""
+    return [found for found in os.listdir(at) if found.startswith(f".{name}.") and found.endswith(_TEMPORARY)]
+
+
 def _create(at: int, name: str, attributes: Attributes) -> None:
     """Create a directory that has its attributes before it has its name: who finds one leaves it as it is.
 
-    Several of us may be at it; they share the unnamed one, and each does to it what is left to do.
+    A directory that a killed process left half made is removed. That may be one that a concurrent process is making:
+    it then tries again, unless the directory is there by now.
     """
-    new = f".{name}.rolekeeper-new"
-    with suppress(FileExistsError):  # another's, or left by one that was killed
-        os.mkdir(new, 0o700, dir_fd=at)
-    with suppress(FileNotFoundError):  # another has named it by now
-        owner = os.stat(new, dir_fd=at, follow_symlinks=False).st_uid
-        if owner == os.geteuid():
-            _dress(at, new, attributes)
-        elif owner != attributes.uid:  # which comes last: then all the rest is done
-            raise RefusedFileError("foreign-directory", f"{new} belongs to user {owner}", f"remove {new}")
-        if _is_there(at, name):
+    directory = os.open(".", _LIST, dir_fd=at)
+    try:
+        for half_made in temporary_names(directory, name):
+            with suppress(OSError):  # rmdir removes nothing but empty directories
+                os.rmdir(half_made, dir_fd=at)
+        for _ in range(_MOST_TRIES):
+            if _is_there(at, name):
+                break
+            with suppress(FileNotFoundError):
+                _try_create(at, name, attributes)
+        _fsync_directory(directory)
+    finally:
+        os.close(directory)
+
+
+def _try_create(at: int, name: str, attributes: Attributes) -> None:
+    """Create it once; FileNotFoundError when a concurrent process removed it half made."""
+    new = temporary_name(name)
+    os.mkdir(new, 0o700, dir_fd=at)
+    try:
+        _dress(at, new, attributes)
+        _rename_to_free_name(at, new, name)
+    except OSError:
+        if not _is_there(at, name):  # else another process was first
+            raise
+    finally:
+        with suppress(OSError):
             os.rmdir(new, dir_fd=at)
-        else:
-            os.rename(new, name, src_dir_fd=at, dst_dir_fd=at)
-    flush_directory(at)
+
+
+def _rename_to_free_name(at: int, old: str, new: str) -> None:
+    """Rename a directory unless the name is taken: rename(2) would replace an empty one that a reader has open."""
+    renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    if renameat2(at, os.fsencode(old), at, os.fsencode(new), _RENAME_NOREPLACE):
+        number = ctypes.get_errno()
+        if number != errno.EINVAL:  # a file system that does not know the flag, such as some FUSE
+            raise OSError(number, os.strerror(number), new)
+        os.rename(old, new, src_dir_fd=at, dst_dir_fd=at)
 
 
 def _dress(at: int, new: str, attributes: Attributes) -> None:
-    """Give a directory that was just created its attributes, durably; it goes away when that fails."""
+    """Give the directory that was just created its attributes, durably."""
     directory = os.open(new, _LIST, dir_fd=at)
     try:
+        if os.fstat(directory).st_uid != os.geteuid() or os.listdir(directory):
+            remedy = "see who may write in the directory above it"
+            raise RefusedFileError("foreign-directory", "somebody put another directory in the place of ours", remedy)
         apply_attributes(directory, attributes)
         _fsync_directory(directory)
-    except BaseException:
-        with suppress(OSError):
-            os.rmdir(new, dir_fd=at)
-        raise
     finally:
         os.close(directory)
 
