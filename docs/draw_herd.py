@@ -10,15 +10,15 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 
-from rolekeeper.core import schedule
+from rolekeeper.core.loop import delays
 
 MINUTE, HOUR = 60, 3600  # seconds, like every time here
 REFRESH = HOUR * 0.5  # of a token that lives for an hour
 WATCHED = 6 * HOUR
 NEVER = float("inf")
 CHART_STEP = 5 * MINUTE
-LEAST = schedule.LEAST_INTERVAL.total_seconds()
-BACKOFF = tuple(schedule.failed_delay(failures).total_seconds() for failures in range(1, 10))  # the last one for ever
+LEAST = delays.LEAST_INTERVAL.total_seconds()
+BACKOFF = tuple(delays.failed_delay(failures).total_seconds() for failures in range(1, 10))  # the last one for ever
 OUTAGES = (0, 2, 10, MINUTE, 5 * MINUTE, 10 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR)
 WORDS = ("none", "2 s", "10 s", "1 min", "5 min", "10 min", "30 min", "1 h", "2 h")
 CHOSEN = "5 min"  # of WORDS, for the second chart
@@ -97,7 +97,7 @@ def attempts(name: str, begins: float, until: float, fails_from: float) -> Itera
         yield at
         failures = failures + 1 if at >= fails_from else 0
         delay = BACKOFF[min(failures, len(BACKOFF)) - 1] if failures else REFRESH
-        at += max(delay * schedule.spread(name, number), LEAST)
+        at += max(delay * delays.spread(name, number), LEAST)
         number += 1
 
 
@@ -108,7 +108,7 @@ def booted_together(count: int) -> Counter[int]:
 
 def returns(count: int, *, together: bool) -> tuple[Counter[int], ...]:
     """For each of OUTAGES, requests in each second after it: every node's first after its end."""
-    begins = 0 if together else REFRESH * (1 + schedule.SPREAD)  # when all nodes have asked once
+    begins = 0 if together else REFRESH * (1 + delays.SPREAD)  # when all nodes have asked once
     after: tuple[Counter[int], ...] = tuple(Counter() for _ in OUTAGES)
     for name in nodes(count):
         first = 0 if together else _phase(name) * REFRESH
@@ -130,7 +130,7 @@ def _busiest(seconds: Counter[int], begin: int, end: int, step: int) -> list[int
 
 def _phase(name: str) -> float:
     """Where in its half hour a node of a fleet that asks evenly begins: 0 to 1."""
-    return (schedule.spread(name, 0) - 1 + schedule.SPREAD) / (2 * schedule.SPREAD)
+    return (delays.spread(name, 0) - 1 + delays.SPREAD) / (2 * delays.SPREAD)
 
 
 def main() -> None:

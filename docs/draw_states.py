@@ -1,6 +1,6 @@
 """Draws the supervisor's state diagram: `python docs/draw_states.py > docs/states.md`.
 
-Nothing is drawn by hand: the arrows of events are the pairs of `supervisor.TABLE`, and where each outcome of an attempt
+Nothing is drawn by hand: the arrows of events are the pairs of `table.TABLE`, and where each outcome of an attempt
 leads is found out by letting an attempt end that way, once outside a hibernation and once in one.
 """  # noqa: INP001 - a script, no package
 
@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from rolekeeper.core import supervisor
-from rolekeeper.core.states import Configured, Event, Finished, Phase, Policy, State
+from rolekeeper.core.loop import table
+from rolekeeper.core.loop.states import Configured, Event, Finished, Phase, Policy, State
 from rolekeeper.model import AttemptReport, Instant, Lifetime, Outcome
 
 NOW = Instant(datetime(2026, 11, 23, tzinfo=UTC), timedelta(days=1))
@@ -28,7 +28,7 @@ WORDS = {
 PAGE = """\
 # The states of the supervisor
 
-Drawn from the table in `core/supervisor.py` by `python docs/draw_states.py > docs/states.md`; a test draws it anew and
+Drawn from the table in `core/table.py` by `python docs/draw_states.py > docs/states.md`; a test draws it anew and
 compares. A pair of state and event that has no arrow cannot happen.
 
 ```mermaid
@@ -52,7 +52,7 @@ def main() -> None:
 
 def _arrows() -> Iterator[tuple[str, str, str]]:
     labels: dict[tuple[str, str], list[str]] = {}
-    for (phase, event), transition in supervisor.TABLE.items():
+    for (phase, event), transition in table.TABLE.items():
         if event is Finished:
             continue
         for target in transition.targets if len(transition.targets) == 1 else transition.targets - {phase}:
@@ -78,13 +78,13 @@ def _ends(outcome: Outcome) -> Iterator[tuple[Phase, str]]:
 
 
 def _end(outcome: Outcome, *, token: bool, probes: int | None) -> Phase:
-    state, _ = supervisor.start(NOW)
+    state, _ = table.start(NOW)
     report = AttemptReport(outcome, standing=LIFE, expires_at=LIFE.expires_at if token else None)
     return _step(_step(replace(state, probes=probes), Configured(POLICY)), Finished(report)).phase
 
 
 def _step(state: State, event: Event) -> State:
-    return supervisor.step(state, event, NOW)[0]
+    return table.step(state, event, NOW)[0]
 
 
 def _name(phase: Phase) -> str:

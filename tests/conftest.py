@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from rolekeeper import compose, registration
+from rolekeeper import compose
 from rolekeeper.adapters.clock import SystemClock
-from rolekeeper.adapters.nodekey import RsaKeyMaker
-from rolekeeper.adapters.vault import FileVault
+from rolekeeper.adapters.ssm.nodekey import RsaKeyMaker
+from rolekeeper.adapters.vault.store import FileVault
+from rolekeeper.attempt import register
 from rolekeeper.emulator import Emulator
 from rolekeeper.emulator.state import Activation, Token
 from rolekeeper.model import NodeKey, VaultContents
@@ -119,10 +120,10 @@ class Server:
     def register(self) -> None:
         """Register with a new activation, in this process: a command of its own takes longer than many a test."""
         self.activation = self.emulator.create_activation()
-        wanted = registration.Activation(self.activation.activation_id, self.activation.code, self.emulator.region)
+        wanted = register.Activation(self.activation.activation_id, self.activation.code, self.emulator.region)
         world = replace(compose.world(compose.settings(str(self.config))), keys=ONE_KEY)
         with world.vault.lock(timedelta(seconds=LONGEST)):
-            contents = registration.register(world, world.vault.load(), wanted, replace_old=True)
+            contents = register.register(world, world.vault.load(), wanted, replace_old=True)
         assert contents.registration is not None
         self.node_id = contents.registration.node_id
 

@@ -25,9 +25,9 @@ UNIT = "ROLEKEEPER_UNIT"  # its own name
 
 def settings(configuration: str | None) -> Settings:
     """The accepted configuration, of a file or of /etc/rolekeeper; raises ConfigurationError."""
-    from rolekeeper import config
+    from rolekeeper.config.load import load_settings
 
-    return config.load(Path(configuration) if configuration is not None else None)
+    return load_settings(Path(configuration) if configuration is not None else None)
 
 
 def clock() -> Clock:
@@ -39,14 +39,14 @@ def clock() -> Clock:
 
 def vault(accepted: Settings) -> Vault:
     """The vault that the configuration names."""
-    from rolekeeper.adapters.vault import FileVault
+    from rolekeeper.adapters.vault.store import FileVault
 
     return FileVault(accepted.vault_directory, clock())
 
 
 def service(accepted: Settings) -> NodeService:
     """The service as the configuration says it is reached."""
-    from rolekeeper.adapters.ssm import SsmService
+    from rolekeeper.adapters.ssm.service import SsmService
 
     os.environ.pop("SSLKEYLOGFILE", None)  # urllib3 would write the keys of our sessions there
     return SsmService(accepted.service, clock(), __version__)
@@ -57,8 +57,8 @@ def world(accepted: Settings, *, looks: int = 1) -> World:
     from uuid import uuid4
 
     from rolekeeper.adapters.hardware import HardwareProbe, Sources, patience
-    from rolekeeper.adapters.nodekey import RsaKeyMaker
-    from rolekeeper.adapters.sink import FileSink
+    from rolekeeper.adapters.outputs.credentialsfile import FileSink
+    from rolekeeper.adapters.ssm.nodekey import RsaKeyMaker
 
     return World(
         clock=clock(),
@@ -110,7 +110,7 @@ def read_activation_code(path: str, name: str) -> str:
 
 def tell_daemon(accepted: Settings) -> bool:
     """Ask the running daemon for an attempt now; False when none runs, or it cannot be told."""
-    from rolekeeper.adapters import runtime
+    from rolekeeper.adapters.supervision import runtime
 
     try:
         return runtime.send(accepted.daemon.runtime_directory, signal.SIGUSR1)
@@ -120,10 +120,10 @@ def tell_daemon(accepted: Settings) -> bool:
 
 def daemon_world(configuration: str | None) -> DaemonWorld:
     """What the daemon works with; its signals are blocked from here on."""
-    from rolekeeper.adapters.attemptpipe import AttemptProcesses
-    from rolekeeper.adapters.runtime import FileRuntimeDirectory, StatWatch
-    from rolekeeper.adapters.signals import BlockedSignals
-    from rolekeeper.adapters.systemd import Systemd
+    from rolekeeper.adapters.supervision.attemptpipe import AttemptProcesses
+    from rolekeeper.adapters.supervision.runtime import FileRuntimeDirectory, StatWatch
+    from rolekeeper.adapters.supervision.signals import BlockedSignals
+    from rolekeeper.adapters.supervision.systemd import Systemd
 
     environment = os.environ
     return DaemonWorld(
@@ -154,6 +154,6 @@ def _attempt_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _open_log(level: str) -> Log:
-    from rolekeeper.adapters import journal
+    from rolekeeper.adapters.supervision import journal
 
     return journal.configure(level, 2, clock=clock(), journal_stream=os.environ.get("JOURNAL_STREAM"))

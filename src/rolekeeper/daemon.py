@@ -12,8 +12,9 @@ import signal
 from contextlib import suppress
 from datetime import timedelta
 
-from rolekeeper.core import schedule, status, supervisor
-from rolekeeper.core.states import (
+from rolekeeper.core import lifetime
+from rolekeeper.core.loop import delays, status, table
+from rolekeeper.core.loop.states import (
     Configured,
     Effect,
     Elapsed,
@@ -24,7 +25,6 @@ from rolekeeper.core.states import (
     Policy,
     Record,
     RefreshWanted,
-    RegistrationFound,
     ReloadWanted,
     StartAttempt,
     Step,
@@ -32,7 +32,7 @@ from rolekeeper.core.states import (
     VaultChanged,
 )
 from rolekeeper.errors import ConfigurationError, InputOutputError
-from rolekeeper.model import AttemptReport, Outcome, OutputName, Settings
+from rolekeeper.model import AttemptReport, Outcome, OutputName, RegistrationFound, Settings
 from rolekeeper.ports import Accepted, DaemonWorld, Ended, Log, Message, Rejected, Wakeup
 
 LONGEST_SLICE = timedelta(seconds=60)
@@ -78,12 +78,12 @@ class _Daemon:
 
     def run(self) -> int:
         self.world.manager.tell(f"EXTEND_TIMEOUT_USEC={START_TIMEOUT // timedelta(microseconds=1)}")
-        self._apply(supervisor.start(self.world.clock.now()))
+        self._apply(table.start(self.world.clock.now()))
         while self.exit_code is None:
             wakeup = self.world.signals.wait(self._slice())
             self.world.attempts.reap()
             for event in self._events(wakeup):
-                self._apply(supervisor.step(self.state, event, self.world.clock.now()))
+                self._apply(table.step(self.state, event, self.world.clock.now()))
             self._tell()
         return self.exit_code
 
@@ -106,7 +106,7 @@ class _Daemon:
 
     def _start(self, effect: StartAttempt) -> None:
         settings = None if effect.ask.reload else self.settings
-        self._set_deadline(schedule.READING_CONFIGURATION if settings is None else settings.daemon.attempt_timeout)
+        self._set_deadline(delays.READING_CONFIGURATION if settings is None else settings.daemon.attempt_timeout)
         self.reloading = effect.ask.reload
         self.world.attempts.start(settings=self.settings, reload=effect.ask.reload, reuse=effect.ask.reuse)
 
@@ -239,7 +239,7 @@ class _Daemon:
         now = self.world.clock.now()
         watchdog = self.world.manager.watchdog_interval()
         due = self.state.due.remaining(now) if self.state.due is not None else None
-        change = schedule.next_change(self.state.credentials, now)
+        change = lifetime.next_change(self.state.credentials, now)
         waits = [LONGEST_SLICE, due, change, watchdog and watchdog / 2]
         waits += [moment and moment - now.boot for moment in (self.deadline_boot, self.ready_boot)]
         return max(min(wait for wait in waits if wait is not None), timedelta(0))

@@ -231,6 +231,15 @@ class AttemptReport:
 
 
 @dataclass(frozen=True, slots=True)
+class RegistrationFound:
+    """The attempt that runs has read the vault; `standing` is what the outputs hold, None when that is not known."""
+
+    node_id: str
+    region: str
+    standing: Lifetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class NodeSettings:
     """What a registration without a person needs."""
 

@@ -10,8 +10,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Protocol
 
-from rolekeeper.core.states import RegistrationFound
-from rolekeeper.core.status import Document
+from rolekeeper.core.loop.status import Document
 from rolekeeper.model import (
     AttemptReport,
     Hardware,
@@ -20,6 +19,7 @@ from rolekeeper.model import (
     NodeKey,
     Output,
     Registration,
+    RegistrationFound,
     RoleToken,
     Settings,
     TokenAnswer,

@@ -14,11 +14,12 @@ from uuid import uuid4
 
 import pytest
 
-from rolekeeper import attempt
-from rolekeeper.adapters.nodekey import RsaKeyMaker, public_key
-from rolekeeper.adapters.sink import FileSink
-from rolekeeper.adapters.ssm import SsmService
-from rolekeeper.adapters.vault import FileVault
+from rolekeeper.adapters.outputs.credentialsfile import FileSink
+from rolekeeper.adapters.ssm.nodekey import RsaKeyMaker, public_key
+from rolekeeper.adapters.ssm.service import SsmService
+from rolekeeper.adapters.vault.store import FileVault
+from rolekeeper.attempt import cycle
+from rolekeeper.attempt.register import Activation, register
 from rolekeeper.emulator import Emulator
 from rolekeeper.emulator.records import RecordedRequest
 from rolekeeper.emulator.state import Activation as EmulatedActivation
@@ -38,7 +39,6 @@ from rolekeeper.model import (
     VaultContents,
 )
 from rolekeeper.ports import World
-from rolekeeper.registration import Activation, register
 
 TOKEN = "RequestManagedInstanceRoleToken"
 REGISTER = "RegisterManagedInstance"
@@ -154,7 +154,7 @@ class Machine:
         return contents
 
     def attempt(self, *, reuse: bool = False) -> AttemptReport:
-        return attempt.run(self.world(), self.settings, reuse=reuse)
+        return cycle.run(self.world(), self.settings, reuse=reuse)
 
     def change(self, **changes: object) -> None:
         """Another configuration from now on."""

@@ -13,13 +13,13 @@ from typing import TypeVar
 import pytest
 from tests.attempt.conftest import Machine
 
-from rolekeeper import attempt
-from rolekeeper.adapters.nodekey import public_key
-from rolekeeper.adapters.ssm import SsmService
+from rolekeeper.adapters.ssm.nodekey import public_key
+from rolekeeper.adapters.ssm.service import SsmService
+from rolekeeper.attempt import cycle
+from rolekeeper.attempt.rotate import ABOUT_THE_KEY
 from rolekeeper.errors import ServiceRefusedError
 from rolekeeper.model import AttemptReport, NodeKey, Outcome, Registration, TokenAnswer, VaultContents
 from rolekeeper.ports import NodeService, Vault
-from rolekeeper.rotation import ABOUT_THE_KEY
 
 SHORT = timedelta(milliseconds=200)  # to wait for the answer to a key change that does not come
 MOST_ATTEMPTS = 8
@@ -68,7 +68,7 @@ class Mortal:
             world, vault=MortalVault(self, world.vault), service=MortalService(self, world.service, changer)
         )
         try:
-            return attempt.run(mortal, self.machine.settings, reuse=False)
+            return cycle.run(mortal, self.machine.settings, reuse=False)
         except KilledError:
             return None
 

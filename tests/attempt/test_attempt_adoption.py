@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from tests.attempt.conftest import NO_WAIT, TOKEN, UPDATE_KEY, Machine
 
-from rolekeeper.adapters.agentvault import read_agent_vault
-from rolekeeper.adapters.nodekey import public_key
-from rolekeeper.adoption import Adoption, adopt
+from rolekeeper.adapters.ssm.nodekey import public_key
+from rolekeeper.adapters.vault.agent import read_agent_vault
+from rolekeeper.attempt.adopt import Adoption, adopt
 from rolekeeper.errors import (
     FingerprintRefusedError,
     NodeUnknownError,

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from tests.attempt.conftest import TOKEN, Machine, MovingClock, StockOfKeys, settings_in
 
-from rolekeeper import attempt
-from rolekeeper.core.schedule import freshness, refresh_delay
+from rolekeeper.attempt import cycle
+from rolekeeper.core.lifetime import freshness
+from rolekeeper.core.loop.delays import refresh_delay
 from rolekeeper.emulator import Emulator
 from rolekeeper.model import AttemptReport, Freshness, NodeKey, Outcome, TokenAnswer
 from rolekeeper.ports import NodeService
@@ -164,7 +165,7 @@ def test_a_suspend_between_answer_and_publication_counts_as_life(
     machine.register()
     world = machine.world()
     world = replace(world, service=SleepyService(world.service, clock, suspended))
-    report = attempt.run(world, machine.settings, reuse=False)
+    report = cycle.run(world, machine.settings, reuse=False)
     for called, real in life_story(machine, clock, report):
         assert called is real
 

@@ -14,7 +14,7 @@ from tests.attempt.conftest import HARDWARE, REGISTER, TOKEN, Machine, MovingClo
 from tests.attempt.test_attempt_answers import FOREIGN
 from tests.daemon.test_request_bound import documented
 
-from rolekeeper.adapters.nodekey import public_key
+from rolekeeper.adapters.ssm.nodekey import public_key
 from rolekeeper.emulator import Emulator
 from rolekeeper.emulator.faults import ANY, Fault
 from rolekeeper.emulator.state import Node

@@ -8,8 +8,8 @@ import pytest
 from botocore.configloader import raw_config_parse
 from tests.attempt.conftest import TOKEN, Machine, output
 
-from rolekeeper import attempt
-from rolekeeper.core.schedule import freshness
+from rolekeeper.attempt import cycle
+from rolekeeper.core.lifetime import freshness
 from rolekeeper.errors import VaultError
 from rolekeeper.model import AttemptReport, Freshness, Outcome, Output, RoleToken
 from rolekeeper.ports import CredentialSink
@@ -286,9 +286,9 @@ def test_the_report_is_told_before_anybody_else_can_change_the_vault(machine: Ma
         with pytest.raises(VaultError), machine.world().vault.lock(timedelta(0)):
             raise AssertionError("the vault was not locked")
 
-    assert attempt.run(world, machine.settings, reuse=False, tell=tell) is told[0]
+    assert cycle.run(world, machine.settings, reuse=False, tell=tell) is told[0]
     with machine.world().vault.lock(timedelta(0)):
-        attempt.run(world, machine.settings, reuse=False, tell=told.append)
+        cycle.run(world, machine.settings, reuse=False, tell=told.append)
     assert told[1].outcome is Outcome.VAULT_UNREADABLE
 
 
@@ -314,7 +314,7 @@ def test_what_was_published_stands_even_if_another_writer_replaces_it_at_once(ma
         def overwritten(self, output: Output, access_key_id: str, expires_at: datetime) -> bool:
             return self.sink.overwritten(output, access_key_id, expires_at)
 
-    report = attempt.run(replace(world, sink=Overwritten(world.sink)), machine.settings, reuse=False)
+    report = cycle.run(replace(world, sink=Overwritten(world.sink)), machine.settings, reuse=False)
     assert report.outcome is Outcome.ISSUED
     assert report.standing is not None
     assert report.standing.expires_at == report.expires_at

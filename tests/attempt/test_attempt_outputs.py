@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from tests.attempt.conftest import Machine, Machinery, output
 
-from rolekeeper import attempt
-from rolekeeper.adapters.sink import FileSink
+from rolekeeper.adapters.outputs.credentialsfile import FileSink
+from rolekeeper.attempt import cycle
 from rolekeeper.model import Hardware, Outcome, Output, RoleToken
 
 HOUR = timedelta(hours=1)
@@ -182,7 +182,7 @@ class BrokenMeanwhile(FileSink):
 
 def test_a_token_that_could_be_written_nowhere_after_all_is_held(machine: Machine) -> None:
     world = replace(machine.world(), sink=BrokenMeanwhile(machine.clock.sleep))
-    report = attempt.run(world, machine.settings, reuse=False)
+    report = cycle.run(world, machine.settings, reuse=False)
     assert (report.outcome, report.published, report.standing) == (Outcome.UNPUBLISHED, (), None)
     assert report.expires_at == machine.clock.wall + HOUR
     machine.output().unlink()
@@ -204,7 +204,7 @@ def test_while_a_token_is_held_the_published_one_is_what_stands(machine: Machine
     assert first.standing is not None
     machine.clock.move(HOUR / 2)
     world = replace(machine.world(), sink=BlockedMeanwhile(machine.clock.sleep))
-    report = attempt.run(world, machine.settings, reuse=False)
+    report = cycle.run(world, machine.settings, reuse=False)
     assert (report.outcome, report.published) == (Outcome.UNPUBLISHED, ())
     assert report.standing == first.standing
     assert held_file(machine).exists()
@@ -259,7 +259,7 @@ def test_published_credentials_count_as_issued_though_the_vault_cannot_be_writte
 def test_a_held_token_counts_as_issued_once_published_though_the_vault_cannot_be_written(machine: Machine) -> None:
     machine.emulator.request_rotation(machine.node_id)
     world = replace(machine.world(), sink=BrokenMeanwhile(machine.clock.sleep))
-    assert attempt.run(world, machine.settings, reuse=False).outcome is Outcome.UNPUBLISHED
+    assert cycle.run(world, machine.settings, reuse=False).outcome is Outcome.UNPUBLISHED
     machine.output().unlink()
     in_the_way = obstruct(machine)
     report = machine.attempt()
@@ -282,7 +282,7 @@ def test_a_held_token_that_is_published_in_part_is_not_tried_at_once_while_the_v
     pair: Machine,
 ) -> None:
     world = replace(pair.world(), sink=BrokenMeanwhile(pair.clock.sleep))
-    assert attempt.run(world, pair.settings, reuse=False).outcome is Outcome.UNPUBLISHED
+    assert cycle.run(world, pair.settings, reuse=False).outcome is Outcome.UNPUBLISHED
     pair.output(0).unlink()
     in_the_way = obstruct(pair)
     assert pair.attempt().outcome is Outcome.ISSUED

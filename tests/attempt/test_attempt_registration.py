@@ -7,11 +7,11 @@ from uuid import uuid4
 import pytest
 from tests.attempt.conftest import HARDWARE, REGISTER, Machine
 
-from rolekeeper.adapters.nodekey import public_key
+from rolekeeper.adapters.ssm.nodekey import public_key
+from rolekeeper.attempt.register import Activation
 from rolekeeper.emulator.state import Activation as EmulatedActivation
 from rolekeeper.errors import RefusedError, ServiceError, ServiceRefusedError
 from rolekeeper.model import NodeSettings, Outcome, VaultContents
-from rolekeeper.registration import Activation
 
 
 def in_unattended_mode(machine: Machine, *, code: str | None = None) -> None:

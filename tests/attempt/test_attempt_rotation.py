@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.attempt.conftest import HARDWARE, TOKEN, UPDATE_KEY, Machine
 from tests.attempt.mortal import Mortal
 
-from rolekeeper.adapters.nodekey import public_key
+from rolekeeper.adapters.ssm.nodekey import public_key
 from rolekeeper.model import NodeKey, Outcome
 
 MONTH = timedelta(days=30)

@@ -16,7 +16,7 @@ from tests.attempt.conftest import HARDWARE, TOKEN, UPDATE_KEY, Machine
 from tests.attempt.mortal import Mortal, keys
 from tests.attempt.test_rotation_crashes import ANSWERS, Answer
 
-from rolekeeper.adapters.nodekey import public_key
+from rolekeeper.adapters.ssm.nodekey import public_key
 
 MONTH = timedelta(days=30)
 TOKEN_ANSWERS: tuple[dict[str, Any], ...] = (

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from tests.conftest import Server
 
-from rolekeeper.adapters.agentvault import read_agent_vault
-from rolekeeper.adapters.nodekey import public_key
+from rolekeeper.adapters.ssm.nodekey import public_key
+from rolekeeper.adapters.vault.agent import read_agent_vault
 
 VAULTS = Path(__file__).parents[1] / "vectors" / "vaults"
 HEALTHY = ("registered-never-started-fake-dmidecode", "running-host-dmidecode-fails-like-absent", "tz-kolkata")

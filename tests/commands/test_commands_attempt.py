@@ -15,9 +15,9 @@ from tests.conftest import LONGEST, Server
 from tests.daemonprocess.conftest import daemons
 
 from rolekeeper.adapters.clock import SystemClock
-from rolekeeper.adapters.runtime import FileRuntimeDirectory
-from rolekeeper.adapters.vault import FileVault
-from rolekeeper.core.status import FIELDS
+from rolekeeper.adapters.supervision.runtime import FileRuntimeDirectory
+from rolekeeper.adapters.vault.store import FileVault
+from rolekeeper.core.loop.status import FIELDS
 from rolekeeper.model import COMPONENTS, SMBIOS_COMPONENTS, VaultContents
 
 TOKEN = "RequestManagedInstanceRoleToken"

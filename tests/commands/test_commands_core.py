@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.conftest import LONGEST, Server, memory
 
-from rolekeeper.adapters.agentvault import read_agent_vault
+from rolekeeper.adapters.vault.agent import read_agent_vault
 
 AGENT_VAULT = Path(__file__).parents[1] / "vectors" / "vaults" / "tz-kolkata" / "Vault"
 ALLOW_CORES = ("/bin/sh", "-c", 'ulimit -S -c "$(ulimit -H -c)"; exec "$@"', "sh")

@@ -264,7 +264,7 @@ def test_it_loads_next_to_nothing(tmp_path: Path) -> None:
         "rolekeeper.cli.credential_process",
         "rolekeeper.cli.messages",
         "rolekeeper.core",
-        "rolekeeper.core.profilelines",
+        "rolekeeper.core.ini",
     }
 
 

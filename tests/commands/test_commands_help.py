@@ -216,7 +216,7 @@ def test_an_emulator_serves_though_nobody_wants_to_know_where(server: Server, fo
     assert emulator.returncode == 0
 
 
-@pytest.mark.parametrize("verb", CONFIGURED.keys() - {"run"})
+@pytest.mark.parametrize("verb", sorted(CONFIGURED.keys() - {"run"}))
 def test_who_listens_does_not_change_the_exit_code(server: Server, verb: str) -> None:
     more = {"adopt": ("--from", str(server.directory)), "wait": ("--timeout", "1ms")}.get(verb, CONFIGURED[verb])
     expected = server.run(verb, *more)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.conftest import LONGEST, Server
 
-from rolekeeper.adapters.runtime import FileRuntimeDirectory
+from rolekeeper.adapters.supervision.runtime import FileRuntimeDirectory
 from rolekeeper.model import VaultContents
 
 REGISTER = "RegisterManagedInstance"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rolekeeper import config
+from rolekeeper.config.load import load_settings
 from rolekeeper.errors import ConfigurationError, Problem
 from rolekeeper.model import Settings
 
@@ -17,10 +17,10 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Writes config.toml and, as keyword arguments, fragments in conf.d; returns the path of config.toml."""
+    """Writes toml and, as keyword arguments, fragments in conf.d; returns the path of toml."""
 
     def write(text: str, **fragments: str) -> Path:
-        path = tmp_path / "config.toml"
+        path = tmp_path / "toml"
         path.write_text(text)
         for name, fragment in fragments.items():
             (tmp_path / "conf.d").mkdir(exist_ok=True)
@@ -32,7 +32,7 @@ def write(tmp_path: Path) -> Write:
 
 def problems(path: Path) -> list[Problem]:
     with pytest.raises(ConfigurationError) as caught:
-        config.load(path)
+        load_settings(path)
     return list(caught.value.problems)
 
 
@@ -42,7 +42,7 @@ def problem(path: Path) -> Problem:
 
 
 def defaults(tmp_path: Path) -> Settings:
-    return config.load(None, tmp_path / "nothing" / "config.toml")
+    return load_settings(None, tmp_path / "nothing" / "toml")
 
 
 def test_without_any_file_the_defaults_hold(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_without_any_file_the_defaults_hold(tmp_path: Path) -> None:
 
 
 def test_an_empty_file_says_what_no_file_says(write: Write, tmp_path: Path) -> None:
-    assert config.load(write("")) == config.load(Path(os.devnull)) == defaults(tmp_path)
+    assert load_settings(write("")) == load_settings(Path(os.devnull)) == defaults(tmp_path)
 
 
 def test_a_file_that_was_named_must_exist(tmp_path: Path) -> None:
@@ -75,11 +75,11 @@ def test_a_file_that_cannot_be_seen_just_now_is_not_taken_for_an_absent_one(
         raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
 
     monkeypatch.setattr(os, "lstat", failing_disk)
-    assert config.load(None, path).vault_directory == "/srv/vault"
+    assert load_settings(None, path).vault_directory == "/srv/vault"
 
 
 def test_every_key_arrives_in_its_setting(write: Write) -> None:
-    settings = config.load(
+    settings = load_settings(
         write("""
         [node]
         region = "us-gov-west-1"
@@ -143,7 +143,7 @@ def test_later_files_win_key_by_key_and_credentials_files_add_up(write: Write) -
         '[service]\nfips = true\nread_timeout = "1s"\n' + one,
         **{"20-late": '[service]\nread_timeout = "3s"\n', "10-early": '[service]\nread_timeout = "2s"\n' + two},
     )
-    settings = config.load(path)
+    settings = load_settings(path)
     assert settings.service.fips
     assert settings.service.read_timeout == timedelta(seconds=3)
     assert [output.path for output in settings.outputs] == ["/one", "/two"]
@@ -151,20 +151,20 @@ def test_later_files_win_key_by_key_and_credentials_files_add_up(write: Write) -
 
 def test_an_empty_string_takes_back_what_an_earlier_file_says(write: Write) -> None:
     path = write('[service]\nproxy_url = "http://proxy:3128"\n', direct='[service]\nproxy_url = ""\n')
-    assert config.load(path).service.proxy_url is None
+    assert load_settings(path).service.proxy_url is None
 
 
 def test_fragments_are_read_when_the_default_file_is_missing(tmp_path: Path) -> None:
     (tmp_path / "conf.d").mkdir()
     (tmp_path / "conf.d" / "own.toml").write_text("[service]\nfips = true\n")
-    assert config.load(None, tmp_path / "config.toml").service.fips
+    assert load_settings(None, tmp_path / "toml").service.fips
 
 
 def test_only_visible_toml_files_are_fragments(write: Write, tmp_path: Path) -> None:
     path = write("", good="[service]\nfips = true\n")
     for name in ("notes.txt", "old.toml.bak", ".#good.toml"):
         (tmp_path / "conf.d" / name).write_text("not toml")
-    assert config.load(path).service.fips
+    assert load_settings(path).service.fips
 
 
 def test_every_problem_of_every_file_is_told_at_once(write: Write, tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_every_problem_of_every_file_is_told_at_once(write: Write, tmp_path: Pat
 def test_the_error_ends_a_command_with_78_and_names_file_key_and_remedy(write: Write) -> None:
     path = write("[service]\nread_timeout = 30\n")
     with pytest.raises(ConfigurationError) as caught:
-        config.load(path)
+        load_settings(path)
     assert caught.value.exit_code == 78
     assert str(caught.value) == f'{path}: service.read_timeout: is a number without a unit (write "30s")'
 
@@ -212,34 +212,34 @@ def test_a_syntax_error_is_told_with_line_and_column(write: Write) -> None:
     ],
 )
 def test_a_file_that_is_no_toml_at_all_is_told_as_such(tmp_path: Path, content: bytes, message: str) -> None:
-    path = tmp_path / "config.toml"
+    path = tmp_path / "toml"
     path.write_bytes(content)
     assert message in problem(path).message
 
 
 def test_a_directory_in_the_place_of_a_file_is_told(tmp_path: Path) -> None:
-    (tmp_path / "config.toml").mkdir()
+    (tmp_path / "toml").mkdir()
     (tmp_path / "conf.d").write_text("")
-    told = {found.where: found.message for found in problems(tmp_path / "config.toml")}
+    told = {found.where: found.message for found in problems(tmp_path / "toml")}
     assert told == {
-        str(tmp_path / "config.toml"): "cannot be read: Is a directory",
+        str(tmp_path / "toml"): "cannot be read: Is a directory",
         str(tmp_path / "conf.d"): "cannot be listed: Not a directory",
     }
 
 
 def test_what_could_be_waited_for_is_refused(tmp_path: Path) -> None:
     controller, terminal = os.openpty()
-    os.mkfifo(tmp_path / "config.toml")
-    assert problem(tmp_path / "config.toml").message == "is not a regular file"
+    os.mkfifo(tmp_path / "toml")
+    assert problem(tmp_path / "toml").message == "is not a regular file"
     assert problem(Path(os.ttyname(terminal))).message == "is not a regular file"
     os.close(terminal)
     os.close(controller)
 
 
 def test_a_default_file_that_is_a_dangling_link_is_not_taken_for_absent(tmp_path: Path) -> None:
-    (tmp_path / "config.toml").symlink_to("gone")
+    (tmp_path / "toml").symlink_to("gone")
     with pytest.raises(ConfigurationError, match="cannot be read"):
-        config.load(None, tmp_path / "config.toml")
+        load_settings(None, tmp_path / "toml")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
@@ -259,7 +259,7 @@ def test_two_tables_for_the_same_file_and_profile_are_refused_wherever_they_stan
 
 def test_one_file_may_hold_several_profiles(write: Write) -> None:
     path = write("", a='[[credentials_file]]\nprofile = "a"\n', b='[[credentials_file]]\nprofile = "b"\n')
-    assert [output.profile for output in config.load(path).outputs] == ["a", "b"]
+    assert [output.profile for output in load_settings(path).outputs] == ["a", "b"]
 
 
 @pytest.mark.parametrize("variant", ["fips", "dual_stack"])
@@ -270,7 +270,7 @@ def test_an_endpoint_url_cannot_stand_with_an_endpoint_variant(write: Write, var
     assert told.key == f"service.{variant}"
     assert str(path) in told.hint
     (path.parent / "conf.d" / "later.toml").write_text('[service]\nendpoint_url = ""\n')
-    assert config.load(path).service.endpoint_url is None
+    assert load_settings(path).service.endpoint_url is None
 
 
 def test_the_first_probe_cannot_come_later_than_the_longest_interval(write: Write) -> None:
@@ -282,7 +282,7 @@ def test_the_first_probe_cannot_come_later_than_the_longest_interval(write: Writ
     told = problem(write('[hibernation]\nfirst_probe = "2h"\n'))
     assert told.hint.startswith("set longest_probe as well, or change first_probe in ")
     path = write('[hibernation]\nlongest_probe = "4min"\n', first='[hibernation]\nfirst_probe = "4min"\n')
-    assert config.load(path).hibernation.first_probe == timedelta(minutes=4)
+    assert load_settings(path).hibernation.first_probe == timedelta(minutes=4)
 
 
 def test_a_value_that_is_wrong_already_is_not_held_against_another(write: Write) -> None:
@@ -318,7 +318,7 @@ def test_profiles_in_one_file_want_one_owner_group_and_mode(
     told = problems(path) if wrong else []
     assert [found.key for found in told] == [f"credentials_file[0].{name}" for name in wrong]
     assert all(found.message.startswith(f"is not that of credentials_file[0] in {path}") for found in told)
-    assert wrong or config.load(path)
+    assert wrong or load_settings(path)
 
 
 def test_a_repeated_output_is_told_by_its_place_in_the_file_though_another_is_wrong(write: Write) -> None:

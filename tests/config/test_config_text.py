@@ -10,8 +10,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper import config, durations
-from rolekeeper.config_text import describe, resolved
+from rolekeeper import durations
+from rolekeeper.config.load import TABLES, Document, load_settings
+from rolekeeper.config.show import describe, resolved
 from rolekeeper.errors import ConfigurationError, Problem
 from rolekeeper.model import Settings
 
@@ -27,7 +28,7 @@ def uncommented() -> str:
 
 def load(path: Path, text: str) -> Settings:
     path.write_text(text, encoding="utf-8")
-    return config.load(path)
+    return load_settings(path)
 
 
 def keys(document: dict[str, Any]) -> dict[str, list[str]]:
@@ -37,12 +38,12 @@ def keys(document: dict[str, Any]) -> dict[str, list[str]]:
 
 def test_the_shipped_file_changes_nothing(tmp_path: Path) -> None:
     assert tomllib.loads(SHIPPED.read_text()) == {}
-    assert config.load(SHIPPED) == config.load(None, tmp_path / "none" / "config.toml")
+    assert load_settings(SHIPPED) == load_settings(None, tmp_path / "none" / "toml")
 
 
 def test_the_shipped_file_uncommented_says_the_defaults_that_stand_in_the_code(tmp_path: Path) -> None:
-    settings = load(tmp_path / "config.toml", uncommented())
-    defaults = config.load(None, tmp_path / "none" / "config.toml")
+    settings = load(tmp_path / "toml", uncommented())
+    defaults = load_settings(None, tmp_path / "none" / "toml")
     # A mode that is written is meant for existing files as well: the only difference between saying a default and not.
     (output,) = settings.outputs
     assert not output.keep_mode
@@ -50,9 +51,9 @@ def test_the_shipped_file_uncommented_says_the_defaults_that_stand_in_the_code(t
 
 
 def test_the_shipped_file_names_every_key_in_the_order_of_the_code() -> None:
-    known = {name: list(model.model_fields) for name, model in config.TABLES.items()}
+    known = {name: list(model.model_fields) for name, model in TABLES.items()}
     assert keys(tomllib.loads(uncommented())) == known
-    assert list(config.Document.model_fields) == list(known)
+    assert list(Document.model_fields) == list(known)
 
 
 def test_every_key_in_the_shipped_file_is_explained() -> None:
@@ -63,13 +64,13 @@ def test_every_key_in_the_shipped_file_is_explained() -> None:
 
 
 def test_what_is_printed_names_every_key(tmp_path: Path) -> None:
-    settings = load(tmp_path / "config.toml", '[[credentials_file]]\nmode = "0600"\n')
+    settings = load(tmp_path / "toml", '[[credentials_file]]\nmode = "0600"\n')
     assert keys(tomllib.loads(describe(settings))) == keys(tomllib.loads(uncommented()))
     assert tomllib.loads(describe(settings)) == resolved(settings)
 
 
 def test_the_password_of_a_proxy_is_never_printed(tmp_path: Path) -> None:
-    settings = load(tmp_path / "config.toml", '[service]\nproxy_url = "http://user:s3cret@proxy:3128/x"\n')
+    settings = load(tmp_path / "toml", '[service]\nproxy_url = "http://user:s3cret@proxy:3128/x"\n')
     printed = describe(settings)
     assert "http://***@proxy:3128/x" in printed
     assert "s3cret" not in printed
@@ -79,7 +80,7 @@ def test_the_password_of_a_proxy_is_never_printed(tmp_path: Path) -> None:
 
 def test_an_output_that_keeps_a_files_mode_still_does_when_it_is_printed_and_read_again(tmp_path: Path) -> None:
     text = '[[credentials_file]]\npath = "/a"\n[[credentials_file]]\npath = "/b"\nmode = "0640"\nowner = 7\n'
-    settings = load(tmp_path / "config.toml", text)
+    settings = load(tmp_path / "toml", text)
     printed = describe(settings)
     assert load(tmp_path / "again.toml", printed) == settings
     assert '\n# for a new file; an existing one keeps its own\n#mode = "0600"\n' in printed
@@ -116,7 +117,7 @@ def test_what_is_printed_reads_back_as_the_same_settings(tmp_path_factory: Any, 
 
 
 # Any TOML document at all, known names mixed in, so that wrong types get to every key.
-NAMES = st.sampled_from([*config.TABLES, *(key for model in config.TABLES.values() for key in model.model_fields)])
+NAMES = st.sampled_from([*TABLES, *(key for model in TABLES.values() for key in model.model_fields)])
 KEYS = NAMES | PRINTABLE
 SCALARS = (
     st.booleans()
@@ -151,7 +152,7 @@ def test_any_bytes_give_settings_or_a_configuration_error(tmp_path_factory: Any,
 def problems(path: Path) -> tuple[Problem, ...]:
     """What is wrong with the file, which may be nothing; any error but ConfigurationError gets out."""
     try:
-        settings = config.load(path)
+        settings = load_settings(path)
     except ConfigurationError as error:
         return error.problems
     return () if isinstance(settings, Settings) else (Problem("", "", "no settings"),)

@@ -7,7 +7,7 @@ from botocore.utils import is_valid_endpoint_url, is_valid_ipv6_endpoint_url
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper import config
+from rolekeeper.config.load import load_settings
 from rolekeeper.errors import ConfigurationError, Problem
 
 WRONG = [
@@ -82,9 +82,9 @@ WRONG_OUTPUTS = [
 
 
 def load(tmp_path: Path, text: str) -> object:
-    path = tmp_path / "config.toml"
+    path = tmp_path / "toml"
     path.write_text(text)
-    return config.load(path)
+    return load_settings(path)
 
 
 def problem(tmp_path: Path, text: str) -> Problem:
@@ -182,6 +182,6 @@ def test_an_endpoint_is_taken_when_its_host_is_one_that_a_client_takes(
 
 @pytest.mark.parametrize(("written", "owner"), [('"1000"', 1000), ("0", 0), ('"www-data"', "www-data"), ('""', None)])
 def test_an_owner_is_a_name_a_number_or_nobody_in_particular(tmp_path: Path, written: str, owner: object) -> None:
-    path = tmp_path / "config.toml"
+    path = tmp_path / "toml"
     path.write_text(f"[[credentials_file]]\nowner = {written}\n")
-    assert config.load(path).outputs[0].owner == owner
+    assert load_settings(path).outputs[0].owner == owner

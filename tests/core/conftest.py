@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from rolekeeper.core import supervisor
-from rolekeeper.core.states import (
+from rolekeeper.core.loop import table
+from rolekeeper.core.loop.states import (
     Ask,
     Configured,
     Elapsed,
@@ -49,7 +49,7 @@ class Loop:
     steps: int = 0
 
     def __post_init__(self) -> None:
-        self._take(*supervisor.start(self.now))
+        self._take(*table.start(self.now))
         self.happens(Configured(self.policy))
 
     @property
@@ -69,7 +69,7 @@ class Loop:
 
     def happens(self, event: Event) -> "Loop":
         self.steps += 1
-        self._take(*supervisor.step(self.state, event, self.now))
+        self._take(*table.step(self.state, event, self.now))
         return self
 
     def _take(self, state: State, effects: tuple[object, ...]) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.core import schedule
-from rolekeeper.core.states import Elapsed, Phase
+from rolekeeper.core.loop import delays
+from rolekeeper.core.loop.states import Elapsed, Phase
 from rolekeeper.model import Outcome
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=n) for n in (1, 60, 3600, 86400))
@@ -73,12 +73,12 @@ def test_a_success_forgets_failures_and_refusals(loop: Any) -> None:
 def test_a_token_is_refreshed_at_the_configured_share_of_its_life(kit: Any) -> None:
     for share in (0.1, 0.5, 0.9):
         loop = kit.loop(policy=replace(kit.policy, refresh_share=share)).issues()
-        assert abs(loop.planned - share * HOUR * schedule.spread(kit.node, 1)) < SECOND / 1000
+        assert abs(loop.planned - share * HOUR * delays.spread(kit.node, 1)) < SECOND / 1000
 
 
 def test_credentials_that_were_published_before_are_refreshed_at_the_same_point_of_their_life(kit: Any) -> None:
     loop = kit.loop().issues(HOUR, age=10 * MINUTE, spared=True)
-    assert abs(loop.planned + 10 * MINUTE - 30 * MINUTE * schedule.spread(kit.node, 1)) < SECOND / 1000
+    assert abs(loop.planned + 10 * MINUTE - 30 * MINUTE * delays.spread(kit.node, 1)) < SECOND / 1000
     overdue = kit.loop().issues(HOUR, age=44 * MINUTE, spared=True)
     assert overdue.planned == SECOND
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.core.states import Phase
+from rolekeeper.core.loop.states import Phase
 from rolekeeper.model import Fact, Outcome
 
 MINUTE = timedelta(minutes=1)

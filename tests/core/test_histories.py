@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rolekeeper.core import schedule
-from rolekeeper.core.states import Phase
+from rolekeeper.core import lifetime
+from rolekeeper.core.loop.states import Phase
 from rolekeeper.model import Freshness, Outcome
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=n) for n in (1, 60, 3600, 86400))
@@ -79,7 +79,7 @@ def check(loop: Any, before: Phase, happened: str) -> None:
         assert state.phase in (Phase.HIBERNATING, Phase.ATTEMPTING), happened
     issued = state.credentials
     if issued is not None and loop.now.boot - issued.issued_boot >= issued.expires_at - issued.issued_at:
-        assert schedule.freshness(issued, loop.now) is Freshness.EXPIRED
+        assert lifetime.freshness(issued, loop.now) is Freshness.EXPIRED
     if len(loop.began) > 1:
         assert loop.began[-1] - loop.began[-2] >= SECOND
 

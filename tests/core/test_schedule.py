@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper.core import schedule
+from rolekeeper.core import lifetime
+from rolekeeper.core.loop import delays
 from rolekeeper.model import Freshness, Instant, Lifetime
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -28,7 +29,7 @@ def life(span: timedelta = HOUR, issued_boot: timedelta = HOUR) -> Lifetime:
 
 @pytest.mark.parametrize("attempt", [1, 2, 1000])
 def test_a_fleet_is_spread_evenly_over_a_tenth_either_way(attempt: int) -> None:
-    factors = [schedule.spread(f"mi-{number:017x}", attempt) for number in range(NODES)]
+    factors = [delays.spread(f"mi-{number:017x}", attempt) for number in range(NODES)]
     assert 0.9 <= min(factors) < 0.9001
     assert 1.0999 < max(factors) <= 1.1
     buckets = Counter(min(int((factor - 0.9) / 0.2 * BUCKETS), BUCKETS - 1) for factor in factors)
@@ -40,21 +41,21 @@ def test_a_fleet_is_spread_evenly_over_a_tenth_either_way(attempt: int) -> None:
 
 def test_nodes_that_are_close_at_one_attempt_are_not_so_at_the_next() -> None:
     close = Counter(
-        int(schedule.spread(f"mi-{number:017x}", 2) * 1000)
+        int(delays.spread(f"mi-{number:017x}", 2) * 1000)
         for number in range(NODES)
-        if 1.0 <= schedule.spread(f"mi-{number:017x}", 1) < 1.001
+        if 1.0 <= delays.spread(f"mi-{number:017x}", 1) < 1.001
     )
     assert close.total() > 300
     assert max(close.values()) < close.total() / 20
 
 
 def test_the_spread_is_the_same_at_every_call_and_in_every_version() -> None:
-    assert schedule.spread("mi-0123456789abcdef0", 7) == pytest.approx(1.0966425872, abs=1e-9)
+    assert delays.spread("mi-0123456789abcdef0", 7) == pytest.approx(1.0966425872, abs=1e-9)
 
 
 @given(st.integers(1, 10**6), st.text())
 def test_the_spread_never_leaves_its_tenth(attempt: int, node_id: str | None) -> None:
-    assert 0.9 <= schedule.spread(node_id, attempt) <= 1.1
+    assert 0.9 <= delays.spread(node_id, attempt) <= 1.1
 
 
 @pytest.mark.parametrize(
@@ -71,38 +72,38 @@ def test_the_spread_never_leaves_its_tenth(attempt: int, node_id: str | None) ->
 def test_credentials_are_fresh_while_more_than_a_quarter_of_their_life_is_left(
     age: timedelta, expected: Freshness
 ) -> None:
-    assert schedule.freshness(life(), Instant(NOON, HOUR + age)) is expected
+    assert lifetime.freshness(life(), Instant(NOON, HOUR + age)) is expected
 
 
 def test_without_credentials_there_is_nothing_to_be_fresh() -> None:
-    assert schedule.freshness(None, Instant(NOON, HOUR)) is Freshness.ABSENT
-    assert schedule.next_change(None, Instant(NOON, HOUR)) is None
+    assert lifetime.freshness(None, Instant(NOON, HOUR)) is Freshness.ABSENT
+    assert lifetime.next_change(None, Instant(NOON, HOUR)) is None
 
 
 @given(moments, lives, st.timedeltas(timedelta(0), timedelta(days=3)))
 def test_freshness_goes_by_age_whatever_the_wall_clock_shows(now: Instant, span: timedelta, age: timedelta) -> None:
     issued = Lifetime(NOON, NOON + span, now.boot - age)
-    assert (schedule.freshness(issued, now) is Freshness.EXPIRED) == (age >= span)
-    assert (schedule.freshness(issued, now) is Freshness.FRESH) <= (age < 0.76 * span)
+    assert (lifetime.freshness(issued, now) is Freshness.EXPIRED) == (age >= span)
+    assert (lifetime.freshness(issued, now) is Freshness.FRESH) <= (age < 0.76 * span)
 
 
 @given(lives, st.timedeltas(timedelta(0), timedelta(days=2)))
 def test_the_next_change_is_just_when_freshness_changes(span: timedelta, age: timedelta) -> None:
     issued = life(span)
     now = Instant(NOON, HOUR + age)
-    before, wait = schedule.freshness(issued, now), schedule.next_change(issued, now)
+    before, wait = lifetime.freshness(issued, now), lifetime.next_change(issued, now)
     if wait is None:
         assert before is Freshness.EXPIRED
         return
-    assert schedule.freshness(issued, Instant(NOON, now.boot + wait)) is not before
-    assert schedule.freshness(issued, Instant(NOON, now.boot + wait - TICK)) is before
+    assert lifetime.freshness(issued, Instant(NOON, now.boot + wait)) is not before
+    assert lifetime.freshness(issued, Instant(NOON, now.boot + wait - TICK)) is before
 
 
 @given(
     moments, st.timedeltas(timedelta(0), timedelta(days=1)), st.timedeltas(-timedelta(days=400), timedelta(days=400))
 )
 def test_a_due_moment_is_reached_by_either_clock(now: Instant, delay: timedelta, step: timedelta) -> None:
-    due = schedule.after(now, delay)
+    due = delays.after(now, delay)
     later = Instant(now.wall + step, now.boot)
     assert due.reached(later) == (delay == timedelta(0) or step >= delay)
     assert due.reached(Instant(later.wall, now.boot + delay))
@@ -111,10 +112,10 @@ def test_a_due_moment_is_reached_by_either_clock(now: Instant, delay: timedelta,
 
 @given(st.integers(1, 10**9))
 def test_no_count_makes_a_delay_longer_than_its_bound(count: int) -> None:
-    assert timedelta(seconds=1) <= schedule.failed_delay(count) <= timedelta(seconds=240)
-    assert 5 * MINUTE <= schedule.refused_delay(count) <= 15 * MINUTE
-    assert 5 * MINUTE <= schedule.probe_interval(count, 5 * MINUTE, HOUR) <= HOUR
+    assert timedelta(seconds=1) <= delays.failed_delay(count) <= timedelta(seconds=240)
+    assert 5 * MINUTE <= delays.refused_delay(count) <= 15 * MINUTE
+    assert 5 * MINUTE <= delays.probe_interval(count, 5 * MINUTE, HOUR) <= HOUR
 
 
 def test_the_services_clock_runs_on_from_the_issue() -> None:
-    assert schedule.service_time(life(), Instant(datetime(1970, 1, 1, tzinfo=UTC), 3 * HOUR)) == NOON + 2 * HOUR
+    assert lifetime.service_time(life(), Instant(datetime(1970, 1, 1, tzinfo=UTC), 3 * HOUR)) == NOON + 2 * HOUR

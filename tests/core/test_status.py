@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.core import schedule, status
-from rolekeeper.core.states import Configured, RegistrationFound
-from rolekeeper.core.wire import encode, rfc3339
-from rolekeeper.model import FingerprintSummary, Lifetime, Outcome, OutputName, Verdict
+from rolekeeper.core import lifetime
+from rolekeeper.core.jsonvalues import encode, rfc3339
+from rolekeeper.core.loop import status
+from rolekeeper.core.loop.states import Configured
+from rolekeeper.model import FingerprintSummary, Lifetime, Outcome, OutputName, RegistrationFound, Verdict
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
@@ -194,7 +195,7 @@ def test_credentials_go_from_fresh_over_stale_to_expired(loop: Any) -> None:
     for word in ("fresh until", "stale until", "expired at"):
         assert line(loop).split("; ")[2] == f"credentials {word} 2026-11-23T13:00:00Z"
         assert document(loop)["freshness"] == word.split()[0]
-        loop.passes(schedule.next_change(loop.state.credentials, loop.now) or HOUR)
+        loop.passes(lifetime.next_change(loop.state.credentials, loop.now) or HOUR)
 
 
 def test_the_line_says_what_an_attempt_that_issued_could_not_do(loop: Any) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.core import schedule, supervisor
-from rolekeeper.core.states import (
+from rolekeeper.core.loop import delays, table
+from rolekeeper.core.loop.states import (
     Configured,
     Elapsed,
     Event,
@@ -16,12 +16,11 @@ from rolekeeper.core.states import (
     IllegalTransition,
     Phase,
     RefreshWanted,
-    RegistrationFound,
     ReloadWanted,
     StopWanted,
     VaultChanged,
 )
-from rolekeeper.model import AttemptReport, Outcome
+from rolekeeper.model import AttemptReport, Outcome, RegistrationFound
 
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 
@@ -94,13 +93,11 @@ def test_an_event_that_cannot_happen_is_refused(states: Any, make_event: Any, st
 
 
 def test_the_table_holds_the_legal_pairs_and_no_other() -> None:
-    assert {(phase.value, event) for phase, event in supervisor.TABLE} == {
-        (state, EVENTS[event]) for state, event in LEGAL
-    }
+    assert {(phase.value, event) for phase, event in table.TABLE} == {(state, EVENTS[event]) for state, event in LEGAL}
 
 
 def test_every_outcome_has_its_rule() -> None:
-    assert set(supervisor.transitions.OUTCOMES) == set(Outcome)
+    assert set(table.transitions.OUTCOMES) == set(Outcome)
 
 
 # What an outcome leads to, from four histories: the state, and how long after the attempt's beginning, without the
@@ -144,7 +141,7 @@ def test_an_outcome_leads_where_its_history_says(kit: Any, history: str, outcome
         return
     # A token's life begins when it is received, everything else is counted from the attempt's beginning.
     elapsed = kit.takes if outcome is Outcome.ISSUED else 0 * SECOND
-    exact = max(delay * schedule.spread(kit.node, loop.state.attempts), SECOND)
+    exact = max(delay * delays.spread(kit.node, loop.state.attempts), SECOND)
     assert abs(loop.planned - elapsed - exact) <= timedelta(milliseconds=1)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper.core.wire import decode, encode, rfc3339, to_json
+from rolekeeper.core.jsonvalues import decode, encode, rfc3339, to_json
 from rolekeeper.model import (
     AttemptReport,
     DaemonSettings,

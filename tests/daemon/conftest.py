@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from rolekeeper import daemon
-from rolekeeper.core.status import Document
-from rolekeeper.core.wire import encode
+from rolekeeper.core.jsonvalues import encode
+from rolekeeper.core.loop.status import Document
 from rolekeeper.errors import RolekeeperError
 from rolekeeper.model import (
     AttemptReport,

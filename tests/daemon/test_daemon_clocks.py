@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.core import schedule
+from rolekeeper.core import lifetime
 from rolekeeper.model import Freshness, Outcome
 from rolekeeper.ports import Wakeup
 
@@ -68,7 +68,7 @@ def test_after_a_suspend_nothing_expired_is_called_fresh_and_new_credentials_com
     def suspend() -> None:
         world.elapsed += asleep
         credentials = world.lives[-1]
-        assert schedule.freshness(credentials, world.now()) is Freshness.EXPIRED  # for whoever reads lifetime.json
+        assert lifetime.freshness(credentials, world.now()) is Freshness.EXPIRED  # for whoever reads lifetime.json
 
     if during == "an attempt":
         world.at(10 * MINUTE - SECOND, Wakeup.REFRESH)

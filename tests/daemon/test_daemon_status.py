@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.core.status import FIELDS
-from rolekeeper.core.wire import encode
+from rolekeeper.core.jsonvalues import encode
+from rolekeeper.core.loop.status import FIELDS
 from rolekeeper.errors import InputOutputError
 from rolekeeper.model import Outcome
 from rolekeeper.ports import Wakeup

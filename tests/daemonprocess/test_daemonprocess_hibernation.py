@@ -10,7 +10,7 @@ from tests.conftest import LONGEST, Server
 from tests.daemonprocess.conftest import TOKEN, Daemon, Start, published, until
 
 from rolekeeper.adapters.clock import SystemClock
-from rolekeeper.adapters.vault import FileVault
+from rolekeeper.adapters.vault.store import FileVault
 
 REFUSED = "MachineFingerprintDoesNotMatch"
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from tests.conftest import Server
 from tests.daemonprocess.conftest import TOKEN, Daemon, Start, processes, published, until
 
-from rolekeeper.core.status import FIELDS
+from rolekeeper.core.loop.status import FIELDS
 
 
 def test_it_publishes_and_refreshes_by_itself_and_gets_over_a_short_outage(node: Server, start: Start) -> None:

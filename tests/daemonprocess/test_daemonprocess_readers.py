@@ -16,7 +16,7 @@ WRITER = """
 import sys
 from datetime import UTC, datetime, timedelta
 from rolekeeper import compose
-from rolekeeper.adapters.sink import FileSink
+from rolekeeper.adapters.outputs.credentialsfile import FileSink
 from rolekeeper.model import RoleToken
 settings = compose.settings(sys.argv[1])
 sink = FileSink(compose.clock().sleep)

@@ -12,9 +12,9 @@ import pytest
 from tests.conftest import LONGEST, Said, Server
 from tests.daemonprocess.conftest import TOKEN, Daemon, Start, published, until
 
-from rolekeeper.adapters import lifetimes
 from rolekeeper.adapters.clock import SystemClock
-from rolekeeper.adapters.vault import FileVault
+from rolekeeper.adapters.supervision import lifetimes
+from rolekeeper.adapters.vault.store import FileVault
 
 # Root reads everything, unless it has given these up.
 POWERLESS = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []

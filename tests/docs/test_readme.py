@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from rolekeeper import config, errors
-from rolekeeper.adapters import journal
-from rolekeeper.config_text import resolved
-from rolekeeper.core import status
+from rolekeeper import errors
+from rolekeeper.adapters.supervision import journal
+from rolekeeper.config.load import load_settings
+from rolekeeper.config.show import resolved
+from rolekeeper.core.loop import status
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -104,13 +105,13 @@ def test_commands_are_found_at_all() -> None:
 def test_every_piece_of_configuration_is_right(document: str, text: str, tmp_path: Path) -> None:
     path = tmp_path / f"{document}.toml"
     path.write_text(text, encoding="utf-8")
-    config.load(path)
+    load_settings(path)
 
 
 def test_the_reference_holds_every_key_with_its_default() -> None:
     rows = ROW.findall(section(ROOT / "docs" / "configuration.md", "## Every key"))
     told = {key.strip("`").replace("[]", ""): tomllib.loads(f"x = {value.strip('`')}")["x"] for key, value, _ in rows}
-    defaults = resolved(config.load(None, Path("/nonexistent/config.toml")))
+    defaults = resolved(load_settings(None, Path("/nonexistent/toml")))
     defaults["credentials_file"] = {**defaults["credentials_file"][0], "mode": "0600"}
     assert told == {f"{name}.{key}": value for name, keys in defaults.items() for key, value in keys.items()}
 

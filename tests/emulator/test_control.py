@@ -10,8 +10,8 @@ from tests.emulator.conftest import Answer, Machine, exchange, unsigned
 
 from rolekeeper.emulator import Emulator
 from rolekeeper.emulator.control import Control
+from rolekeeper.emulator.messages import Request
 from rolekeeper.emulator.service import Service
-from rolekeeper.emulator.wire import Request
 
 TOKEN = "RequestManagedInstanceRoleToken"
 

@@ -10,6 +10,7 @@ from botocore.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rolekeeper.emulator.messages import Request
 from rolekeeper.emulator.signature import (
     canonical_request,
     hmac_signature,
@@ -17,7 +18,6 @@ from rolekeeper.emulator.signature import (
     parse_authorization,
     string_to_sign,
 )
-from rolekeeper.emulator.wire import Request
 
 EXAMPLE_SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 

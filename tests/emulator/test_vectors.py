@@ -11,6 +11,7 @@ import pytest
 from tests.emulator.conftest import VECTORS
 
 from rolekeeper.emulator.constraints import check
+from rolekeeper.emulator.messages import SSM, AnswerError, Request, check_head, operation_of
 from rolekeeper.emulator.operations import OPERATIONS
 from rolekeeper.emulator.signature import (
     Authorization,
@@ -21,7 +22,6 @@ from rolekeeper.emulator.signature import (
     parse_public_key,
     string_to_sign,
 )
-from rolekeeper.emulator.wire import SSM, AnswerError, Request, check_head, operation_of
 
 
 def recorded(name: str) -> list[Any]:

@@ -11,8 +11,8 @@ from tests.faults.calls import CHANGING, Kind, Step
 from tests.faults.scenarios import ACL, ACL_NAME, AFTER, BEFORE, is_registered_anew
 from tests.faults.stage import Ran, Stage
 
-from rolekeeper.adapters.nodekey import public_key
-from rolekeeper.adapters.vaultcontents import PATHS
+from rolekeeper.adapters.ssm.nodekey import public_key
+from rolekeeper.adapters.vault.contents import PATHS
 from rolekeeper.emulator.state import Node
 from rolekeeper.model import NodeKey, VaultContents
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from botocore.configloader import raw_config_parse
 from tests.conftest import Server
 
-from rolekeeper.adapters.agentvault import read_agent_vault
-from rolekeeper.adapters.nodekey import public_key
+from rolekeeper.adapters.ssm.nodekey import public_key
+from rolekeeper.adapters.vault.agent import read_agent_vault
 from rolekeeper.model import VaultContents
 
 AGENT_VAULT = Path(__file__).parents[1] / "vectors" / "vaults" / "registered-never-started-fake-dmidecode" / "Vault"

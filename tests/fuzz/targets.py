@@ -20,18 +20,18 @@ from contextlib import redirect_stderr, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from rolekeeper import config
-from rolekeeper.adapters.agentvault import read_agent_vault
 from rolekeeper.adapters.clock import SystemClock
-from rolekeeper.adapters.ssm import SsmService
-from rolekeeper.adapters.vault import FileVault
-from rolekeeper.adapters.vaultcontents import PATHS, decode, encode
-from rolekeeper.adapters.vaultrecords import JOURNAL
+from rolekeeper.adapters.ssm.service import SsmService
+from rolekeeper.adapters.vault.agent import read_agent_vault
+from rolekeeper.adapters.vault.contents import PATHS, decode, encode
+from rolekeeper.adapters.vault.records import JOURNAL
+from rolekeeper.adapters.vault.store import FileVault
 from rolekeeper.cli import credential_process
 from rolekeeper.cli.parser import main
-from rolekeeper.config_text import describe
-from rolekeeper.core.profile import OUR_KEYS, STALE_TOKEN, read_profile, replace_profile, token_values
-from rolekeeper.core.profilelines import CONTINUATION, OPTION, Line, scan
+from rolekeeper.config.load import load_settings
+from rolekeeper.config.show import describe
+from rolekeeper.core.credentialsfile import OUR_KEYS, STALE_TOKEN, read_profile, replace_profile, token_values
+from rolekeeper.core.ini import CONTINUATION, OPTION, Line, scan
 from rolekeeper.errors import ConfigurationError, OutputError, RefusedError, RolekeeperError, VaultError
 from rolekeeper.model import NodeKey, Registration, RoleToken, ServiceSettings
 
@@ -55,16 +55,16 @@ def check_words(error: RolekeeperError, longest: int = 1 << 20) -> None:
 
 def configuration(data: bytes) -> None:
     """A configuration file: settings that print and read back, or a ConfigurationError."""
-    path = SCRATCH / "config.toml"
+    path = SCRATCH / "toml"
     path.write_bytes(data)
     try:
-        settings = config.load(path)
+        settings = load_settings(path)
     except ConfigurationError as error:
         check_words(error)
         return
     if settings.service.proxy_url is None or "@" not in settings.service.proxy_url:  # which is not printed whole
         path.write_text(describe(settings), encoding="utf-8")
-        assert config.load(path) == settings
+        assert load_settings(path) == settings
 
 
 def vault(data: bytes) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.conftest import Said, Server
 
-from rolekeeper.adapters.sink import FileSink
+from rolekeeper.adapters.outputs.credentialsfile import FileSink
 from rolekeeper.errors import OutputError
 from rolekeeper.model import Output
 

@@ -22,7 +22,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper.adapters import journal
+from rolekeeper.adapters.supervision import journal
 from rolekeeper.model import Instant
 
 SOURCE = Path(journal.__file__).parents[1]
@@ -326,7 +326,8 @@ LOADED = """
 import sys
 from datetime import datetime, timedelta, UTC
 {before}
-from rolekeeper.adapters import journal, systemd
+from rolekeeper.adapters.supervision import journal
+from rolekeeper.adapters.supervision import systemd
 from rolekeeper.model import Instant
 class Clock:
     def now(self): return Instant(datetime.now(UTC), timedelta(0))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rolekeeper.adapters.systemd import Systemd
+from rolekeeper.adapters.supervision.systemd import Systemd
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -87,7 +87,7 @@ def test_the_environment_of_this_process_plays_no_part(
 @pytest.mark.parametrize(
     ("usec", "pid", "interval"),
     [
-        ("30000000", str(os.getpid()), timedelta(seconds=30)),
+        ("30000000", "ours", timedelta(seconds=30)),
         ("30000000", None, timedelta(seconds=30)),
         ("30000000", "", timedelta(seconds=30)),
         ("30000000", "1", None),
@@ -104,4 +104,5 @@ def test_the_environment_of_this_process_plays_no_part(
 def test_the_watchdog_interval_is_the_one_that_was_meant_for_this_process(
     usec: str | None, pid: str | None, interval: timedelta | None
 ) -> None:
-    assert Systemd(None, usec, pid).watchdog_interval() == interval
+    asked = str(os.getpid()) if pid == "ours" else pid
+    assert Systemd(None, usec, asked).watchdog_interval() == interval

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.packages.conftest import need
 
-from rolekeeper.adapters.journal import IDENTIFIER, MESSAGE_IDS
+from rolekeeper.adapters.supervision.journal import IDENTIFIER, MESSAGE_IDS
 
 ROOT = Path(__file__).parents[2]
 CATALOG = ROOT / "systemd" / "rolekeeper.catalog"

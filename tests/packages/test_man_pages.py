@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from tests.packages.conftest import need
 
-from rolekeeper import config, durations
+from rolekeeper import durations
 from rolekeeper.cli import parser
+from rolekeeper.config.load import TABLES
 
 MAN = Path(__file__).parents[2] / "packaging" / "man"
 COMMAND = (MAN / "rolekeeper.8").read_text()
@@ -70,14 +71,14 @@ def keys() -> dict[str, dict[str, str]]:
 
 
 def test_every_table_and_key_is_on_the_page_in_the_order_of_the_code() -> None:
-    expected = {name: list(table.model_fields) for name, table in config.TABLES.items()}
+    expected = {name: list(table.model_fields) for name, table in TABLES.items()}
     assert {name: list(items) for name, items in keys().items()} == expected
 
 
-@pytest.mark.parametrize("table", config.TABLES)
+@pytest.mark.parametrize("table", TABLES)
 def test_the_defaults_on_the_page_are_those_of_the_code(table: str) -> None:
     told = {key: re.search(r"^Default:\n\.Li (.+)$", text, re.MULTILINE) for key, text in keys()[table].items()}
-    fields = config.TABLES[table].model_fields
+    fields = TABLES[table].model_fields
     assert {key: found and found[1].replace(r"\(dq", '"') for key, found in told.items()} == {
         key: toml(key, field.default) for key, field in fields.items()
     }

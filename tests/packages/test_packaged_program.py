@@ -21,7 +21,7 @@ UNCHECKED_HASH = (1).to_bytes(4, "little")  # PEP 552
 ENDPOINTS = """
 import json
 from datetime import timedelta
-from rolekeeper.adapters.ssm_client import ModelLoader, new_client
+from rolekeeper.adapters.ssm.client import ModelLoader, new_client
 from rolekeeper.model import ServiceSettings
 loader = ModelLoader()
 second = timedelta(seconds=1)

@@ -13,7 +13,7 @@ from tests.powerloss.disk import Disk, Tree, lay_out
 from tests.powerloss.scenes import Keys, Recording
 
 from rolekeeper.adapters.clock import SystemClock
-from rolekeeper.adapters.vault import FileVault
+from rolekeeper.adapters.vault.store import FileVault
 from rolekeeper.errors import VaultError
 from rolekeeper.model import VaultContents
 

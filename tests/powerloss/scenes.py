@@ -15,7 +15,7 @@ from tests.powerloss import trace
 from tests.powerloss.disk import Disk
 from tests.powerloss.trace import Operation
 
-from rolekeeper.adapters.vaultcontents import PATHS, encode_journal
+from rolekeeper.adapters.vault.contents import PATHS, encode_journal
 
 OTHER = "# by hand\n[other]\naws_access_key_id = AKIAOTHER\naws_secret_access_key = a#b\n\n"
 NODE = re.compile(rb"Credential=(mi-[0-9a-f]+)/")

@@ -17,8 +17,9 @@ from tests.powerloss.aftermath import OUTPUT, Case, Finder, Witness, cases
 from tests.powerloss.disk import Tree
 from tests.powerloss.scenes import BLOCKED, QUICK, SCENES, Keys, Recording, Scene, record
 
-from rolekeeper import attempt, compose, publication, registration
-from rolekeeper.adapters.nodekey import public_key
+from rolekeeper import compose
+from rolekeeper.adapters.ssm.nodekey import public_key
+from rolekeeper.attempt import cycle, publication, register
 from rolekeeper.emulator import Emulator
 from rolekeeper.model import NodeKey, Outcome, VaultContents
 from rolekeeper.ports import World
@@ -132,10 +133,10 @@ def gets_a_token(played: Played, case: Case) -> None:
     kept = contents.held_token if contents is not None else None
     if kept is not None and publication.all_hold(world, settings.outputs, kept.issue):
         kept = None  # published when the power failed: only the vault does not know
-    report = attempt.run(world, settings, reuse=False)
+    report = cycle.run(world, settings, reuse=False)
     if report.outcome is Outcome.UNREGISTERED:
-        register(server, world)
-        report = attempt.run(world, settings, reuse=False)
+        register_again(server, world)
+        report = cycle.run(world, settings, reuse=False)
     assert report.outcome is Outcome.ISSUED, explain(played.recording, case, report.message)
     held = {raw_config_parse(output.path)["default"]["aws_access_key_id"] for output in settings.outputs}
     assert held == {kept.token.access_key_id if kept else next(reversed(emulator.tokens))}
@@ -144,15 +145,15 @@ def gets_a_token(played: Played, case: Case) -> None:
     assert left == [], explain(played.recording, case, "they are still there")
 
 
-def register(server: Server, world: World) -> None:
+def register_again(server: Server, world: World) -> None:
     """With the same activation again, as far as it has room, which takes up what was begun."""
     assert server.activation is not None
     given = server.emulator.activations[server.activation.activation_id]
     if given.registrations == given.limit:
         given = server.emulator.create_activation()
-    wanted = registration.Activation(given.activation_id, given.code, server.emulator.region)
+    wanted = register.Activation(given.activation_id, given.code, server.emulator.region)
     with world.vault.lock(timedelta(seconds=LONGEST)):
-        registration.register(world, world.vault.load(), wanted, replace_old=False)
+        register.register(world, world.vault.load(), wanted, replace_old=False)
 
 
 def explain(recording: Recording, case: Case, why: str) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rolekeeper.adapters.sink import FileSink
+from rolekeeper.adapters.outputs.credentialsfile import FileSink
 from rolekeeper.model import Output, RoleToken
 
 

@@ -12,8 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from rolekeeper.adapters import atomicfile
-from rolekeeper.adapters.atomicfile import Attributes, Contents, RefusedFileError
+from rolekeeper.adapters.files.lock import lock
+from rolekeeper.adapters.files.paths import Attributes, RefusedFileError, place
+from rolekeeper.adapters.files.replace import (
+    Contents,
+    describe,
+    read_at,
+    read_file,
+    remove_file,
+    replace_file,
+    staged,
+)
 
 STRANGER = 12345
 PRIVATE = Attributes(0o600)
@@ -45,7 +54,7 @@ def mode(path: Path) -> int:
 def test_a_new_file_holds_the_bytes_and_has_the_mode_whatever_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:
-        atomicfile.replace(str(tmp_path / "file"), b"new\0\xff", Attributes(0o644))
+        replace_file(str(tmp_path / "file"), b"new\0\xff", Attributes(0o644))
     finally:
         os.umask(before)
     assert (tmp_path / "file").read_bytes() == b"new\0\xff"
@@ -57,7 +66,7 @@ def test_an_open_reader_keeps_the_old_file_and_a_new_one_sees_the_new(tmp_path: 
     file = tmp_path / "file"
     file.write_bytes(b"old")
     with file.open("rb") as reader:
-        atomicfile.replace(str(file), b"new", PRIVATE)
+        replace_file(str(file), b"new", PRIVATE)
         assert reader.read() == b"old"
     assert file.read_bytes() == b"new"
 
@@ -77,18 +86,18 @@ def test_the_file_is_flushed_before_it_takes_the_name_and_the_directory_after(
 
     monkeypatch.setattr(os, "fsync", seen_flush)
     monkeypatch.setattr(os, "rename", seen_rename)
-    atomicfile.replace(str(tmp_path / "file"), b"new", PRIVATE)
+    replace_file(str(tmp_path / "file"), b"new", PRIVATE)
     assert calls == ["file", "rename", "directory"]
-    atomicfile.replace(str(tmp_path / "file"), b"newer", PRIVATE, durable=False)
+    replace_file(str(tmp_path / "file"), b"newer", PRIVATE, durable=False)
     assert calls[3:] == ["rename"]
-    atomicfile.remove(str(tmp_path / "file"))
+    remove_file(str(tmp_path / "file"))
     assert calls[4:] == ["directory"]
 
 
 def test_what_a_crash_left_behind_is_replaced(tmp_path: Path) -> None:
     (tmp_path / ".file.0123456789abcdef.rolekeeper-new").write_bytes(b"half")
     (tmp_path / ".file.0123456789abcdef.rolekeeper-new").chmod(0o666)
-    atomicfile.replace(str(tmp_path / "file"), b"new", PRIVATE)
+    replace_file(str(tmp_path / "file"), b"new", PRIVATE)
     assert names(tmp_path) == {"file"}
     assert mode(tmp_path / "file") == 0o600
 
@@ -100,8 +109,8 @@ def test_the_file_is_private_while_it_is_written_and_checked(tmp_path: Path) -> 
         seen.append((Path(path).read_bytes(), stat.S_IMODE(Path(path).stat().st_mode)))
 
     with (
-        atomicfile.place(str(tmp_path / "file")) as target,
-        atomicfile.staged(target, b"new", Attributes(0o644), check=check) as new,
+        place(str(tmp_path / "file")) as target,
+        staged(target, b"new", Attributes(0o644), check=check) as new,
     ):
         assert names(tmp_path) == {new.temporary}
         new.commit()
@@ -111,7 +120,7 @@ def test_the_file_is_private_while_it_is_written_and_checked(tmp_path: Path) -> 
 
 def test_what_is_not_committed_leaves_no_trace(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"old")
-    with atomicfile.place(str(tmp_path / "file")) as target, atomicfile.staged(target, b"new", PRIVATE) as new:
+    with place(str(tmp_path / "file")) as target, staged(target, b"new", PRIVATE) as new:
         assert names(tmp_path) == {"file", new.temporary}
     assert names(tmp_path) == {"file"}
     assert (tmp_path / "file").read_bytes() == b"old"
@@ -131,7 +140,7 @@ def test_what_somebody_put_in_the_place_of_our_new_file_is_not_taken_for_it(
 ) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"old")
-    with atomicfile.place(str(file)) as target, atomicfile.staged(target, b"new", PRIVATE) as new:
+    with place(str(file)) as target, staged(target, b"new", PRIVATE) as new:
         act(tmp_path / new.temporary, file)
         with pytest.raises(RefusedFileError) as caught:
             new.commit()
@@ -147,8 +156,8 @@ def test_a_check_that_fails_leaves_the_old_file_alone(tmp_path: Path) -> None:
 
     with (
         pytest.raises(ValueError, match="not what"),
-        atomicfile.place(str(tmp_path / "file")) as target,
-        atomicfile.staged(target, b"new", PRIVATE, check=check) as new,
+        place(str(tmp_path / "file")) as target,
+        staged(target, b"new", PRIVATE, check=check) as new,
     ):
         new.commit()
     assert (tmp_path / "file").read_bytes() == b"old"
@@ -159,7 +168,7 @@ def test_a_link_stays_and_its_target_is_replaced_where_it_is(tmp_path: Path) -> 
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "file").write_bytes(b"old")
     (tmp_path / "link").symlink_to("real/file")
-    atomicfile.replace(str(tmp_path / "link"), b"new", PRIVATE)
+    replace_file(str(tmp_path / "link"), b"new", PRIVATE)
     assert (tmp_path / "link").readlink() == Path("real/file")
     assert (tmp_path / "real" / "file").read_bytes() == b"new"
     assert not (tmp_path / "real" / "file").is_symlink()
@@ -168,13 +177,13 @@ def test_a_link_stays_and_its_target_is_replaced_where_it_is(tmp_path: Path) -> 
 def test_another_name_of_the_old_file_keeps_the_old_bytes(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"old")
     (tmp_path / "other").hardlink_to(tmp_path / "file")
-    atomicfile.replace(str(tmp_path / "file"), b"new", PRIVATE)
+    replace_file(str(tmp_path / "file"), b"new", PRIVATE)
     assert (tmp_path / "other").read_bytes() == b"old"
 
 
 @pytest.mark.usefixtures("as_root")
 def test_owner_and_group_are_given(tmp_path: Path) -> None:
-    atomicfile.replace(str(tmp_path / "file"), b"new", Attributes(0o640, STRANGER, STRANGER + 1))
+    replace_file(str(tmp_path / "file"), b"new", Attributes(0o640, STRANGER, STRANGER + 1))
     status = (tmp_path / "file").stat()
     assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (STRANGER, STRANGER + 1, 0o640)
 
@@ -184,10 +193,10 @@ def test_an_acl_is_given_with_the_mode_that_belongs_to_it(tmp_path: Path) -> Non
     file.write_bytes(b"old")
     file.chmod(0o600)
     set_acl(file, ACL_NAME, acl(STRANGER, 4, 4))
-    with atomicfile.place(str(file)) as target:
-        old = atomicfile.read_at(target)
+    with place(str(file)) as target:
+        old = read_at(target)
     assert old is not None
-    atomicfile.replace(str(file), b"new", old.attributes)
+    replace_file(str(file), b"new", old.attributes)
     assert os.getxattr(file, ACL_NAME) == acl(STRANGER, 4, 4)
     assert file.read_bytes() == b"new"
     assert mode(file) == 0o640  # the mask stands where the group's bits do
@@ -195,7 +204,7 @@ def test_an_acl_is_given_with_the_mode_that_belongs_to_it(tmp_path: Path) -> Non
 
 def test_a_default_acl_of_the_directory_opens_the_file_to_nobody(tmp_path: Path) -> None:
     set_acl(tmp_path, "system.posix_acl_default", acl(STRANGER, 6, 6))
-    atomicfile.replace(str(tmp_path / "file"), b"new", Attributes(0o640))
+    replace_file(str(tmp_path / "file"), b"new", Attributes(0o640))
     assert ACL_NAME not in os.listxattr(tmp_path / "file")
     assert mode(tmp_path / "file") == 0o640
 
@@ -205,7 +214,7 @@ def test_only_regular_files_are_read_or_replaced_and_nothing_waits(tmp_path: Pat
     path = tmp_path / "special"
     with socket.socket(socket.AF_UNIX) as listener:
         {"fifo": os.mkfifo, "directory": os.mkdir, "socket": lambda path: listener.bind(str(path))}[special](path)
-        for act in (atomicfile.read, lambda path: atomicfile.replace(path, b"new", PRIVATE)):
+        for act in (read_file, lambda path: replace_file(path, b"new", PRIVATE)):
             with pytest.raises(RefusedFileError) as caught:
                 act(str(path))
             assert caught.value.code == "not-a-file"
@@ -214,36 +223,36 @@ def test_only_regular_files_are_read_or_replaced_and_nothing_waits(tmp_path: Pat
 
 def test_a_device_is_refused() -> None:
     with pytest.raises(RefusedFileError):
-        atomicfile.read("/dev/null")
+        read_file("/dev/null")
 
 
 def test_reading_tells_bytes_and_attributes(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x" * 100)
     (tmp_path / "file").chmod(0o604)
-    with atomicfile.place(str(tmp_path / "file")) as target:
-        contents = atomicfile.read_at(target)
+    with place(str(tmp_path / "file")) as target:
+        contents = read_at(target)
     assert contents == Contents(b"x" * 100, Attributes(0o604, os.geteuid(), (tmp_path / "file").stat().st_gid))
-    assert atomicfile.read(str(tmp_path / "file")) == b"x" * 100
+    assert read_file(str(tmp_path / "file")) == b"x" * 100
 
 
 def test_what_is_not_there_reads_as_none(tmp_path: Path) -> None:
-    assert atomicfile.read(str(tmp_path / "file")) is None
-    assert atomicfile.read(str(tmp_path / "missing" / "file")) is None
+    assert read_file(str(tmp_path / "file")) is None
+    assert read_file(str(tmp_path / "missing" / "file")) is None
 
 
 def test_a_file_is_read_up_to_the_limit_and_refused_above_it(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x" * 10)
-    assert atomicfile.read(str(tmp_path / "file"), 10) == b"x" * 10
+    assert read_file(str(tmp_path / "file"), 10) == b"x" * 10
     with pytest.raises(RefusedFileError, match="more than 9 bytes") as caught:
-        atomicfile.read(str(tmp_path / "file"), 9)
+        read_file(str(tmp_path / "file"), 9)
     assert caught.value.code == "file-too-large"
 
 
 def test_removing_may_find_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    atomicfile.remove(str(tmp_path / "file"))
-    atomicfile.remove(str(tmp_path / "file"))
-    atomicfile.remove(str(tmp_path / "missing" / "file"))
+    remove_file(str(tmp_path / "file"))
+    remove_file(str(tmp_path / "file"))
+    remove_file(str(tmp_path / "missing" / "file"))
     assert names(tmp_path) == set()
 
 
@@ -251,14 +260,16 @@ def limited_write(tmp_path: Path, on_limit: str) -> subprocess.CompletedProcess[
     """Replace `file` by 100 kB in a process whose files may have 4 kB: the write stops in the middle."""
     script = f"""
 import resource, signal, sys
-from rolekeeper.adapters import atomicfile
+from rolekeeper.adapters.files.paths import Attributes, place
+from rolekeeper.adapters.files.replace import describe, read_at, read_file, remove_file, replace_file, staged
+from rolekeeper.adapters.files.lock import lock
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 signal.signal(signal.SIGXFSZ, signal.{on_limit})
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:
-    atomicfile.replace(sys.argv[1], b"n" * 100_000, atomicfile.Attributes(0o600))
+    replace_file(sys.argv[1], b"n" * 100_000, Attributes(0o600))
 except OSError as error:
-    print(*atomicfile.describe(error), sep="; ")
+    print(*describe(error), sep="; ")
 """
     command = [sys.executable, "-B", "-c", script, str(tmp_path / "file")]
     return subprocess.run(command, capture_output=True, text=True, check=False)
@@ -277,37 +288,37 @@ def test_a_writer_killed_half_way_leaves_the_old_file_and_the_next_writer_cleans
     assert (tmp_path / "file").read_bytes() == b"old"
     (half,) = tmp_path.glob(".file.*.rolekeeper-new")
     assert (half.stat().st_size, mode(half)) == (4096, 0o600)
-    atomicfile.replace(str(tmp_path / "file"), b"new", PRIVATE)
+    replace_file(str(tmp_path / "file"), b"new", PRIVATE)
     assert names(tmp_path) == {"file"}
 
 
 def test_a_lock_is_private_and_keeps_others_out(tmp_path: Path) -> None:
     naps: list[timedelta] = []
     path = str(tmp_path / "file")
-    with atomicfile.lock(path, NO_WAIT, naps.append):
+    with lock(path, NO_WAIT, naps.append):
         assert mode(tmp_path / ".file.rolekeeper-lock") == 0o600
         with (
             pytest.raises(RefusedFileError, match="another process has locked it") as caught,
-            atomicfile.lock(path, timedelta(seconds=1), naps.append),
+            lock(path, timedelta(seconds=1), naps.append),
         ):
             pytest.fail("two held it")
     assert (caught.value.code, "fuser .file.rolekeeper-lock" in caught.value.remedy) == ("locked", True)
     assert sum(naps, timedelta()) == timedelta(seconds=1)
-    with atomicfile.lock(path, NO_WAIT, naps.append):
+    with lock(path, NO_WAIT, naps.append):
         """Free again."""
 
 
 def test_nothing_is_written_into_a_file_that_somebody_moved_to_the_locks_name(tmp_path: Path) -> None:
     (tmp_path / ".file.rolekeeper-lock").write_bytes(b"keep me")
-    with atomicfile.lock(str(tmp_path / "file"), NO_WAIT, lambda _: None):
+    with lock(str(tmp_path / "file"), NO_WAIT, lambda _: None):
         assert (tmp_path / ".file.rolekeeper-lock").read_bytes() == b"keep me"
 
 
 def test_a_lock_that_is_given_back_in_time_is_taken(tmp_path: Path) -> None:
     path = str(tmp_path / "file")
     with ExitStack() as held:
-        held.enter_context(atomicfile.lock(path, NO_WAIT, lambda _: None))
-        with atomicfile.lock(path, timedelta(seconds=1), lambda _: held.close()):
+        held.enter_context(lock(path, NO_WAIT, lambda _: None))
+        with lock(path, timedelta(seconds=1), lambda _: held.close()):
             """The first nap gave it back."""
 
 
@@ -316,24 +327,26 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
     script = """
 import os, sys
 from datetime import timedelta
-from rolekeeper.adapters import atomicfile
-with atomicfile.lock(sys.argv[1], timedelta(0), lambda _: None):
+from rolekeeper.adapters.files.paths import Attributes, place
+from rolekeeper.adapters.files.replace import describe, read_at, read_file, remove_file, replace_file, staged
+from rolekeeper.adapters.files.lock import lock
+with lock(sys.argv[1], timedelta(0), lambda _: None):
     os.kill(os.getpid(), 9)
 """
     assert subprocess.run([sys.executable, "-c", script, path], check=False).returncode == -9
-    with atomicfile.lock(path, NO_WAIT, lambda _: None):
+    with lock(path, NO_WAIT, lambda _: None):
         """The holder is gone."""
 
 
 def test_a_file_that_somebody_linked_to_the_locks_name_is_not_written(tmp_path: Path) -> None:
     (tmp_path / "precious").write_bytes(b"keep me")
     (tmp_path / ".file.rolekeeper-lock").hardlink_to(tmp_path / "precious")
-    with pytest.raises(RefusedFileError), atomicfile.lock(str(tmp_path / "file"), NO_WAIT, lambda _: None):
+    with pytest.raises(RefusedFileError), lock(str(tmp_path / "file"), NO_WAIT, lambda _: None):
         pytest.fail("that is no lock")
     assert (tmp_path / "precious").read_bytes() == b"keep me"
     (tmp_path / ".file.rolekeeper-lock").unlink()
     (tmp_path / ".file.rolekeeper-lock").symlink_to("precious")
-    with pytest.raises(RefusedFileError), atomicfile.lock(str(tmp_path / "file"), NO_WAIT, lambda _: None):
+    with pytest.raises(RefusedFileError), lock(str(tmp_path / "file"), NO_WAIT, lambda _: None):
         pytest.fail("that is no lock")
     assert (tmp_path / "precious").read_bytes() == b"keep me"
 
@@ -354,13 +367,13 @@ def test_a_file_that_somebody_linked_to_the_locks_name_is_not_written(tmp_path: 
     ],
 )
 def test_every_error_has_a_code_and_a_remedy(number: int, code: str, word: str) -> None:
-    described, remedy = atomicfile.describe(OSError(number, os.strerror(number)))
+    described, remedy = describe(OSError(number, os.strerror(number)))
     assert described == code
     assert word in remedy
 
 
 def test_a_name_too_long_for_our_temporary_file_says_so(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="too long") as caught:
-        atomicfile.replace(str(tmp_path / ("n" * 250)), b"new", PRIVATE)
-    assert atomicfile.describe(caught.value)[0] == "name-too-long"
+        replace_file(str(tmp_path / ("n" * 250)), b"new", PRIVATE)
+    assert describe(caught.value)[0] == "name-too-long"
     assert names(tmp_path) == set()

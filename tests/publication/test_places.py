@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rolekeeper.adapters.places import Attributes, RefusedFileError, make_directories, place
+from rolekeeper.adapters.files.paths import Attributes, RefusedFileError, make_directories, place
 
 STRANGER, OWNER = 12345, 12346
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from rolekeeper.core.profile import format_expiry, read_profile, replace_profile, token_values
+from rolekeeper.core.credentialsfile import format_expiry, read_profile, replace_profile, token_values
 from rolekeeper.errors import OutputError
 from rolekeeper.model import RoleToken
 

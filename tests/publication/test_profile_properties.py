@@ -8,8 +8,8 @@ from botocore.exceptions import ConfigParseError
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from rolekeeper.core.profile import read_profile, replace_profile
-from rolekeeper.core.profilelines import UnparsableError, profile_values, scan
+from rolekeeper.core.credentialsfile import read_profile, replace_profile
+from rolekeeper.core.ini import UnparsableError, profile_values, scan
 from rolekeeper.errors import OutputError
 
 VALUES = {

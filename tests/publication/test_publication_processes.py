@@ -11,7 +11,7 @@ import pytest
 from botocore.configloader import raw_config_parse
 from tests.packages.conftest import left_out
 
-from rolekeeper.adapters.sink import FileSink
+from rolekeeper.adapters.outputs.credentialsfile import FileSink
 from rolekeeper.model import Output, RoleToken
 
 REWRITES = 200
@@ -44,7 +44,7 @@ print(json.dumps({"reads": reads, "seen": len(seen), "faults": faults[:3]}))
 WRITER = """
 import sys
 from datetime import UTC, datetime
-from rolekeeper.adapters.sink import FileSink
+from rolekeeper.adapters.outputs.credentialsfile import FileSink
 from rolekeeper.model import Output, RoleToken
 
 output = Output(sys.argv[1], "default", 0o600, True, None, None, False)
@@ -60,7 +60,7 @@ while True:
 TRIAL = """
 import json, sys
 from datetime import UTC, datetime
-from rolekeeper.adapters.sink import FileSink
+from rolekeeper.adapters.outputs.credentialsfile import FileSink
 from rolekeeper.errors import OutputError
 from rolekeeper.model import Output, RoleToken
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rolekeeper.adapters import sandbox
-from rolekeeper.adapters.places import RefusedFileError
+from rolekeeper.adapters.files.paths import RefusedFileError
+from rolekeeper.adapters.outputs import sandbox
 
 UNIT = "rolekeeper.service"
 STRANGER = 12345

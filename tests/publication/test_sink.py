@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from botocore.configloader import raw_config_parse
 
-from rolekeeper.adapters import atomicfile
-from rolekeeper.adapters.sink import FileSink
+from rolekeeper.adapters.files.lock import lock
+from rolekeeper.adapters.outputs.credentialsfile import FileSink
 from rolekeeper.errors import OutputError
 from rolekeeper.model import Output, RoleToken
 
@@ -330,7 +330,7 @@ def test_an_unknown_name_is_an_error_with_a_remedy(
 def test_a_writer_of_ours_waits_for_another_and_says_how_to_find_it(
     sink: FileSink, new_output: NewOutput, new_token: NewToken, file: Path, naps: list[timedelta]
 ) -> None:
-    with atomicfile.lock(str(file), timedelta(0), naps.append):
+    with lock(str(file), timedelta(0), naps.append):
         error = refusal(lambda: sink.publish(new_output(), new_token(1)))
     assert error.code == "locked"
     assert "fuser .credentials.rolekeeper-lock" in error.hint

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from botocore.configloader import raw_config_parse
 
-from rolekeeper.adapters.sink import FileSink
+from rolekeeper.adapters.outputs.credentialsfile import FileSink
 from rolekeeper.errors import OutputError
 from rolekeeper.model import Output, RoleToken
 

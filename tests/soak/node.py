@@ -18,7 +18,7 @@ from tests.benchmarks.rig import descendants, own_memory
 from tests.conftest import Server
 from tests.daemonprocess.conftest import Daemon, Start, processes
 
-from rolekeeper.adapters.nodekey import public_key
+from rolekeeper.adapters.ssm.nodekey import public_key
 from rolekeeper.emulator.records import RecordedRequest
 
 POLL_SECONDS = 0.02

@@ -6,7 +6,7 @@ import sys
 from datetime import timedelta
 
 from rolekeeper.adapters.clock import SystemClock
-from rolekeeper.adapters.ssm import SsmService
+from rolekeeper.adapters.ssm.service import SsmService
 from rolekeeper.errors import RolekeeperError
 from rolekeeper.model import NodeKey, Registration, ServiceSettings
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.adapters.ssm import SsmService
+from rolekeeper.adapters.ssm.service import SsmService
 from rolekeeper.model import Instant, NodeKey, Registration, ServiceSettings
 
 VECTORS = Path(__file__).parents[1] / "vectors"

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from rolekeeper.adapters.clock import SystemClock
-from rolekeeper.adapters.nodekey import RsaKeyMaker, public_key
-from rolekeeper.adapters.ssm import SsmService
+from rolekeeper.adapters.ssm.nodekey import RsaKeyMaker, public_key
+from rolekeeper.adapters.ssm.service import SsmService
 from rolekeeper.emulator import Emulator
 from rolekeeper.errors import FingerprintRefusedError, NodeUnknownError, ServiceRefusedError, SignatureRefusedError
 from rolekeeper.model import NodeKey, Registration

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rolekeeper.adapters.nodekey import RsaKeyMaker, public_key
+from rolekeeper.adapters.ssm.nodekey import RsaKeyMaker, public_key
 from rolekeeper.errors import (
     FingerprintRefusedError,
     NodeUnknownError,

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from rolekeeper.adapters.ssm_wire import trust_store
+from rolekeeper.adapters.ssm.http import trust_store
 from rolekeeper.errors import RolekeeperError, ServiceError
 from rolekeeper.model import Registration
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rolekeeper.adapters.nodekey import RsaKeyMaker, public_key, sign
+from rolekeeper.adapters.ssm.nodekey import RsaKeyMaker, public_key, sign
 from rolekeeper.errors import VaultError
 from rolekeeper.model import NodeKey, Registration
 

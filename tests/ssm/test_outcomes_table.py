@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.adapters.ssm_codes import MEANINGS
+from rolekeeper.adapters.ssm.codes import MEANINGS
 from rolekeeper.errors import FingerprintRefusedError, NodeUnknownError, RolekeeperError, ServiceError
 from rolekeeper.model import Outcome, Registration
 

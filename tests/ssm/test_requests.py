@@ -8,8 +8,8 @@ import pytest
 from botocore.awsrequest import AWSPreparedRequest
 from botocore.httpsession import URLLib3Session
 
-from rolekeeper.adapters.nodekey import RsaKeyMaker, public_key
-from rolekeeper.adapters.ssm_client import ModelLoader, NodeCredentials, new_client
+from rolekeeper.adapters.ssm.client import ModelLoader, NodeCredentials, new_client
+from rolekeeper.adapters.ssm.nodekey import RsaKeyMaker, public_key
 from rolekeeper.errors import RolekeeperError, ServiceError, ServiceRefusedError
 from rolekeeper.model import Registration
 

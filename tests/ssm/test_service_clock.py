@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rolekeeper.adapters.nodekey import RsaKeyMaker
+from rolekeeper.adapters.ssm.nodekey import RsaKeyMaker
 from rolekeeper.errors import RolekeeperError, ServiceError, ServiceRefusedError, SignatureRefusedError
 from rolekeeper.model import Registration
 

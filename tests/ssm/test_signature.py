@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from rolekeeper.adapters.ssm_client import NodeCredentials, NodeKeyAuth
+from rolekeeper.adapters.ssm.client import NodeCredentials, NodeKeyAuth
 from rolekeeper.model import NodeKey
 
 SIGNED_HEADERS = "content-type;host;x-amz-date;x-amz-target"

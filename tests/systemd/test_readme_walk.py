@@ -10,8 +10,8 @@ import pytest
 from tests.docs.test_readme import README, fences, section
 from tests.systemd.conftest import CHECKOUT, ROOT, Machine
 
-from rolekeeper.adapters.agentvault import read_agent_vault
-from rolekeeper.adapters.nodekey import public_key
+from rolekeeper.adapters.ssm.nodekey import public_key
+from rolekeeper.adapters.vault.agent import read_agent_vault
 
 AGENT_VAULT = ROOT / "tests" / "vectors" / "vaults" / "tz-kolkata" / "Vault"
 ACTIVATION_ID, REGION = "12345678-1234-1234-1234-123456789012", "eu-central-1"

@@ -11,7 +11,7 @@ from tests.conftest import memory
 from tests.systemd.conftest import UNIT, Machine
 
 from rolekeeper.adapters.clock import SystemClock
-from rolekeeper.adapters.vault import FileVault
+from rolekeeper.adapters.vault.store import FileVault
 
 TOKEN = "RequestManagedInstanceRoleToken"
 UPDATE_KEY = "UpdateManagedInstancePublicKey"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rolekeeper.adapters.clock import SystemClock
-from rolekeeper.adapters.vault import FileVault
+from rolekeeper.adapters.vault.store import FileVault
 from rolekeeper.model import (
     AcceptedFingerprint,
     HeldToken,

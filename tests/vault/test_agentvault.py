@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper.adapters.agentvault import agent_running, read_agent_vault
-from rolekeeper.adapters.vaultformat import MalformedError, format_go_time, parse_go_time
+from rolekeeper.adapters.vault.agent import agent_running, read_agent_vault
+from rolekeeper.adapters.vault.agentformat import MalformedError, format_go_time, parse_go_time
 from rolekeeper.errors import RefusedError, RolekeeperError, VaultError
 
 TREES = Path(__file__).parents[1] / "vectors" / "vaults"
@@ -156,7 +156,7 @@ def test_a_key_of_an_old_agent_that_wrote_no_date_is_of_any_age(agent: Path) -> 
 
 READ = """
 import sys
-from rolekeeper.adapters.agentvault import read_agent_vault
+from rolekeeper.adapters.vault.agent import read_agent_vault
 from rolekeeper.errors import VaultError
 try:
     read_agent_vault(sys.argv[1])

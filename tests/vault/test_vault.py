@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rolekeeper.adapters.agentvault import read_agent_vault
 from rolekeeper.adapters.clock import SystemClock
-from rolekeeper.adapters.vault import FileVault
+from rolekeeper.adapters.vault.agent import read_agent_vault
+from rolekeeper.adapters.vault.store import FileVault
 from rolekeeper.errors import VaultError
 from rolekeeper.model import (
     AcceptedFingerprint,

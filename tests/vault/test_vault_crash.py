@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rolekeeper.adapters.clock import SystemClock
-from rolekeeper.adapters.vault import FileVault
+from rolekeeper.adapters.vault.store import FileVault
 from rolekeeper.errors import VaultError
 from rolekeeper.model import VaultContents
 
@@ -176,7 +176,7 @@ HOLDER = """
 import sys
 from datetime import timedelta
 from rolekeeper.adapters.clock import SystemClock
-from rolekeeper.adapters.vault import FileVault
+from rolekeeper.adapters.vault.store import FileVault
 with FileVault(sys.argv[1], SystemClock()).lock(timedelta()):
     print("held", flush=True)
     sys.stdin.read()

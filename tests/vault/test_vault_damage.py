@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tests.packages.conftest import left_out
 
-from rolekeeper.adapters.vault import FileVault
+from rolekeeper.adapters.vault.store import FileVault
 from rolekeeper.errors import VaultError
 from rolekeeper.model import VaultContents
 
@@ -310,9 +310,9 @@ BAD_DISK = """
 import os, subprocess, sys
 from datetime import timedelta
 from dataclasses import replace
-from rolekeeper.adapters.agentvault import read_agent_vault
+from rolekeeper.adapters.vault.agent import read_agent_vault
 from rolekeeper.adapters.clock import SystemClock
-from rolekeeper.adapters.vault import FileVault
+from rolekeeper.adapters.vault.store import FileVault
 from rolekeeper.errors import VaultError
 
 agent, place, fault = sys.argv[1:]

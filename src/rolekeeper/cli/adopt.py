@@ -3,10 +3,10 @@
 import argparse
 
 from rolekeeper import compose
-from rolekeeper.adapters import agentvault
 from rolekeeper.adapters.process import give_up_after, keep_secrets_in_memory
-from rolekeeper.adoption import Adoption, adopt
-from rolekeeper.attempt import longest_wait_for_vault
+from rolekeeper.adapters.vault import agent
+from rolekeeper.attempt.adopt import Adoption, adopt
+from rolekeeper.attempt.cycle import longest_wait_for_vault
 from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import print_json
 from rolekeeper.errors import RefusedError
@@ -17,7 +17,7 @@ EXAMPLE = "systemctl disable --now amazon-ssm-agent && rolekeeper adopt"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """From where, and how sure."""
-    directory = agentvault.DEFAULT_DIRECTORY
+    directory = agent.DEFAULT_DIRECTORY
     parser.add_argument("--from", dest="source", metavar="DIR", default=directory, help=f"default {directory}")
     parser.add_argument("--offline", action="store_true", help="do not ask the service whether it accepts it")
     parser.add_argument(
@@ -29,14 +29,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Take over."""
     keep_secrets_in_memory()
-    if agentvault.agent_running() and not options.force:
+    if agent.agent_running() and not options.force:
         raise RefusedError(
             "agent-running",
             "Cannot adopt: SSM Agent runs on this machine, and either one's key rotation would lock the other out",
             "`systemctl disable --now amazon-ssm-agent` first; --force for a test",
         )
     settings = compose.settings(options.config)
-    found = agentvault.read_agent_vault(options.source)
+    found = agent.read_agent_vault(options.source)
     give_up_after(settings.daemon.attempt_timeout)
     world = compose.world(settings)
     with world.vault.lock(longest_wait_for_vault(settings)):

@@ -3,12 +3,13 @@
 import argparse
 import gc
 
-from rolekeeper import attempt, compose, identity
-from rolekeeper.adapters.attemptpipe import SupervisorPipe
+from rolekeeper import compose
 from rolekeeper.adapters.process import die_after, give_up_after, keep_secrets_in_memory
+from rolekeeper.adapters.supervision.attemptpipe import SupervisorPipe
+from rolekeeper.attempt import cycle, identity
 from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import exit_code, print_report
-from rolekeeper.core.schedule import READING_CONFIGURATION
+from rolekeeper.core.loop.delays import READING_CONFIGURATION
 from rolekeeper.errors import ConfigurationError
 from rolekeeper.model import Settings
 from rolekeeper.ports import World
@@ -30,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
         return _supervised(options.config)
     settings = compose.settings(options.config)
     give_up_after(settings.daemon.attempt_timeout)
-    report = attempt.run(_world(settings), settings, reuse=False)
+    report = cycle.run(_world(settings), settings, reuse=False)
     print_report(report)
     for fact in report.facts:
         if fact.level == "warning":  # such as a key change that is not finished: it fails nothing, and is in no report
@@ -47,7 +48,7 @@ def _supervised(configuration: str | None) -> int:
     if settings is None or order.reload:
         settings, tell_found = _read(configuration, pipe, settings), pipe.found
     die_after(settings.daemon.attempt_timeout)
-    attempt.run(_world(settings), settings, reuse=order.reuse, tell=pipe.report, tell_found=tell_found)
+    cycle.run(_world(settings), settings, reuse=order.reuse, tell=pipe.report, tell_found=tell_found)
     return 0
 
 

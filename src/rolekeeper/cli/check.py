@@ -2,8 +2,9 @@
 
 import argparse
 
-from rolekeeper import compose, config_text
+from rolekeeper import compose
 from rolekeeper.cli.output import print_json
+from rolekeeper.config import show
 
 EXAMPLE = "rolekeeper check && systemctl reload rolekeeper"
 
@@ -17,7 +18,7 @@ def run(options: argparse.Namespace) -> int:
     """Print the configuration resolved; every problem at once otherwise (78)."""
     settings = compose.settings(options.config)
     if options.json:
-        print_json(config_text.resolved(settings))
+        print_json(show.resolved(settings))
     else:
-        print(config_text.describe(settings), end="")
+        print(show.describe(settings), end="")
     return 0

@@ -4,9 +4,9 @@ import argparse
 import sys
 
 from rolekeeper import compose
-from rolekeeper.adapters import runtime
 from rolekeeper.adapters.process import keep_secrets_in_memory
-from rolekeeper.attempt import longest_wait_for_vault
+from rolekeeper.adapters.supervision import runtime
+from rolekeeper.attempt.cycle import longest_wait_for_vault
 from rolekeeper.errors import RefusedError, UsageError
 from rolekeeper.model import VaultContents
 

@@ -14,7 +14,7 @@ from stat import S_ISREG
 from time import CLOCK_BOOTTIME, clock_gettime
 
 from rolekeeper.cli.messages import say
-from rolekeeper.core.profilelines import UnparsableError, profile_values, scan
+from rolekeeper.core.ini import UnparsableError, profile_values, scan
 
 TYPE_CHECKING = False  # as typing's, whose import alone would cost a tenth of the whole
 if TYPE_CHECKING:

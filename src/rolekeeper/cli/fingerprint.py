@@ -7,7 +7,7 @@ from typing import Any
 
 from rolekeeper import compose
 from rolekeeper.adapters.process import keep_secrets_in_memory
-from rolekeeper.attempt import longest_wait_for_vault
+from rolekeeper.attempt.cycle import longest_wait_for_vault
 from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import print_json
 from rolekeeper.core import similarity

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from rolekeeper.core.wire import encode
+from rolekeeper.core.jsonvalues import encode
 from rolekeeper.errors import (
     HardwareError,
     OutputError,

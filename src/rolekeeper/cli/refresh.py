@@ -5,11 +5,11 @@ import signal
 from datetime import timedelta
 
 from rolekeeper import compose
-from rolekeeper.adapters import runtime
+from rolekeeper.adapters.supervision import runtime
 from rolekeeper.cli.arguments import duration
 from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import exit_code, print_json
-from rolekeeper.core.states import LastOutcome
+from rolekeeper.core.loop.states import LastOutcome
 from rolekeeper.errors import UnavailableError
 from rolekeeper.model import Outcome
 

@@ -13,13 +13,13 @@ import sys
 
 from rolekeeper import compose
 from rolekeeper.adapters.process import give_up_after, keep_secrets_in_memory
-from rolekeeper.attempt import longest_wait_for_vault
+from rolekeeper.attempt.cycle import longest_wait_for_vault
+from rolekeeper.attempt.register import Activation, register
 from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import print_json
 from rolekeeper.errors import InputOutputError, UsageError
 from rolekeeper.identifiers import REGION, UUID
 from rolekeeper.model import Settings, VaultContents
-from rolekeeper.registration import Activation, register
 
 EXAMPLE = (
     "rolekeeper register --activation-id 12345678-1234-1234-1234-123456789012 --region eu-central-1 "

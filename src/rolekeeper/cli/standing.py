@@ -7,11 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rolekeeper.adapters import lifetimes, runtime
-from rolekeeper.adapters.lifetimes import Lifetimes
-from rolekeeper.core import schedule
-from rolekeeper.core.states import Phase
-from rolekeeper.core.status import Document
+from rolekeeper.adapters.supervision import lifetimes, runtime
+from rolekeeper.adapters.supervision.lifetimes import Lifetimes
+from rolekeeper.core import lifetime
+from rolekeeper.core.loop.states import Phase
+from rolekeeper.core.loop.status import Document
 from rolekeeper.errors import InputOutputError
 from rolekeeper.model import Freshness, Instant, Outcome, Settings
 from rolekeeper.ports import Clock
@@ -71,7 +71,7 @@ def _freshness(document: Document, lived: Lifetimes | None, now: Instant) -> Fre
     if document.expires_at is None:
         return Freshness.ABSENT
     if lived and lived.credentials and lived.credentials.expires_at == document.expires_at:
-        return schedule.freshness(lived.credentials, now)
+        return lifetime.freshness(lived.credentials, now)
     return Freshness.EXPIRED if now.wall >= document.expires_at else document.freshness
 
 

@@ -6,9 +6,9 @@ from rolekeeper import compose
 from rolekeeper.cli import standing
 from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import print_json
-from rolekeeper.core import status
-from rolekeeper.core.status import Document
-from rolekeeper.core.wire import encode
+from rolekeeper.core.jsonvalues import encode
+from rolekeeper.core.loop import status
+from rolekeeper.core.loop.status import Document
 
 EXAMPLE = "rolekeeper status || journalctl -u rolekeeper -n 20"
 LINES = (

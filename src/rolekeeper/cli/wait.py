@@ -6,7 +6,7 @@ from datetime import timedelta
 from rolekeeper import compose
 from rolekeeper.cli import standing
 from rolekeeper.cli.arguments import duration
-from rolekeeper.core.states import Phase
+from rolekeeper.core.loop.states import Phase
 from rolekeeper.errors import UnavailableError
 from rolekeeper.model import Freshness
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from rolekeeper.emulator.calls import Access, Call, Operation, Outcome, epoch, from_epoch, page, tags_in
 from rolekeeper.emulator.constraints import Members, Moment, Rule, Several, Text, Whole
+from rolekeeper.emulator.messages import AnswerError
 from rolekeeper.emulator.state import Activation, State
-from rolekeeper.emulator.wire import AnswerError
 
 DEFAULT_LIFETIME = timedelta(hours=24)
 LONGEST_LIFETIME = timedelta(days=30)

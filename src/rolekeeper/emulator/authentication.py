@@ -11,6 +11,7 @@ from datetime import datetime
 
 from rolekeeper.emulator.calls import EXPIRED_TOKEN, INVALID_TOKEN, Access, Caller, arn
 from rolekeeper.emulator.hybrid import unknown_node
+from rolekeeper.emulator.messages import STS, AnswerError, Request
 from rolekeeper.emulator.signature import (
     Authorization,
     canonical_request,
@@ -21,7 +22,6 @@ from rolekeeper.emulator.signature import (
     string_to_sign,
 )
 from rolekeeper.emulator.state import State
-from rolekeeper.emulator.wire import STS, AnswerError, Request
 
 _GLOBAL_STS_REGION = "us-east-1"  # sts.amazonaws.com signs for this one, whatever region the client is in
 _MISMATCH = (

@@ -12,8 +12,8 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from rolekeeper.emulator.constraints import Rule
+from rolekeeper.emulator.messages import AnswerError
 from rolekeeper.emulator.state import Node, State, Tags, Token
-from rolekeeper.emulator.wire import AnswerError
 
 Item = TypeVar("Item")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from rolekeeper.emulator.wire import AnswerError
+from rolekeeper.emulator.messages import AnswerError
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 
 from rolekeeper.emulator.faultjson import fault_from_json, seconds
 from rolekeeper.emulator.hybrid import new_fingerprint
+from rolekeeper.emulator.messages import AnswerError, Reply, Request, Response
 from rolekeeper.emulator.records import RecordedRequest
 from rolekeeper.emulator.service import Service
 from rolekeeper.emulator.state import Node
-from rolekeeper.emulator.wire import AnswerError, Reply, Request, Response
 from rolekeeper.errors import RolekeeperError, UsageError
 
 PREFIX = "/_emulator"

@@ -15,8 +15,7 @@ from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any, TypedDict
 
-from rolekeeper.emulator.operations import NAMES
-from rolekeeper.emulator.wire import (
+from rolekeeper.emulator.messages import (
     AnswerError,
     Dialect,
     Reply,
@@ -25,6 +24,7 @@ from rolekeeper.emulator.wire import (
     json_document,
     json_failure_in_header,
 )
+from rolekeeper.emulator.operations import NAMES
 from rolekeeper.errors import UsageError
 
 ANY = "*"

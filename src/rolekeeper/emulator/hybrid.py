@@ -14,9 +14,9 @@ from datetime import UTC, datetime, timedelta
 from rolekeeper.emulator.activations import ACTIVATION_ID, ROLE, TAGS, UUID
 from rolekeeper.emulator.calls import Access, Call, Operation, Outcome, epoch, tags_in
 from rolekeeper.emulator.constraints import Rule, Text
+from rolekeeper.emulator.messages import AnswerError
 from rolekeeper.emulator.signature import parse_public_key
 from rolekeeper.emulator.state import Activation, Node, State, Token, new_key_id, new_secret
-from rolekeeper.emulator.wire import AnswerError
 
 _FINGERPRINT = Text(required=True, pattern=UUID)
 _PUBLIC_KEY = Text(required=True, shortest=392)

@@ -9,8 +9,8 @@ from rolekeeper.emulator.activations import ROLE
 from rolekeeper.emulator.calls import Access, Call, Operation, Outcome, epoch, page
 from rolekeeper.emulator.constraints import Members, Rule, Several, Text, Whole
 from rolekeeper.emulator.hybrid import NODE_ID, unknown_node
+from rolekeeper.emulator.messages import AnswerError
 from rolekeeper.emulator.state import Node, State
-from rolekeeper.emulator.wire import AnswerError
 
 PAGE = 50
 ONLINE_FOR = timedelta(minutes=10)  # SSM Agent reports every five minutes; one report may be lost

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from rolekeeper.emulator.activations import ACTIVATION_OPERATIONS
 from rolekeeper.emulator.calls import Operation
 from rolekeeper.emulator.hybrid import HYBRID_OPERATIONS
+from rolekeeper.emulator.messages import SSM, STS
 from rolekeeper.emulator.nodes import NODE_OPERATIONS
 from rolekeeper.emulator.sts import STS_OPERATIONS
-from rolekeeper.emulator.wire import SSM, STS
 
 OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
     SSM.service: {**HYBRID_OPERATIONS, **ACTIVATION_OPERATIONS, **NODE_OPERATIONS},

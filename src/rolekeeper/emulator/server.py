@@ -15,7 +15,7 @@ from pathlib import Path
 
 import h11
 
-from rolekeeper.emulator.wire import Reply, Request, Response
+from rolekeeper.emulator.messages import Reply, Request, Response
 from rolekeeper.errors import InputOutputError, UnavailableError, UsageError
 
 LARGEST_BODY = 1024 * 1024  # bytes; the largest request of the protocol has some thousand

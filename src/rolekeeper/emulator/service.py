@@ -18,12 +18,21 @@ from rolekeeper.emulator.authentication import authenticate, authorize
 from rolekeeper.emulator.calls import Call, Caller, Outcome
 from rolekeeper.emulator.constraints import check
 from rolekeeper.emulator.faults import Fault, Faults, fingerprint_of
+from rolekeeper.emulator.messages import (
+    SSM,
+    AnswerError,
+    Reply,
+    Request,
+    Response,
+    check_head,
+    dialect_of,
+    operation_of,
+)
 from rolekeeper.emulator.operations import OPERATIONS
 from rolekeeper.emulator.records import RecordedRequest, Records
 from rolekeeper.emulator.signature import key_id_of
 from rolekeeper.emulator.state import ACCOUNT_ID, REGION, Node, State, new_state
 from rolekeeper.emulator.statefile import load, save
-from rolekeeper.emulator.wire import SSM, AnswerError, Reply, Request, Response, check_head, dialect_of, operation_of
 from rolekeeper.errors import InputOutputError
 
 TOKEN_LIFETIME = timedelta(hours=1)

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from rolekeeper.emulator.wire import AnswerError, Request
+from rolekeeper.emulator.messages import AnswerError, Request
 
 ALGORITHM = "AWS4-HMAC-SHA256"  # the node key's signatures carry this name too
 TERMINATOR = "aws4_request"

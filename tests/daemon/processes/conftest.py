@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.adapters.attemptpipe import AttemptProcesses
-from rolekeeper.adapters.signals import BlockedSignals
-from rolekeeper.core.wire import encode
+from rolekeeper.adapters.supervision.attemptpipe import AttemptProcesses
+from rolekeeper.adapters.supervision.signals import BlockedSignals
+from rolekeeper.core.jsonvalues import encode
 from rolekeeper.model import AttemptReport, Outcome
 from rolekeeper.ports import Rejected, Wakeup
 

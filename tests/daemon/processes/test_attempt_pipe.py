@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.adapters.attemptpipe import BROKEN_WORD, CANNOT_START
-from rolekeeper.core.wire import encode
+from rolekeeper.adapters.supervision.attemptpipe import BROKEN_WORD, CANNOT_START
+from rolekeeper.core.jsonvalues import encode
 from rolekeeper.model import AttemptReport
 from rolekeeper.ports import Accepted, Ended, Rejected, Wakeup
 
@@ -93,9 +93,9 @@ SHORT_OF_PIPES = """
 import fcntl, json, os, sys
 from contextlib import suppress
 from datetime import timedelta
-from rolekeeper.adapters.attemptpipe import AttemptProcesses
-from rolekeeper.adapters.signals import BlockedSignals
-from rolekeeper.core.wire import decode
+from rolekeeper.adapters.supervision.attemptpipe import AttemptProcesses
+from rolekeeper.adapters.supervision.signals import BlockedSignals
+from rolekeeper.core.jsonvalues import decode
 from rolekeeper.model import Settings
 settings = decode(Settings, json.load(sys.stdin))
 if os.geteuid() == 0:
@@ -221,7 +221,7 @@ def test_descriptors_do_not_pile_up(attempts: Any) -> None:
 
 ATTEMPT = """
 import sys
-from rolekeeper.adapters.attemptpipe import SupervisorPipe
+from rolekeeper.adapters.supervision.attemptpipe import SupervisorPipe
 from rolekeeper.model import AttemptReport, Outcome
 pipe = SupervisorPipe()
 order = pipe.order()

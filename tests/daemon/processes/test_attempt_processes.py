@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.adapters.attemptpipe import AttemptProcesses
-from rolekeeper.core.wire import encode
+from rolekeeper.adapters.supervision.attemptpipe import AttemptProcesses
+from rolekeeper.core.jsonvalues import encode
 from rolekeeper.model import AttemptReport
 from rolekeeper.ports import Ended, Rejected
 

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from rolekeeper.adapters import lifetimes, runtime
-from rolekeeper.adapters.runtime import FileRuntimeDirectory, StatWatch
-from rolekeeper.core.states import Phase
-from rolekeeper.core.status import Document
+from rolekeeper.adapters.supervision import lifetimes, runtime
+from rolekeeper.adapters.supervision.runtime import FileRuntimeDirectory, StatWatch
+from rolekeeper.core.loop.states import Phase
+from rolekeeper.core.loop.status import Document
 from rolekeeper.errors import InputOutputError, UnavailableError
 from rolekeeper.model import Freshness, Lifetime
 
@@ -103,7 +103,7 @@ def test_a_lock_that_a_daemon_left_behind_is_taken_over(directory: Path) -> None
 
 CLAIMS = """
 import sys, threading
-from rolekeeper.adapters import runtime
+from rolekeeper.adapters.supervision import runtime
 claimed = 0
 done = False
 def look():
@@ -132,7 +132,7 @@ def test_a_command_that_looks_at_the_lock_does_not_keep_a_daemon_from_starting(t
 
 WITHOUT_SPACE = """
 import resource, sys
-from rolekeeper.adapters import runtime
+from rolekeeper.adapters.supervision import runtime
 from rolekeeper.errors import InputOutputError, UnavailableError
 directory = sys.argv[1]
 daemon = runtime.FileRuntimeDirectory(7, str)

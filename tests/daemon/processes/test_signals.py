@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from rolekeeper.adapters.signals import MEANING, BlockedSignals, wake_self
+from rolekeeper.adapters.supervision.signals import MEANING, BlockedSignals, wake_self
 from rolekeeper.ports import Wakeup
 
 NOT_LONG = timedelta(milliseconds=1)

@@ -1,0 +1,1 @@
+"""Files: where they are, who may write them, and how they are replaced."""

@@ -1,0 +1,76 @@
+"""Who may write: a lock file beside the target, for a lock on the target itself would vanish with the rename.
+
+The lock ends with the process that holds it. Its file stays, because removing it would let two hold it at once. Its
+name is fixed, so where others may write it can be any file that they moved there: nothing is ever written into it, and
+what cannot be a lock file is refused.
+"""
+
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+
+from rolekeeper.adapters.files.paths import Place, RefusedFileError, place
+
+LOCK_POLL = timedelta(milliseconds=50)
+
+_LOCK = os.O_RDONLY | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+_NO_LOCK = (errno.ELOOP, errno.EISDIR, errno.ENXIO)  # a symlink, a directory, a socket
+
+
+@contextmanager
+def lock(path: str, wait: timedelta, sleep: Callable[[timedelta], None]) -> Iterator[None]:
+    """Keep other writers of ours from the file (or directory) `path`; see `lock_at`."""
+    with place(path) as target, lock_at(target, wait, sleep):
+        yield
+
+
+@contextmanager
+def lock_at(target: Place, wait: timedelta, sleep: Callable[[timedelta], None]) -> Iterator[None]:
+    """Hold the lock file beside the target; RefusedFileError `locked` when another holds it longer than `wait`."""
+    name = f".{target.name}.rolekeeper-lock"
+    polls = wait // LOCK_POLL
+    while (descriptor := _try_lock(target.directory, name)) is None:
+        if polls <= 0:
+            remedy = f"wait until it is done, or find it (fuser {name}) and end it"
+            raise RefusedFileError("locked", "another process has locked it", remedy)
+        polls -= 1
+        sleep(LOCK_POLL)
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # nothing was written, and the lock is released whatever close(2) answers
+            os.close(descriptor)
+
+
+def _try_lock(directory: int, name: str) -> int | None:
+    try:
+        descriptor = os.open(name, _LOCK, 0o600, dir_fd=directory)
+    except OSError as error:
+        if error.errno in _NO_LOCK:
+            raise _unusable_lock(name) from error
+        raise
+    try:
+        refuse_foreign_lock(descriptor, name)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def refuse_foreign_lock(descriptor: int, name: str) -> None:
+    """A lock file is a regular file with one name; another file that somebody linked to this name is none."""
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        raise _unusable_lock(name)
+
+
+def _unusable_lock(name: str) -> RefusedFileError:
+    return RefusedFileError("lock-unusable", f"{name} is not a lock file", f"remove {name} there")

@@ -1,0 +1,263 @@
+"""The only place that replaces files: whole or not at all, whatever is killed and whatever disk is full.
+
+The rules (design promises 1 and 4):
+- new content goes to a temporary file beside the target, 0600 from its first instant; it gets group, mode, ACL and
+  owner, is flushed to disk, and takes the target's name; then the directory is flushed. Until then nothing has changed,
+  and on any error the temporary file goes away;
+- where others may write, a new file that was swapped for another on the way is told, not called written;
+- its name is random and it is created exclusively, so that nobody can put something in its way. The next writer removes
+  one that a crash left behind; writers that share a target therefore hold its lock (`filelock`);
+- symlinks are resolved as in `places`: the link stays, its target is replaced;
+- only regular files of a bounded size are read, and reading never waits (no FIFOs, no devices).
+Libraries for atomic writes cover neither owner, ACL, the directory's flush nor open directories; hence our own.
+
+OSErrors leave this module as they are; `describe` gives callers the code and the remedy.
+"""
+
+import errno
+import fcntl
+import os
+import signal
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from rolekeeper.adapters.files.paths import (
+    Attributes,
+    Place,
+    RefusedFileError,
+    apply_attributes,
+    flush_directory,
+    place,
+    read_attributes,
+    temporary_name,
+    temporary_names,
+)
+
+LIMIT_BYTES = 1024 * 1024
+
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_DISTANT = ("nfs4", "cifs", "smb3")  # they refuse leases also while nobody writes
+
+_REMEDIES = {
+    errno.ENOSPC: ("no-space", "free some space on that file system"),
+    errno.EDQUOT: ("quota-exceeded", "raise the owner's quota, or free some of it"),
+    errno.EFBIG: ("file-size-limit", "raise the limit on file sizes (ulimit -f, LimitFSIZE=)"),
+    errno.EROFS: (
+        "read-only",
+        "mount that file system for writing; under systemd, allow the directory with ReadWritePaths= in a drop-in",
+    ),
+    errno.EACCES: (
+        "permission-denied",
+        "let the user that runs rolekeeper write there; under systemd, the sandbox may hide it (ProtectHome=)",
+    ),
+    errno.EPERM: (
+        "not-permitted",
+        "look for an immutable file (lsattr), and whether rolekeeper may give files to that owner and group",
+    ),
+    errno.EBUSY: (
+        "mounted-file",
+        "the file is a mount of its own (a container's bind mount): mount the directory that holds it instead",
+    ),
+    errno.EMFILE: ("too-many-open-files", "raise the limit on open files (ulimit -n, LimitNOFILE=)"),
+    errno.ENFILE: ("too-many-open-files", "raise the system's limit on open files (sysctl fs.file-max)"),
+    errno.EIO: ("disk-error", "look at the kernel's log: the disk or its file system is failing"),
+    errno.ENOENT: ("no-such-directory", "create the directory that is to hold the file"),
+    errno.ENOTDIR: ("no-such-directory", "one of the directories in the path is a file: correct the path"),
+    errno.EISDIR: ("not-a-file", "name a file, not a directory"),
+    errno.ELOOP: ("symlink-loop", "the symlinks in the path lead in a circle: mend them"),
+    errno.ENAMETOOLONG: ("name-too-long", "choose a name of at most 200 bytes: our temporary file's is longer"),
+}
+_UNKNOWN = ("file-error", "look at the kernel's log, and try again")
+
+
+def describe(error: OSError) -> tuple[str, str]:
+    """A kebab-case code for the error, and what to do about it."""
+    if isinstance(error, RefusedFileError):
+        return error.code, error.remedy
+    return _REMEDIES.get(error.errno or 0, _UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """A file at one moment: its bytes and its attributes."""
+
+    data: bytes
+    attributes: Attributes
+
+
+def read_file(path: str, limit_bytes: int = LIMIT_BYTES, owner: int | None = None) -> bytes | None:
+    """The bytes of a file of `owner` (see `place`); None when it, or the directory it would be in, does not exist."""
+    try:
+        with place(path, owner=owner) as target:
+            contents = read_at(target, limit_bytes)
+    except FileNotFoundError:
+        return None
+    return contents.data if contents else None
+
+
+def read_at(target: Place, limit_bytes: int = LIMIT_BYTES) -> Contents | None:
+    """The file's bytes and attributes; None when it does not exist."""
+    if not _exists(target):
+        return None
+    try:
+        descriptor = os.open(target.name, _READ, dir_fd=target.directory)
+    except FileNotFoundError:  # removed just now
+        return None
+    with open(descriptor, "rb") as file:
+        _refuse_special(os.fstat(descriptor))
+        data = file.read(limit_bytes + 1)
+        if len(data) > limit_bytes:
+            remedy = "it is not what it should be: move it away, or correct the path"
+            raise RefusedFileError("file-too-large", f"it holds more than {limit_bytes} bytes", remedy)
+        return Contents(data, read_attributes(descriptor))
+
+
+def is_being_written(target: Place) -> bool | None:
+    """Whether somebody has the file open for writing; None when the kernel does not tell.
+
+    It grants no read lease (fcntl(2), F_SETLEASE) on such a file. Ours ends with its descriptor, at once. On the file
+    of another user a lease takes CAP_LEASE, and some file systems have none, or only what their server grants.
+    """
+    try:
+        with open(os.open(target.name, _READ, dir_fd=target.directory), "rb") as file:
+            # Who opens it in this very moment has the kernel send us a signal: SIGIO would kill, this one is ignored.
+            fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return None if _file_system(target.directory) in _DISTANT else True
+    except OSError:
+        return None
+    return False
+
+
+def _exists(target: Place) -> bool:
+    try:
+        status = os.stat(target.name, dir_fd=target.directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    _refuse_special(status)
+    return True
+
+
+def _refuse_special(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise RefusedFileError("not-a-file", "it is not a regular file", "correct the path, or move it away")
+
+
+def replace_file(path: str, data: bytes, attributes: Attributes, *, durable: bool = True) -> None:
+    """Make the file hold `data`; when not `durable`, a power failure (but no crash of ours) may undo it."""
+    with place(path) as target, staged(target, data, attributes, durable=durable) as new:
+        new.commit()
+
+
+def remove_file(path: str) -> None:
+    """Remove the file, durably; neither it nor its directory need exist."""
+    with suppress(FileNotFoundError), place(path) as target:
+        os.unlink(target.name, dir_fd=target.directory)
+        flush_directory(target.directory)
+
+
+@dataclass(slots=True)
+class Staged:
+    """Content that waits under the name `temporary` beside its target, complete and flushed, to take its name."""
+
+    target: Place
+    temporary: str
+    descriptor: int
+    durable: bool
+    committed: bool = False
+
+    def commit(self) -> None:
+        """Take the target's name; RefusedFileError `file-replaced` when another file has it then, or none."""
+        at = self.target.directory
+        try:
+            os.rename(self.temporary, self.target.name, src_dir_fd=at, dst_dir_fd=at)
+            self.committed = True
+            found = os.stat(self.target.name, dir_fd=at, follow_symlinks=False)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            raise _replaced() from error
+        if not os.path.samestat(found, os.fstat(self.descriptor)):
+            raise _replaced()
+        if self.durable:
+            flush_directory(at)
+
+
+@contextmanager
+def staged(
+    target: Place,
+    data: bytes,
+    attributes: Attributes,
+    *,
+    check: Callable[[str], None] | None = None,
+    durable: bool = True,
+) -> Iterator[Staged]:
+    """Write `data` to the temporary file; it goes away again unless it is committed.
+
+    `check` is called with a path that leads to the written file while it still belongs to us.
+    """
+    if _exists(target):
+        _refuse_mounted(target)
+    _remove_leftovers(target)
+    temporary = temporary_name(target.name)
+    descriptor = os.open(temporary, _CREATE, 0o600, dir_fd=target.directory)
+    new = Staged(target, temporary, descriptor, durable)
+    try:
+        _write(descriptor, data)
+        if check:
+            check(f"/proc/self/fd/{descriptor}")
+        apply_attributes(descriptor, attributes)
+        if durable:
+            os.fsync(descriptor)
+        yield new
+    finally:
+        os.close(descriptor)
+        if not new.committed:
+            # Where others may write, it need not be there any more, nor be ours.
+            with suppress(FileNotFoundError, IsADirectoryError):
+                os.unlink(temporary, dir_fd=target.directory)
+
+
+def _replaced() -> RefusedFileError:
+    remedy = "see who may write in that directory, and whether another program cleans it up"
+    return RefusedFileError("file-replaced", "somebody put another file in the place of ours, or took it away", remedy)
+
+
+def _remove_leftovers(target: Place) -> None:
+    """Remove what a crash left behind; a directory that somebody gave such a name is his, and in nobody's way."""
+    for leftover in temporary_names(target.directory, target.name):
+        with suppress(FileNotFoundError, IsADirectoryError):
+            os.unlink(leftover, dir_fd=target.directory)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _refuse_mounted(target: Place) -> None:
+    """A file that is a mount of its own cannot be renamed over; say so before anything is asked of anybody."""
+    descriptor = os.open(target.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=target.directory)
+    try:
+        if _mount(descriptor) != _mount(target.directory):
+            raise OSError(errno.EBUSY, "it is a mount of its own")
+    finally:
+        os.close(descriptor)
+
+
+def _mount(descriptor: int) -> str:
+    with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as info:
+        return next(line for line in info if line.startswith("mnt_id:")).split()[1]
+
+
+def _file_system(descriptor: int) -> str:
+    """The type of the file system, such as ext4; empty when it is mounted out of our sight, as in a chroot."""
+    number = _mount(descriptor)
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:
+        mount = next((line for line in mounts if line.startswith(f"{number} ")), "")
+    return mount.partition(" - ")[2].partition(" ")[0]

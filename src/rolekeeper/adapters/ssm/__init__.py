@@ -1,0 +1,1 @@
+"""The hybrid operations of Systems Manager."""

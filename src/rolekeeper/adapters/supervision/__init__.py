@@ -1,0 +1,1 @@
+"""The daemon's surroundings: its attempts, runtime directory, signals, service manager and log."""

@@ -1,0 +1,248 @@
+"""How the supervisor and an attempt talk: JSON lines, over the attempt's standard input and output.
+
+1. The supervisor sends an order: `{"settings": {...} or null, "reload": bool, "reuse": bool}`.
+2. The attempt reads the configuration when it has no settings or is to reload, and says `{"settings": {...}}`, or
+   `{"rejected": "..."}` and goes by the settings that it was given. Without any it ends with exit status 78.
+3. An attempt that was given no settings then waits for a line, `go`: until then another daemon may hold the lock.
+4. An attempt that has read the configuration says `{"found": {...}}` once it has read the vault: node and credentials.
+5. The attempt says `{"report": {...}}` and ends.
+
+Neither end of the supervisor's waits. What a pipe does not take of an order (past a user's quota it holds 4096 bytes or
+8192) follows as the attempt reads. Answers are read only until the report: what the attempt has started may hold the
+pipe open for longer. What is left of the attempt's process group is killed as it is reaped. Neither direction carries a
+secret.
+"""
+
+import fcntl
+import gc
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from rolekeeper.adapters.supervision.signals import wake_self
+from rolekeeper.core.jsonvalues import decode, encode
+from rolekeeper.model import AttemptReport, RegistrationFound, Settings
+from rolekeeper.ports import Accepted, Ended, Message, Rejected
+
+LONGEST_BYTES = 1 << 20  # of everything that an attempt says; a report has some thousand
+CANNOT_START = 71  # EX_OSERR
+BROKEN_WORD = 76  # EX_PROTOCOL
+PIPE_BYTES = 1 << 16
+GO = b"go\n"
+
+
+class AttemptProcesses:
+    """The supervisor's end: attempts as child processes, in sessions of their own, one at a time."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._command = tuple(command)
+        self._environment = dict(environment)
+        self._running: _Running | None = None
+        self._leaving: set[int] = set()  # pids of attempts that are done with, until they are gone
+        self._cannot_start = ""  # or the reason
+
+    def start(self, *, settings: Settings | None, reload: bool, reuse: bool) -> None:
+        """Start an attempt; one that cannot be started shows as Ended."""
+        order = json.dumps({"settings": encode(settings), "reload": reload, "reuse": reuse}).encode() + b"\n"
+        try:
+            self._running = _spawn(self._command, self._environment, order)
+        except OSError as error:
+            self._cannot_start = f"{self._command[0]}: {error.strerror}"
+            wake_self()
+
+    def messages(self) -> list[Message]:
+        """What the attempt has said since the last call; Ended only when it said no report."""
+        return list(self._said())  # to its end, whatever the caller makes of it: on the way an attempt is let go of
+
+    def _said(self) -> Iterator[Message]:
+        if self._cannot_start:
+            why, self._cannot_start = self._cannot_start, ""
+            yield Ended(CANNOT_START, why)
+        running = self._running
+        if running is None:
+            return
+        running.tell()
+        status = _exit_status(running.pid)
+        for message in running.hear():
+            if isinstance(message, Ended):
+                _kill(running.pid)
+            if isinstance(message, (AttemptReport, Ended)):
+                self._let_go(running)
+                yield message
+                return
+            yield message
+        if status is not None:
+            self._let_go(running)
+            yield Ended(status)
+
+    def proceed(self) -> None:
+        """Tell the attempt that its configuration was taken over."""
+        if self._running is not None:
+            self._running.tell(GO)
+
+    def end(self) -> None:
+        """Kill the attempt and whatever it has started."""
+        if self._running is not None:
+            _kill(self._running.pid)
+            self._let_go(self._running)
+
+    def reap(self) -> None:
+        """Let go of attempts that have ended by now; one that hangs on a disk may take its time."""
+        for pid in [pid for pid in self._leaving if _exit_status(pid) is not None]:
+            _kill(pid)  # what it has left running
+            os.waitpid(pid, 0)
+            self._leaving.remove(pid)
+
+    def _let_go(self, running: "_Running") -> None:
+        running.close()
+        self._running = None
+        self._leaving.add(running.pid)
+        self.reap()
+        gc.collect()  # which also empties Python's free lists: over hundreds of attempts these grow by a megabyte
+
+
+@dataclass(slots=True)
+class _Running:
+    """One attempt: its pid, and our ends of its pipes."""
+
+    pid: int
+    orders: int
+    answers: int
+    untold: bytes  # of what we have to say: the pipe does not take it yet
+    heard: bytearray = field(default_factory=bytearray)
+
+    def tell(self, more: bytes = b"") -> None:
+        """Write what the pipe takes; SIGIO comes when it takes more."""
+        self.untold += more
+        with suppress(BlockingIOError, BrokenPipeError):  # the latter when it has ended, which is heard
+            while self.untold:
+                self.untold = self.untold[os.write(self.orders, self.untold) :]
+
+    def hear(self) -> Iterator[Message]:
+        """Every whole line that has come."""
+        with suppress(BlockingIOError):
+            while chunk := os.read(self.answers, PIPE_BYTES):
+                self.heard += chunk
+                if len(self.heard) > LONGEST_BYTES:
+                    yield Ended(BROKEN_WORD)
+                    return
+        while b"\n" in self.heard:
+            line, _, rest = self.heard.partition(b"\n")
+            self.heard[:] = rest
+            yield _message(bytes(line))
+
+    def close(self) -> None:
+        os.close(self.orders)
+        os.close(self.answers)
+
+
+def _message(line: bytes) -> Message:
+    try:
+        said = json.loads(line)
+        if "settings" in said:
+            return Accepted(decode(Settings, said["settings"]))
+        if "rejected" in said:
+            return Rejected(str(said["rejected"]))
+        if "found" in said:
+            return decode(RegistrationFound, said["found"])
+        return decode(AttemptReport, said["report"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return Ended(BROKEN_WORD)
+
+
+def _spawn(command: tuple[str, ...], environment: Mapping[str, str], order: bytes) -> _Running:
+    """Start `command` with an empty signal mask, default signals and a session of its own."""
+    their_orders, orders = os.pipe2(os.O_CLOEXEC)
+    try:
+        answers, their_answers = os.pipe2(os.O_CLOEXEC)
+    except OSError:
+        os.close(their_orders)
+        os.close(orders)
+        raise
+    try:
+        for ours in (orders, answers):
+            fcntl.fcntl(ours, fcntl.F_SETOWN, os.getpid())
+            fcntl.fcntl(ours, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+        pid = os.posix_spawn(
+            command[0],
+            command,
+            environment,
+            file_actions=[(os.POSIX_SPAWN_DUP2, their_orders, 0), (os.POSIX_SPAWN_DUP2, their_answers, 1)],
+            setsid=True,
+            setsigmask=(),
+            setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+        )
+    except OSError:
+        os.close(orders)
+        os.close(answers)
+        raise
+    finally:
+        os.close(their_orders)
+        os.close(their_answers)
+    running = _Running(pid, orders, answers, order)
+    running.tell()
+    return running
+
+
+def _exit_status(pid: int) -> int | None:
+    """How the attempt has ended, negative for a signal; None when it has not. It stays to be reaped."""
+    ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    if ended is None:
+        return None
+    return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+
+
+def _kill(pid: int) -> None:
+    """Kill the attempt and whatever it has started; the pid is ours until `reap`, so this cannot hit a stranger."""
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the supervisor wants of an attempt."""
+
+    settings: Settings | None
+    reload: bool
+    reuse: bool
+
+
+class SupervisorPipe:
+    """The attempt's end."""
+
+    def order(self) -> Order:
+        """What to do; SystemExit when there is no supervisor that says so."""
+        try:
+            said = json.loads(sys.stdin.readline())
+            settings = decode(Settings, said["settings"]) if said["settings"] is not None else None
+            return Order(settings, bool(said["reload"]), bool(said["reuse"]))
+        except (AttributeError, ValueError, TypeError, KeyError, RecursionError):  # the first: no standard input at all
+            raise SystemExit(BROKEN_WORD) from None
+
+    def accepted(self, settings: Settings, *, wait: bool) -> None:
+        """Hand the settings over, and with `wait` go on only when told to."""
+        self._say({"settings": encode(settings)})
+        if wait and not sys.stdin.readline():
+            raise SystemExit(BROKEN_WORD)
+
+    def rejected(self, problems: str) -> None:
+        """Say what is wrong with the new configuration."""
+        self._say({"rejected": problems})
+
+    def found(self, found: RegistrationFound) -> None:
+        """Say which node this is, and what is published."""
+        self._say({"found": encode(found)})
+
+    def report(self, report: AttemptReport) -> None:
+        """Say how the attempt ended."""
+        self._say({"report": encode(report)})
+
+    @staticmethod
+    def _say(word: dict[str, Any]) -> None:
+        sys.stdout.write(json.dumps(word) + "\n")
+        sys.stdout.flush()

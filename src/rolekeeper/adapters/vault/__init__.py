@@ -1,0 +1,1 @@
+"""The vault: the registration on disk."""

@@ -1,0 +1,146 @@
+"""SSM Agent's vault, read for `adopt`, and whether the agent runs (docs/protocol.md, section 4).
+
+- Every file is looked for by its last name below `Store`, whatever absolute path the manifest holds: a copied tree
+  still points to the original.
+- A file that the manifest does not name does not exist for the agent, so not for us.
+- A registration without a node id was cleared, or lost when registering anew failed: refused, with what can be done.
+- A file of 0 bytes is what the agent leaves when it is killed at a write, or the disk is full.
+- Whether the service still accepts the fingerprint is not to be seen here; a token request tells.
+- Nothing of the agent's is changed.
+"""
+
+from collections.abc import Callable
+from pathlib import Path, PurePath
+from typing import TypeVar
+
+from rolekeeper.adapters.files.replace import describe, read_file
+from rolekeeper.adapters.vault.agentformat import (
+    MalformedError,
+    parse_fingerprint,
+    parse_manifest,
+    parse_object,
+    parse_registration,
+    text,
+)
+from rolekeeper.errors import RefusedError, VaultError
+from rolekeeper.model import VaultContents
+
+T = TypeVar("T")
+
+DEFAULT_DIRECTORY = "/var/lib/amazon/ssm/Vault"
+
+_AGENT_PROGRAMS = ("amazon-ssm-agent", "ssm-agent-worker")
+_NAME_LENGTH = 15  # characters of a program's name that the kernel keeps
+_REGISTER = (
+    "create a new activation and use `rolekeeper register`; the old node can be removed with"
+    " `aws ssm deregister-managed-instance`"
+)
+
+
+def read_agent_vault(directory: str | Path = DEFAULT_DIRECTORY) -> VaultContents:
+    """The agent's registration and accepted fingerprint; raises VaultError and RefusedError."""
+    vault = Path(directory)
+    named = _manifest(vault)
+    registration = _parsed(vault, named, "RegistrationKey", parse_registration)
+    if registration is None:
+        raise _unregistered(vault)
+    accepted = _parsed(vault, named, "InstanceFingerprint", parse_fingerprint)
+    if accepted is None:
+        raise _damaged(vault / "Store" / "InstanceFingerprint", "the fingerprint of the registration is missing")
+    return VaultContents(registration=registration, fingerprint=accepted)
+
+
+def agent_running(proc: str | Path = "/proc") -> bool:
+    """Whether a process of SSM Agent runs on this machine."""
+    names = {name[:_NAME_LENGTH] for name in _AGENT_PROGRAMS}
+    return any(_program(process) in names for process in Path(proc).glob("[0-9]*"))
+
+
+def _program(process: Path) -> str:
+    """The name of a process's program; "" for one that has ended."""
+    try:
+        ended = not (process / "cmdline").read_bytes()
+        return "" if ended else (process / "comm").read_text(encoding="utf-8", errors="replace").strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def _manifest(vault: Path) -> dict[str, str]:
+    path = vault / "Manifest"
+    data = _read(path)
+    if data is None and _read(vault / "Vault" / "Manifest") is not None:
+        raise _absent(vault, f"give the directory below it: --from {vault / 'Vault'}")
+    if data is None:
+        raise _absent(vault, "register this machine with a new activation, or name the agent's vault with --from DIR")
+    try:
+        return parse_manifest(data)
+    except MalformedError as error:
+        raise _unusable(path, data, error) from None
+
+
+def _parsed(vault: Path, named: dict[str, str], name: str, parse: Callable[[bytes], T | None]) -> T | None:
+    """The file that the manifest names so; None when there is none, or it was cleared."""
+    if name not in named:
+        return None
+    path = vault / "Store" / PurePath(named[name]).name
+    data = _read(path)
+    if data is None:
+        raise _damaged(path, "it is missing, and the agent's manifest names it")
+    try:
+        return parse(data)
+    except MalformedError as error:
+        raise _unusable(path, data, error) from None
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return read_file(str(path))
+    except OSError as error:
+        code, remedy = describe(error)
+        raise VaultError(
+            f"agent-vault-{code}",
+            f"Cannot read {path}: {error.strerror}",
+            "run this as root" if isinstance(error, PermissionError) else remedy,
+        ) from error
+
+
+def _unusable(path: Path, data: bytes, error: MalformedError) -> VaultError:
+    return _damaged(path, str(error)) if data else _truncated(path)
+
+
+def _truncated(path: Path) -> VaultError:
+    return VaultError(
+        "agent-vault-truncated",
+        f"Cannot adopt the registration: {path} has 0 bytes; SSM Agent was killed, or the disk was full, at the write",
+        f"restore it from a backup; without one, {_REGISTER}",
+    )
+
+
+def _damaged(path: Path, reason: str) -> VaultError:
+    return VaultError(
+        "agent-vault-damaged",
+        f"Cannot adopt the registration: {path}: {reason}",
+        f"restore it from a backup; without one, {_REGISTER}",
+    )
+
+
+def _absent(vault: Path, hint: str) -> VaultError:
+    return VaultError("agent-vault-absent", f"Cannot find SSM Agent's vault: {vault / 'Manifest'} is missing", hint)
+
+
+def _unregistered(vault: Path) -> RefusedError:
+    before = _last_node_id(vault)
+    was = f"; its last node id was {before}, whose key it did not keep" if before else ""
+    return RefusedError(
+        "agent-vault-unregistered",
+        f"Cannot adopt the registration in {vault}: SSM Agent cleared it, or lost it as registering anew failed{was}",
+        _REGISTER,
+    )
+
+
+def _last_node_id(vault: Path) -> str:
+    """The node id in the agent's `registration` beside its vault, which it leaves in place; "" when there is none."""
+    try:
+        return text(parse_object(_read(vault.parent / "registration") or b""), "ManagedInstanceID")
+    except MalformedError:
+        return ""

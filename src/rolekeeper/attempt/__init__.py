@@ -1,0 +1,1 @@
+"""One attempt: look, decide, perform."""

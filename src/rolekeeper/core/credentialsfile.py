@@ -1,0 +1,236 @@
+"""Replace one profile of a credentials file, text to text (docs/protocol.md, section 6; design promise 2).
+
+The rules:
+- our keys are the three of the credentials, and when they expire; an existing one keeps its line, and only the value in
+  it changes (with the lines that continued it, which go);
+- a missing key is inserted after the last of ours, or right after the section's header, with the indentation of the
+  options there: deeper, it would continue another value; less deep, others would continue it;
+- a stale `aws_security_token` is removed: botocore prefers it to `aws_session_token`;
+- a missing section is appended, in the file's own newline style;
+- everything else stays byte for byte: comments, blank lines, other keys and profiles, their order and their newlines.
+Refused, each with a code: a file that botocore could not parse; a profile that is spelled with blanks (`[ default ]`),
+which is another one for botocore and the same for other SDKs; long-lived keys, unless told to replace them.
+At the end a parser that shares no code with the editor reads both texts: only our keys may differ.
+"""
+
+import configparser
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from io import StringIO
+
+from rolekeeper.core import ini
+from rolekeeper.core.ini import COMMENT, CONTINUATION, HEADER, OPTION, Line
+from rolekeeper.errors import OutputError
+from rolekeeper.model import RoleToken
+
+ACCESS_KEY_ID = "aws_access_key_id"
+SECRET_ACCESS_KEY = "aws_secret_access_key"  # noqa: S105 - the name of the key, not a value
+SESSION_TOKEN = "aws_session_token"  # noqa: S105 - the name of the key, not a value
+STALE_TOKEN = "aws_security_token"  # noqa: S105 - the name of the key, not a value
+EXPIRES = "x_security_token_expires"
+OUR_KEYS = (ACCESS_KEY_ID, SECRET_ACCESS_KEY, SESSION_TOKEN, EXPIRES)
+
+_WIDTH = max(len(key) for key in OUR_KEYS)
+_LONG_LIVED_PREFIX = "AKIA"
+_TEMPORARY_PREFIX = "ASIA"
+
+
+def token_values(token: RoleToken) -> dict[str, str]:
+    """What the profile is to hold for this token."""
+    return {
+        ACCESS_KEY_ID: token.access_key_id,
+        SECRET_ACCESS_KEY: token.secret_access_key,
+        SESSION_TOKEN: token.session_token,
+        EXPIRES: format_expiry(token.expires_at),
+    }
+
+
+def format_expiry(expires_at: datetime) -> str:
+    """RFC 3339 in UTC, cut to whole seconds: never later than the token's own expiry."""
+    return expires_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def read_profile(text: str, profile: str, *, where: str) -> Mapping[str, str] | None:
+    """The profile's own keys (lower case) and values; None when there is no such profile.
+
+    `where` names the file in errors. Raises OutputError when botocore could not parse the file.
+    """
+    return ini.profile_values(_scan(text, where), profile)
+
+
+def holds_only(text: str, profile: str, *, where: str) -> bool:
+    """Whether the file holds nothing but our keys of this profile. Raises OutputError as `read_profile` does."""
+    ours = {None, STALE_TOKEN, *OUR_KEYS}  # None: the header, and blank lines
+    return all(
+        line.kind != COMMENT and line.section in (None, profile) and line.key in ours for line in _scan(text, where)
+    )
+
+
+def replace_profile(
+    text: str, profile: str, values: Mapping[str, str], *, replace_long_lived_keys: bool, where: str
+) -> str:
+    """The file's text with our keys of `profile` set to `values` (one for each of OUR_KEYS).
+
+    `where` names the file in errors. Raises OutputError for everything that the rules above refuse.
+    """
+    _check_request(profile, values, where)
+    lines = _scan(text, where)
+    _check_spelling(lines, profile, where)
+    if not replace_long_lived_keys:
+        _check_long_lived(lines, profile, where)
+    edited = _remove_key(lines, profile, STALE_TOKEN)
+    if not any(line.kind == HEADER and line.section == profile for line in edited):
+        edited = _append_section(edited, profile)
+    for key in OUR_KEYS:
+        edited = _put(edited, profile, key, values[key])
+    result = "".join(line.body + line.ending for line in edited)
+    _check_result(text, result, profile, values, where)
+    return result
+
+
+def _refusal(code: str, where: str, reason: str, hint: str) -> OutputError:
+    return OutputError(code, f"Cannot use {where}: {reason}", hint)
+
+
+def _scan(text: str, where: str) -> list[Line]:
+    if "\0" in text:
+        raise _refusal("unparsable-file", where, "it holds NUL bytes", "restore the file, or remove it")
+    try:
+        return ini.scan(text)
+    except ini.UnparsableError as error:
+        hint = "mend that line by hand; until then no SDK can read the file either"
+        raise _refusal(error.code, where, error.reason, hint) from None
+
+
+def _check_request(profile: str, values: Mapping[str, str], where: str) -> None:
+    ordinary = profile.isprintable() and profile == profile.strip() and "]" not in profile
+    if not ordinary or profile in ("", ini.INHERITED_SECTION):
+        raise _refusal(
+            "profile-name-invalid",
+            where,
+            f"{profile!r} cannot be the name of a profile",
+            "choose a name without ], control characters and outer blanks, other than DEFAULT",
+        )
+    for key in OUR_KEYS:
+        if not values[key] or not all("!" <= character <= "~" for character in values[key]):
+            hint = "the service sent something else; try again, and report it when it stays"
+            raise _refusal("token-invalid", where, f"the new {key} is not printable ASCII without blanks", hint)
+
+
+def _check_spelling(lines: list[Line], profile: str, where: str) -> None:
+    for name in {line.section for line in lines if line.section and line.section != profile}:
+        if name.strip() == profile:
+            raise _refusal(
+                "profile-spelled-with-blanks",
+                where,
+                f"it holds [{ini.shown(name)}], which some SDKs take for [{profile}] and others do not",
+                f"write [{profile}] without the blanks, or remove that section",
+            )
+
+
+def _check_long_lived(lines: list[Line], profile: str, where: str) -> None:
+    """A secret key without its id, which somebody may have put in a comment, counts: AWS does not show it again."""
+    values = ini.profile_values(lines, profile) or {}
+    key_id = values.get(ACCESS_KEY_ID, "").strip("\"' ")
+    temporary = values.get(SESSION_TOKEN) or values.get(STALE_TOKEN) or key_id.startswith(_TEMPORARY_PREFIX)
+    if key_id.startswith(_LONG_LIVED_PREFIX) or ((key_id or values.get(SECRET_ACCESS_KEY)) and not temporary):
+        raise _refusal(
+            "long-lived-keys",
+            where,
+            f"the profile [{profile}] holds long-lived keys",
+            "move them to another profile, publish to another one, or set replace_long_lived_keys = true",
+        )
+
+
+def _remove_key(lines: list[Line], profile: str, key: str) -> list[Line]:
+    """Without the option and what continues it; comments and blank lines between stay."""
+    gone = (OPTION, CONTINUATION)
+    return [line for line in lines if not (line.section == profile and line.key == key and line.kind in gone)]
+
+
+def _append_section(lines: list[Line], profile: str) -> list[Line]:
+    ending = next((line.ending for line in lines if line.ending), "\n")
+    lines = _with_final_newline(lines, ending)
+    if lines and lines[-1].body.strip():
+        lines = [*lines, Line(ini.BLANK, None, None, "", ending)]
+    return [*lines, Line(HEADER, profile, None, f"[{profile}]", ending)]
+
+
+def _with_final_newline(lines: list[Line], ending: str) -> list[Line]:
+    if not lines or lines[-1].ending:
+        return lines
+    last = lines[-1]
+    return [*lines[:-1], Line(last.kind, last.section, last.key, last.body, ending)]
+
+
+def _put(lines: list[Line], profile: str, key: str, value: str) -> list[Line]:
+    for at, line in enumerate(lines):
+        if line.kind == OPTION and line.section == profile and line.key == key:
+            rest = [
+                after for after in lines[at + 1 :] if not (after.kind == CONTINUATION and _same_option(after, line))
+            ]
+            return [*lines[:at], _with_value(line, value), *rest]
+    return _insert(lines, profile, key, value)
+
+
+def _same_option(one: Line, other: Line) -> bool:
+    return (one.section, one.key) == (other.section, other.key)
+
+
+def _with_value(line: Line, value: str) -> Line:
+    """The line with another value; everything before and after the value stays."""
+    start = ini.find_delimiter(line.body) + 1
+    start += ini.indent_width(line.body[start:])
+    trailing = line.body[max(len(line.body.rstrip()), start) :]
+    return Line(line.kind, line.section, line.key, line.body[:start] + value + trailing, line.ending)
+
+
+def _insert(lines: list[Line], profile: str, key: str, value: str) -> list[Line]:
+    mine = [at for at, line in enumerate(lines) if line.section == profile]
+    ours = [at for at in mine if lines[at].kind == OPTION and lines[at].key in OUR_KEYS]
+    at = ours[-1] if ours else next(at for at in mine if lines[at].kind == HEADER)
+    model = lines[at] if ours else _next_visible(lines, at)
+    ending = lines[at].ending or next((line.ending for line in lines if line.ending), "\n")
+    before = _with_final_newline(lines[: at + 1], ending)
+    body = model.indentation + _prefix(model, key) + value
+    return [*before, Line(OPTION, profile, key, body, ending), *lines[at + 1 :]]
+
+
+def _next_visible(lines: list[Line], at: int) -> Line:
+    """The next option or header, the header itself when there is none: what a new line there must be in line with."""
+    visible = (line for line in lines[at + 1 :] if line.kind not in (ini.BLANK, COMMENT))
+    return next(visible, lines[at])
+
+
+def _prefix(model: Line, key: str) -> str:
+    """Key and delimiter, in line with the option beside it; as for a new file when there is none."""
+    place = ini.find_delimiter(model.body)
+    if model.kind != OPTION or model.body[place] != "=":
+        return f"{key:<{_WIDTH}} = "
+    name = model.body[:place].strip()
+    width = place - len(model.indentation)
+    return f"{key}=" if width == len(name) else f"{key:<{width - 1}} = "
+
+
+def _check_result(old: str, new: str, profile: str, values: Mapping[str, str], where: str) -> None:
+    """Hold the edited text against the old one, through the standard library's parser."""
+    before, after = _parse(old), _parse(new)
+    if before is None or after is None:
+        raise _refusal("unparsable-file", where, "SDKs could not parse it", "restore the file, or remove it")
+    if STALE_TOKEN in after[profile]:
+        reason = f"[{ini.INHERITED_SECTION}] gives {STALE_TOKEN} to every profile"
+        raise _refusal("inherited-token", where, reason, "remove it there: botocore prefers it to ours")
+    expected = before | {profile: before.get(profile, before[configparser.DEFAULTSECT]) | dict(values)}
+    expected[profile].pop(STALE_TOKEN, None)
+    if after != expected:
+        hint = "publish to a file of its own, and report this with the file's structure"
+        raise _refusal("edit-refused", where, "the edit would change more than our keys", hint)
+
+
+def _parse(text: str) -> dict[str, dict[str, str]] | None:
+    parser = configparser.RawConfigParser()
+    try:
+        parser.read_file(StringIO(text, newline=None))
+    except configparser.Error:
+        return None  # the error would quote the file's lines, secrets among them
+    return {name: dict(section) for name, section in parser.items()}

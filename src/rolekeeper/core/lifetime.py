@@ -1,0 +1,48 @@
+"""How much of the credentials' life is left: the one place where freshness is decided.
+
+Ages are measured by CLOCK_BOOTTIME from the moment of issue, because the wall clock may step; the service's clock says
+when credentials were issued and when they expire.
+"""
+
+from datetime import datetime, timedelta
+
+from rolekeeper.model import Freshness, Instant, Lifetime
+
+FRESH_SHARE = 0.25  # of the life, that must be left
+
+
+def age(credentials: Lifetime, now: Instant) -> timedelta:
+    """How long ago `credentials` were issued, whatever the wall clock did since."""
+    return now.boot - credentials.issued_boot
+
+
+def service_time(credentials: Lifetime, now: Instant) -> datetime:
+    """What the service's clock shows now."""
+    return credentials.issued_at + age(credentials, now)
+
+
+def is_age_known(credentials: Lifetime) -> bool:
+    """Whether `credentials` are of this boot; the age of earlier ones rests on a wall clock that may be wrong."""
+    return credentials.issued_boot >= timedelta(0)
+
+
+def freshness(credentials: Lifetime | None, now: Instant) -> Freshness:
+    """How much of the life of `credentials` is left; nothing is called fresh whose age is not known."""
+    if credentials is None:
+        return Freshness.ABSENT
+    life = credentials.expires_at - credentials.issued_at
+    left = life - age(credentials, now)
+    if left <= timedelta(0):
+        return Freshness.EXPIRED
+    return Freshness.FRESH if is_age_known(credentials) and left > life * FRESH_SHARE else Freshness.STALE
+
+
+def next_change(credentials: Lifetime | None, now: Instant) -> timedelta | None:
+    """How long until `freshness` gives another value; None when it never will."""
+    if credentials is None:
+        return None
+    life = credentials.expires_at - credentials.issued_at
+    return next(
+        (left for mark in (life * (1 - FRESH_SHARE), life) if (left := mark - age(credentials, now)) > timedelta(0)),
+        None,
+    )

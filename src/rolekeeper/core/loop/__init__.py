@@ -1,0 +1,1 @@
+"""The loop as a pure table: states, transitions, delays, status."""
