@@ -32,7 +32,7 @@ from rolekeeper.core.loop.states import (
     VaultChanged,
 )
 from rolekeeper.errors import ConfigurationError, InputOutputError
-from rolekeeper.model import AttemptReport, Outcome, OutputName, RegistrationFound, Settings
+from rolekeeper.model import AttemptReport, Outcome, RegistrationFound, Settings
 from rolekeeper.ports import Accepted, DaemonWorld, Ended, Log, Message, Rejected, Wakeup
 
 LONGEST_SLICE = timedelta(seconds=60)
@@ -56,7 +56,7 @@ def policy(settings: Settings) -> Policy:
         refresh_share=settings.refresh_share,
         first_probe=settings.hibernation.first_probe,
         longest_probe=settings.hibernation.longest_probe,
-        outputs=tuple(OutputName(output.path, output.profile) for output in settings.outputs),
+        outputs=tuple(output.output_name for output in settings.outputs),
     )
 
 

@@ -197,12 +197,20 @@ class Fact:
     fields: Mapping[str, str] = field(default_factory=dict)
 
 
+class OutputKind(StrEnum):
+    """The tables of the configuration that describe an output."""
+
+    CREDENTIALS_FILE = "credentials_file"
+    ENDPOINT = "endpoint"
+
+
 @dataclass(frozen=True, slots=True)
 class OutputName:
-    """What tells one output from another: several profiles may be in one file."""
+    """What tells one output from another: `name` is a path, with a profile in it, or the name of an endpoint."""
 
-    path: str
-    profile: str
+    name: str
+    profile: str = ""
+    kind: OutputKind = OutputKind.CREDENTIALS_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,12 +261,13 @@ class ServiceSettings:
     """How the service is reached."""
 
     endpoint_url: str | None
-    proxy_url: str | None
+    proxy_url: str | None = field(repr=False)  # it may hold a password
     ca_bundle: str | None
     fips: bool
     dual_stack: bool
     connect_timeout: timedelta
     read_timeout: timedelta
+    sts_endpoint_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,12 +287,19 @@ class HibernationSettings:
     longest_probe: timedelta
 
 
+class FileFormat(StrEnum):
+    """What a credentials file holds: profiles, as SDKs share them, or the JSON that `credential_process` prints."""
+
+    SHARED = "shared"
+    PROCESS = "process"
+
+
 @dataclass(frozen=True, slots=True)
-class Output:
-    """One profile in one credentials file.
+class CredentialsFile:
+    """An output: one profile in one credentials file, or a file with the JSON of `credential_process`.
 
     `mode` is for a new file; an existing one keeps its own unless `keep_mode` is false. `owner` and `group` are names
-    or numbers, None for whoever runs rolekeeper.
+    or numbers, None for the user that runs rolekeeper. `role` names a Role; None is the node's own.
     """
 
     path: str
@@ -293,11 +309,59 @@ class Output:
     owner: str | int | None
     group: str | int | None
     replace_long_lived_keys: bool
+    role: str | None = None
+    format: FileFormat = FileFormat.SHARED
+
+    @property
+    def output_name(self) -> OutputName:
+        """What tells it from other outputs."""
+        return OutputName(self.path, self.profile)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An output: credentials behind the container credentials endpoint, under `name`.
+
+    `owner` and `group` may read its authorization token; None: root. `role` names a Role; None is the node's own.
+    """
+
+    name: str
+    owner: str | int | None = None
+    group: str | int | None = None
+    role: str | None = None
+
+    @property
+    def output_name(self) -> OutputName:
+        """What tells it from other outputs."""
+        return OutputName(self.name, kind=OutputKind.ENDPOINT)
+
+
+Output = CredentialsFile | Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A role that is assumed with the node's role token (sts:AssumeRole).
+
+    `session_name` None: the node id. `policy_file` holds a session policy; `policy_arns` are those of managed ones.
+    """
+
+    name: str
+    arn: str
+    session_name: str | None = None
+    external_id: str | None = None
+    duration: timedelta = timedelta(hours=1)
+    policy_file: str | None = None
+    policy_arns: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The accepted configuration, resolved. config.py holds every default."""
+    """The accepted configuration, resolved; config/load.py holds every default.
+
+    `report_health_every` None: never. `digest` names the bytes of the files that this was read from.
+    """
 
     node: NodeSettings
     service: ServiceSettings
@@ -306,4 +370,14 @@ class Settings:
     refresh_share: float  # of a token's life
     hibernation: HibernationSettings
     rotate_key_after: timedelta | None  # None: never for age alone
-    outputs: tuple[Output, ...]
+    credentials_files: tuple[CredentialsFile, ...]
+    endpoints: tuple[Endpoint, ...] = ()
+    roles: tuple[Role, ...] = ()
+    vault_seal: str = "none"
+    report_health_every: timedelta | None = None
+    digest: str = ""
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """Everything that credentials are published in."""
+        return (*self.credentials_files, *self.endpoints)

@@ -13,11 +13,11 @@ from typing import Protocol
 from rolekeeper.core.loop.status import Document
 from rolekeeper.model import (
     AttemptReport,
+    CredentialsFile,
     Hardware,
     Instant,
     Lifetime,
     NodeKey,
-    Output,
     Registration,
     RegistrationFound,
     RoleToken,
@@ -93,16 +93,16 @@ class HardwareProbe(Protocol):
 class CredentialSink(Protocol):
     """Where role credentials are published. Methods raise OutputError; the file is then as it was."""
 
-    def prepare(self, output: Output) -> None:
+    def prepare(self, output: CredentialsFile) -> None:
         """Find out, without changing anything that a reader sees, whether `publish` would succeed."""
 
-    def publish(self, output: Output, token: RoleToken) -> None:
+    def publish(self, output: CredentialsFile, token: RoleToken) -> None:
         """Put the token's credentials into the output's profile, whole or not at all."""
 
-    def holds(self, output: Output, access_key_id: str, expires_at: datetime) -> bool:
+    def holds(self, output: CredentialsFile, access_key_id: str, expires_at: datetime) -> bool:
         """Whether the output's profile holds just these credentials already."""
 
-    def overwritten(self, output: Output, access_key_id: str, expires_at: datetime) -> bool:
+    def overwritten(self, output: CredentialsFile, access_key_id: str, expires_at: datetime) -> bool:
         """Whether another program has put credentials where these were published, or may have been."""
 
 

@@ -26,13 +26,13 @@ from rolekeeper.emulator.state import Activation as EmulatedActivation
 from rolekeeper.emulator.state import Token
 from rolekeeper.model import (
     AttemptReport,
+    CredentialsFile,
     DaemonSettings,
     Hardware,
     HibernationSettings,
     Instant,
     NodeKey,
     NodeSettings,
-    Output,
     OutputName,
     ServiceSettings,
     Settings,
@@ -173,11 +173,11 @@ class Machine:
         return replace(self, directory=directory, settings=settings_in(directory, self.emulator.url))
 
     def output(self, number: int = 0) -> Path:
-        return Path(self.settings.outputs[number].path)
+        return Path(self.settings.credentials_files[number].path)
 
     def named(self, *numbers: int) -> tuple[OutputName, ...]:
         """The outputs as a report names them."""
-        outputs = self.settings.outputs
+        outputs = self.settings.credentials_files
         return tuple(OutputName(outputs[number].path, outputs[number].profile) for number in numbers)
 
     def published(self, number: int = 0) -> Token | None:
@@ -208,8 +208,10 @@ def impatient(machine: Machine) -> Machine:
     return replace(machine, settings=replace(machine.settings, service=service))
 
 
-def output(path: Path, **changes: object) -> Output:
-    plain = Output(str(path), "default", 0o600, keep_mode=True, owner=None, group=None, replace_long_lived_keys=False)
+def output(path: Path, **changes: object) -> CredentialsFile:
+    plain = CredentialsFile(
+        str(path), "default", 0o600, keep_mode=True, owner=None, group=None, replace_long_lived_keys=False
+    )
     return replace(plain, **changes)
 
 
@@ -230,7 +232,7 @@ def settings_in(directory: Path, endpoint_url: str) -> Settings:
         refresh_share=0.5,
         hibernation=HibernationSettings(timedelta(minutes=5), timedelta(hours=1)),
         rotate_key_after=None,
-        outputs=(output(directory / "aws" / "credentials"),),
+        credentials_files=(output(directory / "aws" / "credentials"),),
     )
 
 

@@ -11,7 +11,7 @@ from tests.attempt.conftest import TOKEN, Machine, output
 from rolekeeper.attempt import cycle
 from rolekeeper.core.lifetime import freshness
 from rolekeeper.errors import VaultError
-from rolekeeper.model import AttemptReport, Freshness, Outcome, Output, RoleToken
+from rolekeeper.model import AttemptReport, CredentialsFile, Freshness, Outcome, RoleToken
 from rolekeeper.ports import CredentialSink
 
 HOUR = timedelta(hours=1)
@@ -130,7 +130,7 @@ def broken_file(machine: Machine) -> None:
 
 
 def another_output(machine: Machine) -> None:
-    machine.change(outputs=(*machine.settings.outputs, output(machine.directory / "second")))
+    machine.change(credentials_files=(*machine.settings.credentials_files, output(machine.directory / "second")))
 
 
 def no_record(machine: Machine) -> None:
@@ -301,17 +301,17 @@ def test_what_was_published_stands_even_if_another_writer_replaces_it_at_once(ma
 
         sink: CredentialSink
 
-        def prepare(self, output: Output) -> None:
+        def prepare(self, output: CredentialsFile) -> None:
             self.sink.prepare(output)
 
-        def publish(self, output: Output, token: RoleToken) -> None:
+        def publish(self, output: CredentialsFile, token: RoleToken) -> None:
             self.sink.publish(output, token)
             machine.output().write_text("[default]\naws_access_key_id = ASIAOFSOMEBODYELSE0\n")
 
-        def holds(self, output: Output, access_key_id: str, expires_at: datetime) -> bool:
+        def holds(self, output: CredentialsFile, access_key_id: str, expires_at: datetime) -> bool:
             return self.sink.holds(output, access_key_id, expires_at)
 
-        def overwritten(self, output: Output, access_key_id: str, expires_at: datetime) -> bool:
+        def overwritten(self, output: CredentialsFile, access_key_id: str, expires_at: datetime) -> bool:
             return self.sink.overwritten(output, access_key_id, expires_at)
 
     report = cycle.run(replace(world, sink=Overwritten(world.sink)), machine.settings, reuse=False)

@@ -12,7 +12,7 @@ from tests.attempt.conftest import Machine, Machinery, output
 
 from rolekeeper.adapters.outputs.credentialsfile import FileSink
 from rolekeeper.attempt import cycle
-from rolekeeper.model import Hardware, Outcome, Output, RoleToken
+from rolekeeper.model import CredentialsFile, Hardware, Outcome, RoleToken
 
 HOUR = timedelta(hours=1)
 BROKEN = "[default\nnot a credentials file\n"
@@ -21,7 +21,9 @@ BROKEN = "[default\nnot a credentials file\n"
 @pytest.fixture
 def pair(machine: Machine) -> Machine:
     """A machine that publishes in two places, the second of which somebody broke."""
-    machine.change(outputs=(*machine.settings.outputs, output(machine.directory / "second" / "credentials")))
+    machine.change(
+        credentials_files=(*machine.settings.credentials_files, output(machine.directory / "second" / "credentials"))
+    )
     machine.output(1).parent.mkdir()
     machine.output(1).write_text(BROKEN)
     return machine
@@ -36,7 +38,7 @@ def held_file(machine: Machine) -> Path:
 
 
 def test_when_no_output_can_be_written_no_token_is_asked_for(pair: Machine) -> None:
-    pair.change(outputs=pair.settings.outputs[1:])
+    pair.change(credentials_files=pair.settings.credentials_files[1:])
     report = pair.attempt()
     assert report.outcome is Outcome.UNPUBLISHED
     assert str(pair.output()) in report.message
@@ -49,13 +51,13 @@ def test_when_no_output_can_be_written_no_token_is_asked_for(pair: Machine) -> N
 def test_a_place_where_no_file_can_be_costs_no_request(machine: Machine, place: str) -> None:
     (machine.directory / "is-a-directory").mkdir()
     (machine.directory / "under-a-file").write_text("")
-    machine.change(outputs=(output(machine.directory / place),))
+    machine.change(credentials_files=(output(machine.directory / place),))
     assert machine.attempt().outcome is Outcome.UNPUBLISHED
     assert machine.requests() == ()
 
 
 def test_an_unknown_owner_costs_no_request(machine: Machine) -> None:
-    machine.change(outputs=(output(machine.output(), owner="nobody-of-that-name"),))
+    machine.change(credentials_files=(output(machine.output(), owner="nobody-of-that-name"),))
     report = machine.attempt()
     assert (report.outcome, report.code) == (Outcome.UNPUBLISHED, "unknown-user")
     assert machine.requests() == ()
@@ -175,7 +177,7 @@ def test_credentials_that_are_gone_are_not_taken_for_another_programs(machine: M
 class BrokenMeanwhile(FileSink):
     """Somebody breaks the file between the trial and the publication."""
 
-    def publish(self, output: Output, token: RoleToken) -> None:
+    def publish(self, output: CredentialsFile, token: RoleToken) -> None:
         Path(output.path).write_text(BROKEN)
         super().publish(output, token)
 
@@ -193,7 +195,7 @@ def test_a_token_that_could_be_written_nowhere_after_all_is_held(machine: Machin
 class BlockedMeanwhile(FileSink):
     """Somebody gets in the way between the trial and the publication, and leaves the file as it is."""
 
-    def publish(self, output: Output, token: RoleToken) -> None:
+    def publish(self, output: CredentialsFile, token: RoleToken) -> None:
         Path(output.path).with_name(".credentials.rolekeeper-lock").unlink()
         Path(output.path).with_name(".credentials.rolekeeper-lock").mkdir()
         super().publish(output, token)

@@ -24,8 +24,8 @@ HOT_LOOP_SECONDS = 2.5
 OUTAGE_SECONDS = 30.0
 REWRITES = 585
 WRITERS = {
-    "rolekeeper": "sink.publish(settings.outputs[0], token)",
-    "in place": "Path(settings.outputs[0].path).write_text(text)",
+    "rolekeeper": "sink.publish(settings.credentials_files[0], token)",
+    "in place": "Path(settings.credentials_files[0].path).write_text(text)",
 }
 WRITER = """
 import sys, time
@@ -36,7 +36,7 @@ from rolekeeper.adapters.outputs.credentialsfile import FileSink
 from rolekeeper.model import RoleToken
 settings = compose.settings(sys.argv[1])
 sink = FileSink(compose.clock().sleep)
-text = Path(settings.outputs[0].path).read_text()
+text = Path(settings.credentials_files[0].path).read_text()
 for number in range(int(sys.argv[2])):
     name = f"ASIA{number:016}"
     token = RoleToken(name, f"secret-{name}", f"session-{name}" * 40, datetime.now(UTC) + timedelta(hours=1))

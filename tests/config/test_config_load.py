@@ -50,7 +50,7 @@ def test_without_any_file_the_defaults_hold(tmp_path: Path) -> None:
     assert settings.vault_directory == "/var/lib/rolekeeper/vault"
     assert settings.daemon.attempt_timeout == timedelta(minutes=2)
     assert settings.rotate_key_after is None
-    assert [(output.path, output.profile, output.mode, output.keep_mode) for output in settings.outputs] == [
+    assert [(output.path, output.profile, output.mode, output.keep_mode) for output in settings.credentials_files] == [
         ("/root/.aws/credentials", "default", 0o600, True)
     ]
 
@@ -130,7 +130,7 @@ def test_every_key_arrives_in_its_setting(write: Write) -> None:
     assert settings.hibernation.first_probe == timedelta(seconds=1)
     assert settings.hibernation.longest_probe == timedelta(seconds=2)
     assert settings.rotate_key_after == timedelta(days=30)
-    (output,) = settings.outputs
+    (output,) = settings.credentials_files
     assert (output.path, output.profile) == ("/srv/app/credentials", "app")
     assert (output.mode, output.keep_mode) == (0o640, False)
     assert (output.owner, output.group) == ("app", 33)
@@ -146,7 +146,7 @@ def test_later_files_win_key_by_key_and_credentials_files_add_up(write: Write) -
     settings = load_settings(path)
     assert settings.service.fips
     assert settings.service.read_timeout == timedelta(seconds=3)
-    assert [output.path for output in settings.outputs] == ["/one", "/two"]
+    assert [output.path for output in settings.credentials_files] == ["/one", "/two"]
 
 
 def test_an_empty_string_takes_back_what_an_earlier_file_says(write: Write) -> None:

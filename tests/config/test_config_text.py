@@ -45,9 +45,9 @@ def test_the_shipped_file_uncommented_says_the_defaults_that_stand_in_the_code(t
     settings = load(tmp_path / "toml", uncommented())
     defaults = load_settings(None, tmp_path / "none" / "toml")
     # A mode that is written is meant for existing files as well: the only difference between saying a default and not.
-    (output,) = settings.outputs
+    (output,) = settings.credentials_files
     assert not output.keep_mode
-    assert dataclasses.replace(settings, outputs=(dataclasses.replace(output, keep_mode=True),)) == defaults
+    assert dataclasses.replace(settings, credentials_files=(dataclasses.replace(output, keep_mode=True),)) == defaults
 
 
 def test_the_shipped_file_names_every_key_in_the_order_of_the_code() -> None:

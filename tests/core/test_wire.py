@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from rolekeeper.core.jsonvalues import decode, encode, rfc3339, to_json
 from rolekeeper.model import (
     AttemptReport,
+    CredentialsFile,
     DaemonSettings,
     Fact,
     FingerprintSummary,
     HibernationSettings,
     Lifetime,
     Outcome,
-    Output,
     OutputName,
     ServiceSettings,
     Settings,
@@ -58,7 +58,7 @@ reports = st.builds(
     facts=st.lists(st.builds(Fact, texts, texts, texts, st.dictionaries(texts, texts)), max_size=2).map(tuple),
 )
 outputs = st.builds(
-    Output,
+    CredentialsFile,
     path=texts,
     profile=texts,
     mode=st.integers(0, 0o7777),
@@ -75,7 +75,7 @@ settings_values = st.builds(
     refresh_share=st.floats(0.1, 0.9),
     hibernation=st.builds(HibernationSettings, spans, spans),
     rotate_key_after=st.none() | spans,
-    outputs=st.lists(outputs, max_size=3).map(tuple),
+    credentials_files=st.lists(outputs, max_size=3).map(tuple),
 )
 
 
@@ -89,7 +89,7 @@ def test_settings_return_as_they_went(settings: Settings) -> None:
     assert through_json(settings) == settings
 
 
-@given(st.sampled_from([AttemptReport, Settings, Output, Lifetime, Fact]), json_values)
+@given(st.sampled_from([AttemptReport, Settings, CredentialsFile, Lifetime, Fact]), json_values)
 def test_whatever_json_arrives_is_that_value_or_a_value_error(kind: type[Any], value: Any) -> None:
     try:
         decoded = decode(kind, value)
@@ -142,9 +142,9 @@ def test_a_field_with_something_else_in_it_is_refused(field: str, wrong: Any) ->
 
 @pytest.mark.parametrize("owner", [1.5, True, ["root"]])
 def test_an_owner_is_a_name_or_a_number(owner: Any) -> None:
-    good = encode(Output("/f", "default", 0o600, True, None, None, False))  # noqa: FBT003 - a plain value
+    good = encode(CredentialsFile("/f", "default", 0o600, True, None, None, False))  # noqa: FBT003 - a plain value
     with pytest.raises(ValueError, match="not a Output"):
-        decode(Output, good | {"owner": owner})
+        decode(CredentialsFile, good | {"owner": owner})
 
 
 def test_times_travel_as_rfc_3339_in_utc() -> None:

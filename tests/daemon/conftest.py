@@ -16,6 +16,7 @@ from rolekeeper.core.loop.status import Document
 from rolekeeper.errors import RolekeeperError
 from rolekeeper.model import (
     AttemptReport,
+    CredentialsFile,
     DaemonSettings,
     Fact,
     HibernationSettings,
@@ -23,7 +24,6 @@ from rolekeeper.model import (
     Lifetime,
     NodeSettings,
     Outcome,
-    Output,
     OutputName,
     ServiceSettings,
     Settings,
@@ -47,7 +47,7 @@ SETTINGS = Settings(
     refresh_share=0.5,
     hibernation=HibernationSettings(timedelta(minutes=5), HOUR),
     rotate_key_after=None,
-    outputs=(Output("/root/.aws/credentials", "default", 0o600, True, None, None, False),),  # noqa: FBT003 - the same
+    credentials_files=(CredentialsFile("/root/.aws/credentials", "default", 0o600, True, None, None, False),),  # noqa: FBT003 - the same
 )
 
 

@@ -27,11 +27,11 @@ from rolekeeper.model import (
     COMPONENTS,
     AcceptedFingerprint,
     AttemptReport,
+    CredentialsFile,
     Hardware,
     NodeKey,
     NodeSettings,
     Outcome,
-    Output,
     PendingRegistration,
     Registration,
     RoleToken,
@@ -158,18 +158,18 @@ class Memory:
     def new_key(self, created_at: datetime) -> NodeKey:
         return replace(NEXT, created_at=created_at)
 
-    def prepare(self, output: Output) -> None:
+    def prepare(self, output: CredentialsFile) -> None:
         pass
 
-    def publish(self, _output: Output, token: RoleToken) -> None:
+    def publish(self, _output: CredentialsFile, token: RoleToken) -> None:
         if self.output_fails:
             raise OutputError("no-space", "Cannot write the output", "free some space")
         self.published.append(token.access_key_id)
 
-    def holds(self, _output: Output, access_key_id: str, _expires_at: datetime) -> bool:
+    def holds(self, _output: CredentialsFile, access_key_id: str, _expires_at: datetime) -> bool:
         return access_key_id in self.published
 
-    def overwritten(self, _output: Output, _access_key_id: str, _expires_at: datetime) -> bool:
+    def overwritten(self, _output: CredentialsFile, _access_key_id: str, _expires_at: datetime) -> bool:
         return False
 
 

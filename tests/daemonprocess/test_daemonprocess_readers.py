@@ -23,7 +23,7 @@ sink = FileSink(compose.clock().sleep)
 for number in range(int(sys.argv[2])):
     expires_at = datetime.now(UTC) + timedelta(hours=1)
     name = f"ASIA{number:016}"
-    sink.publish(settings.outputs[0], RoleToken(name, f"secret-{name}", f"session-{name}" * 40, expires_at))
+    sink.publish(settings.credentials_files[0], RoleToken(name, f"secret-{name}", f"session-{name}" * 40, expires_at))
 """
 
 

@@ -24,7 +24,7 @@ from typing import IO, Any, Self
 PROGRAMS = Path(sys.executable).parent  # rolekeeper, aws and python of the same virtual environment
 PATIENCE_SECONDS = 20
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-Output = int | IO[bytes]
+CredentialsFile = int | IO[bytes]
 BOLD, DIM, PLAIN = ("\033[1m", "\033[2m", "\033[0m") if sys.stdout.isatty() else ("", "", "")
 
 
@@ -143,7 +143,7 @@ class Stage(AbstractContextManager["Stage"]):
         shutil.rmtree(self.directory)
 
     def _spawn(
-        self, command: tuple[str, ...], environment: Mapping[str, str], out: Output, log: Output
+        self, command: tuple[str, ...], environment: Mapping[str, str], out: CredentialsFile, log: CredentialsFile
     ) -> subprocess.Popen[str]:
         """Start a program and note it down; an interruption waits until that is done, so that none is forgotten."""
         self._starting = True

@@ -22,7 +22,7 @@ from tests.conftest import LONGEST
 
 from rolekeeper.adapters.outputs.credentialsfile import FileSink
 from rolekeeper.errors import OutputError
-from rolekeeper.model import Output, RoleToken
+from rolekeeper.model import CredentialsFile, RoleToken
 
 NOBODY = 65534
 LEAST, LEAST_PUBLISHED = 300, 10  # publications while the intruder is at it, and those of them that succeed
@@ -37,9 +37,9 @@ LOCK, NEW = ".credentials.rolekeeper-lock", ".credentials.0123456789abcdef.rolek
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 
 
-def output(path: Path, **changes: object) -> Output:
+def output(path: Path, **changes: object) -> CredentialsFile:
     values = {"mode": 0o600, "keep_mode": True, "owner": None, "group": None, "replace_long_lived_keys": False}
-    return Output(str(path), "default", **(values | changes))  # type: ignore[arg-type]
+    return CredentialsFile(str(path), "default", **(values | changes))  # type: ignore[arg-type]
 
 
 def publish(path: Path, **changes: object) -> str:

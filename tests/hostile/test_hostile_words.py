@@ -9,7 +9,7 @@ from tests.conftest import Said, Server
 
 from rolekeeper.adapters.outputs.credentialsfile import FileSink
 from rolekeeper.errors import OutputError
-from rolekeeper.model import Output
+from rolekeeper.model import CredentialsFile
 
 UGLY = "a\nb\x1b[31m\x85\u2028c"
 LONG = "n" * 300_000
@@ -25,7 +25,9 @@ REPEATS = {
 
 def refused(text: str, path: Path) -> OutputError:
     path.write_text(text)
-    output = Output(str(path), "default", 0o600, keep_mode=True, owner=None, group=None, replace_long_lived_keys=False)
+    output = CredentialsFile(
+        str(path), "default", 0o600, keep_mode=True, owner=None, group=None, replace_long_lived_keys=False
+    )
     with pytest.raises(OutputError) as caught:
         FileSink(lambda _: None).prepare(output)
     assert path.read_text() == text

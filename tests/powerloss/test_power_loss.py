@@ -131,14 +131,14 @@ def gets_a_token(played: Played, case: Case) -> None:
     world = replace(compose.world(settings), keys=ONE_KEY)
     contents = played.finder.look(case.tree).contents
     kept = contents.held_token if contents is not None else None
-    if kept is not None and publication.all_hold(world, settings.outputs, kept.issue):
+    if kept is not None and publication.all_hold(world, settings.credentials_files, kept.issue):
         kept = None  # published when the power failed: only the vault does not know
     report = cycle.run(world, settings, reuse=False)
     if report.outcome is Outcome.UNREGISTERED:
         register_again(server, world)
         report = cycle.run(world, settings, reuse=False)
     assert report.outcome is Outcome.ISSUED, explain(played.recording, case, report.message)
-    held = {raw_config_parse(output.path)["default"]["aws_access_key_id"] for output in settings.outputs}
+    held = {raw_config_parse(output.path)["default"]["aws_access_key_id"] for output in settings.credentials_files}
     assert held == {kept.token.access_key_id if kept else next(reversed(emulator.tokens))}
     assert (place / OUTPUT).read_text().startswith(played.before)
     left = [path for path in place.rglob("*") if path.name == "Journal" or path.name.endswith("-new")]

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from rolekeeper.adapters.outputs.credentialsfile import FileSink
-from rolekeeper.model import Output, RoleToken
+from rolekeeper.model import CredentialsFile, RoleToken
 
 
 @pytest.fixture
-def new_output(tmp_path: Path) -> Callable[..., Output]:
+def new_output(tmp_path: Path) -> Callable[..., CredentialsFile]:
     """An output with the defaults of the configuration, in a directory of the test's own."""
 
-    def build(**changes: object) -> Output:
+    def build(**changes: object) -> CredentialsFile:
         values: dict[str, object] = {
             "path": str(tmp_path / "credentials"),
             "profile": "default",
@@ -23,7 +23,7 @@ def new_output(tmp_path: Path) -> Callable[..., Output]:
             "group": None,
             "replace_long_lived_keys": False,
         }
-        return Output(**(values | changes))  # type: ignore[arg-type]
+        return CredentialsFile(**(values | changes))  # type: ignore[arg-type]
 
     return build
 

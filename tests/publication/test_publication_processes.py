@@ -12,7 +12,7 @@ from botocore.configloader import raw_config_parse
 from tests.packages.conftest import left_out
 
 from rolekeeper.adapters.outputs.credentialsfile import FileSink
-from rolekeeper.model import Output, RoleToken
+from rolekeeper.model import CredentialsFile, RoleToken
 
 REWRITES = 200
 OTHER = "# top\n[other]\naws_access_key_id = AKIAOTHER\naws_secret_access_key = a#b\n"
@@ -45,9 +45,9 @@ WRITER = """
 import sys
 from datetime import UTC, datetime
 from rolekeeper.adapters.outputs.credentialsfile import FileSink
-from rolekeeper.model import Output, RoleToken
+from rolekeeper.model import CredentialsFile, RoleToken
 
-output = Output(sys.argv[1], "default", 0o600, True, None, None, False)
+output = CredentialsFile(sys.argv[1], "default", 0o600, True, None, None, False)
 number = 0
 while True:
     number += 1
@@ -62,9 +62,9 @@ import json, sys
 from datetime import UTC, datetime
 from rolekeeper.adapters.outputs.credentialsfile import FileSink
 from rolekeeper.errors import OutputError
-from rolekeeper.model import Output, RoleToken
+from rolekeeper.model import CredentialsFile, RoleToken
 
-sink, output = FileSink(lambda _: None), Output(sys.argv[1], "default", 0o600, True, None, None, False)
+sink, output = FileSink(lambda _: None), CredentialsFile(sys.argv[1], "default", 0o600, True, None, None, False)
 token = RoleToken("ASIANEW", "new", "new" * 1000, datetime(2026, 11, 23, tzinfo=UTC))
 answers = []
 for act in (lambda: sink.prepare(output), lambda: sink.publish(output, token)):
@@ -76,7 +76,7 @@ for act in (lambda: sink.prepare(output), lambda: sink.publish(output, token)):
 print(json.dumps(answers))
 """
 
-NewOutput = Callable[..., Output]
+NewOutput = Callable[..., CredentialsFile]
 NewToken = Callable[[int], RoleToken]
 
 

@@ -15,7 +15,7 @@ from botocore.configloader import raw_config_parse
 from rolekeeper.adapters.files.lock import lock
 from rolekeeper.adapters.outputs.credentialsfile import FileSink
 from rolekeeper.errors import OutputError
-from rolekeeper.model import Output, RoleToken
+from rolekeeper.model import CredentialsFile, RoleToken
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 STRANGER = 12345
@@ -26,7 +26,7 @@ ACL = struct.pack("<I", 2) + b"".join(  # rw- for the owner, r-- for one user, n
     for entry in [(1, 6, 2**32 - 1), (2, 4, STRANGER), (4, 0, 2**32 - 1), (16, 4, 2**32 - 1), (32, 0, 2**32 - 1)]
 )
 
-NewOutput = Callable[..., Output]
+NewOutput = Callable[..., CredentialsFile]
 NewToken = Callable[[int], RoleToken]
 
 
@@ -52,7 +52,7 @@ def refusal(act: Callable[[], None]) -> OutputError:
     return caught.value
 
 
-def refused_by_both(sink: FileSink, output: Output, token: RoleToken) -> OutputError:
+def refused_by_both(sink: FileSink, output: CredentialsFile, token: RoleToken) -> OutputError:
     """`prepare` foresees what `publish` says."""
     foreseen = refusal(lambda: sink.prepare(output))
     said = refusal(lambda: sink.publish(output, token))

@@ -17,7 +17,7 @@ from botocore.configloader import raw_config_parse
 
 from rolekeeper.adapters.outputs.credentialsfile import FileSink
 from rolekeeper.errors import OutputError
-from rolekeeper.model import Output, RoleToken
+from rolekeeper.model import CredentialsFile, RoleToken
 
 OTHER = "# top\n[other]\naws_access_key_id = AKIAOTHER\naws_secret_access_key = a#b\n"
 PATIENCE = 20  # naps of the sink
@@ -94,8 +94,10 @@ def agent(file: Path) -> Iterator[Agent]:
     running.end()
 
 
-def output(file: Path, owner: int | None = None) -> Output:
-    return Output(str(file), "default", 0o600, keep_mode=True, owner=owner, group=None, replace_long_lived_keys=False)
+def output(file: Path, owner: int | None = None) -> CredentialsFile:
+    return CredentialsFile(
+        str(file), "default", 0o600, keep_mode=True, owner=owner, group=None, replace_long_lived_keys=False
+    )
 
 
 def token(number: int) -> RoleToken:

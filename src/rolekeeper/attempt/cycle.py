@@ -37,13 +37,13 @@ from rolekeeper.errors import (
 )
 from rolekeeper.model import (
     AttemptReport,
+    CredentialsFile,
     Fact,
     FingerprintSummary,
     HeldToken,
     IssueRecord,
     Lifetime,
     Outcome,
-    Output,
     OutputName,
     Registration,
     RegistrationFound,
@@ -116,8 +116,8 @@ class _Attempt:
         self.summary: FingerprintSummary | None = None
         self.request_id: str | None = None
         self.token_at_hand: Lifetime | None = None
-        self.published: list[Output] = []
-        self.written: list[Output] = []
+        self.published: list[CredentialsFile] = []
+        self.written: list[CredentialsFile] = []
         self.spared = False
         self.trouble: RolekeeperError | None = None  # of an attempt that counts as issued all the same
 
@@ -135,8 +135,8 @@ class _Attempt:
         if self.tell_found:
             self.tell_found(RegistrationFound(node.node_id, node.region, self._standing()))
         who = self._identity()
-        broken = publication.unwritable(self.world, self.settings.outputs)
-        ready = tuple(output for output in self.settings.outputs if output not in broken)
+        broken = publication.unwritable(self.world, self.settings.credentials_files)
+        ready = tuple(output for output in self.settings.credentials_files if output not in broken)
         if not ready:
             raise next(iter(broken.values()))
         self.facts += publication.overwritten(self.world, ready, self.contents.issue)
@@ -172,7 +172,7 @@ class _Attempt:
     def _standing(self) -> Lifetime | None:
         if self.published:
             return self.token_at_hand
-        return publication.standing(self.world, self.settings.outputs, self.contents.issue)
+        return publication.standing(self.world, self.settings.credentials_files, self.contents.issue)
 
     def _read_vault(self) -> None:
         self.contents = self.world.vault.load()
@@ -216,23 +216,27 @@ class _Attempt:
         issue = self.contents.issue
         if issue is None or issue.node_id != node.node_id or who.is_trial or self.contents.pending_key is not None:
             return False
-        world, outputs = self.world, self.settings.outputs
+        world, outputs = self.world, self.settings.credentials_files
         if not publication.is_fresh(world, issue) or not publication.all_hold(world, outputs, issue):
             return False
         self.token_at_hand = issue.life
-        self.spared, self.published = True, list(self.settings.outputs)
+        self.spared, self.published = True, list(self.settings.credentials_files)
         self.facts.append(facts.already_published(issue))
         return True
 
     def _held(self, node: Registration) -> HeldToken | None:
         """The token that waits for an output; not one that a vault which could not be written still has after that."""
-        held, world, outputs = self.contents.held_token, self.world, self.settings.outputs
+        held, world, outputs = self.contents.held_token, self.world, self.settings.credentials_files
         if held is None or held.issue.node_id != node.node_id or not publication.is_fresh(world, held.issue):
             return None
         return None if publication.all_hold(world, outputs, held.issue) else held
 
     def _issue(
-        self, node: Registration, who: Identity, ready: tuple[Output, ...], broken: dict[Output, OutputError]
+        self,
+        node: Registration,
+        who: Identity,
+        ready: tuple[CredentialsFile, ...],
+        broken: dict[CredentialsFile, OutputError],
     ) -> None:
         """Ask for a token, publish it, and change the node key when that is due."""
         by, answer = self._ask(node, who)
@@ -267,7 +271,11 @@ class _Attempt:
         raise refusals[0]
 
     def _publish(
-        self, token: RoleToken, issue: IssueRecord, ready: tuple[Output, ...], broken: dict[Output, OutputError]
+        self,
+        token: RoleToken,
+        issue: IssueRecord,
+        ready: tuple[CredentialsFile, ...],
+        broken: dict[CredentialsFile, OutputError],
     ) -> None:
         """Write `token` to every output that lacks it; keep it in the vault while one cannot be written."""
         self.token_at_hand = issue.life
@@ -293,5 +301,5 @@ class _Attempt:
             self.facts.append(facts.vault_unwritten(error))
 
 
-def _names(outputs: Iterable[Output]) -> tuple[OutputName, ...]:
-    return tuple(OutputName(output.path, output.profile) for output in outputs)
+def _names(outputs: Iterable[CredentialsFile]) -> tuple[OutputName, ...]:
+    return tuple(output.output_name for output in outputs)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from rolekeeper.core.jsonvalues import rfc3339
 from rolekeeper.errors import VaultError
-from rolekeeper.model import Fact, IssueRecord, Output, Registration, TokenAnswer
+from rolekeeper.model import CredentialsFile, Fact, IssueRecord, Registration, TokenAnswer
 
 
 def damaged_file(name: str) -> Fact:
@@ -35,7 +35,7 @@ def token_issued(node: Registration, answer: TokenAnswer) -> Fact:
     return Fact("token_issued", "debug", f"Role token issued to {node.node_id}, good until {expires_at}", fields)
 
 
-def published(issue: IssueRecord, written: Iterable[Output], request_id: str | None) -> Fact:
+def published(issue: IssueRecord, written: Iterable[CredentialsFile], request_id: str | None) -> Fact:
     """The credentials stand in these outputs from now on."""
     expires_at = rfc3339(issue.life.expires_at)
     files = ", ".join(dict.fromkeys(output.path for output in written))
@@ -51,7 +51,7 @@ def already_published(issue: IssueRecord) -> Fact:
     return Fact("credentials_fresh", "info", message, {"node_id": issue.node_id})
 
 
-def overwritten_by_another(output: Output) -> Fact:
+def overwritten_by_another(output: CredentialsFile) -> Fact:
     """Somebody else's credentials are where ours were published, or are about to be."""
     message = f"Another program writes to {output.path}: its credentials are in the profile [{output.profile}]"
     hint = "let one program write there: stop the other one (SSM Agent?), or publish to a file or profile of its own"

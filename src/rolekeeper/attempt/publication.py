@@ -11,11 +11,11 @@ from datetime import timedelta
 from rolekeeper.attempt import facts
 from rolekeeper.core import lifetime
 from rolekeeper.errors import OutputError
-from rolekeeper.model import Fact, Freshness, IssueRecord, Lifetime, Output
+from rolekeeper.model import CredentialsFile, Fact, Freshness, IssueRecord, Lifetime
 from rolekeeper.ports import World
 
 
-def unwritable(world: World, outputs: Iterable[Output]) -> dict[Output, OutputError]:
+def unwritable(world: World, outputs: Iterable[CredentialsFile]) -> dict[CredentialsFile, OutputError]:
     """The outputs that cannot be written, and why; nothing in them is changed."""
     broken = {}
     for output in outputs:
@@ -26,7 +26,7 @@ def unwritable(world: World, outputs: Iterable[Output]) -> dict[Output, OutputEr
     return broken
 
 
-def holds(world: World, output: Output, issue: IssueRecord) -> bool:
+def holds(world: World, output: CredentialsFile, issue: IssueRecord) -> bool:
     """Whether the output's profile holds just these credentials."""
     try:
         return world.sink.holds(output, issue.access_key_id, issue.life.expires_at)
@@ -34,12 +34,12 @@ def holds(world: World, output: Output, issue: IssueRecord) -> bool:
         return False
 
 
-def all_hold(world: World, outputs: Iterable[Output], issue: IssueRecord) -> bool:
+def all_hold(world: World, outputs: Iterable[CredentialsFile], issue: IssueRecord) -> bool:
     """Whether nothing is left to publish of these credentials."""
     return all(holds(world, output, issue) for output in outputs)
 
 
-def overwritten(world: World, outputs: Iterable[Output], issue: IssueRecord | None) -> Iterator[Fact]:
+def overwritten(world: World, outputs: Iterable[CredentialsFile], issue: IssueRecord | None) -> Iterator[Fact]:
     """What there is to log about other programs that write to the outputs, for all that `issue`, the record, tells."""
     for output in outputs:
         with suppress(OutputError):
@@ -56,7 +56,7 @@ def is_fresh(world: World, issue: IssueRecord) -> bool:
     return same_boot and lifetime.freshness(issue.life, world.clock.now()) is Freshness.FRESH
 
 
-def standing(world: World, outputs: Iterable[Output], issue: IssueRecord | None) -> Lifetime | None:
+def standing(world: World, outputs: Iterable[CredentialsFile], issue: IssueRecord | None) -> Lifetime | None:
     """The life of what the outputs hold now, as far as `issue`, the vault's record, tells."""
     if issue is None or not any(holds(world, output, issue) for output in outputs):
         return None

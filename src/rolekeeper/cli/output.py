@@ -51,5 +51,5 @@ def print_json(document: Any) -> None:
 
 def print_report(report: AttemptReport) -> None:
     """Print an attempt's outcome as JSON; a file is named once, however many profiles in it were published."""
-    whole = encode(report) | {"published": list(dict.fromkeys(output.path for output in report.published))}
+    whole = encode(report) | {"published": list(dict.fromkeys(output.name for output in report.published))}
     print_json({name: whole[name] for name in REPORTED})

@@ -20,10 +20,10 @@ from rolekeeper.config.files import SourceFile, read_files
 from rolekeeper.config.problems import OUTPUTS, problem
 from rolekeeper.errors import ConfigurationError, Problem
 from rolekeeper.model import (
+    CredentialsFile,
     DaemonSettings,
     HibernationSettings,
     NodeSettings,
-    Output,
     ServiceSettings,
     Settings,
 )
@@ -278,9 +278,9 @@ def _settings(document: Document) -> Settings:
         refresh_share=document.refresh.at,
         hibernation=HibernationSettings(**dict(document.hibernation)),
         rotate_key_after=document.key.rotate_after,
-        outputs=tuple(_output(table) for table in document.credentials_file),
+        credentials_files=tuple(_output(table) for table in document.credentials_file),
     )
 
 
-def _output(table: OutputTable) -> Output:
-    return Output(**dict(table), keep_mode="mode" not in table.model_fields_set)
+def _output(table: OutputTable) -> CredentialsFile:
+    return CredentialsFile(**dict(table), keep_mode="mode" not in table.model_fields_set)

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from rolekeeper import durations
-from rolekeeper.model import Output, Settings
+from rolekeeper.model import CredentialsFile, Settings
 
 NOT_SHOWN = "***"
 MODE_LEFT_OUT = "# for a new file; an existing one keeps its own"
@@ -47,7 +47,7 @@ def resolved(settings: Settings) -> dict[str, Any]:
             "longest_probe": durations.text(settings.hibernation.longest_probe),
         },
         "key": {"rotate_after": "never" if rotate_after is None else durations.text(rotate_after)},
-        _OUTPUTS: [_output(output) for output in settings.outputs],
+        _OUTPUTS: [_output(output) for output in settings.credentials_files],
     }
 
 
@@ -56,7 +56,7 @@ def describe(settings: Settings) -> str:
     tables = resolved(settings)
     outputs = tables.pop(_OUTPUTS)
     blocks = [f"[{name}]\n{_lines(table)}" for name, table in tables.items()]
-    for output, table in zip(settings.outputs, outputs, strict=True):
+    for output, table in zip(settings.credentials_files, outputs, strict=True):
         lines = _lines(table)
         if output.keep_mode:  # a line that is no comment would change the mode of an existing file
             lines = lines.replace("\nmode = ", f"\n{MODE_LEFT_OUT}\n#mode = ", 1)
@@ -64,7 +64,7 @@ def describe(settings: Settings) -> str:
     return "\n".join(blocks)
 
 
-def _output(output: Output) -> dict[str, Any]:
+def _output(output: CredentialsFile) -> dict[str, Any]:
     return {
         "path": output.path,
         "profile": output.profile,

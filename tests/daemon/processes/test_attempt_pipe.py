@@ -80,9 +80,9 @@ def test_after_each_attempt_everything_is_collected_that_would_add_up(attempts: 
 
 
 def test_an_order_of_more_than_a_pipes_worth_is_handed_over_without_waiting(attempts: Any, kit: Any) -> None:
-    (plain,) = kit.settings.outputs
+    (plain,) = kit.settings.credentials_files
     outputs = tuple(replace(plain, path=f"/srv/application-{number}/credentials") for number in range(2000))
-    large = replace(kit.settings, outputs=outputs)
+    large = replace(kit.settings, credentials_files=outputs)
     assert len(json.dumps(encode(large))) > 3 << 16
     running = attempts.start("say(json.dumps({'settings': order['settings']})); say(REPORT)", settings=large)
     assert attempts.hear(running, Accepted).settings == large  # and as large a word comes back
@@ -120,8 +120,8 @@ print(said[0].problems)
 
 def test_a_user_whose_pipes_are_small_waits_for_no_attempt_to_read_its_order(kit: Any) -> None:
     """Past its quota of pipe buffers, a user other than root gets pipes of 8192 bytes, or 4096."""
-    (plain,) = kit.settings.outputs
-    settings = encode(replace(kit.settings, outputs=(plain,) * 500))
+    (plain,) = kit.settings.credentials_files
+    settings = encode(replace(kit.settings, credentials_files=(plain,) * 500))
     command = [sys.executable, "-I", "-c", SHORT_OF_PIPES]
     done = subprocess.run(command, input=json.dumps(settings), capture_output=True, text=True, check=False, timeout=120)
     order = json.dumps({"settings": settings, "reload": True, "reuse": True})

@@ -37,7 +37,7 @@ from rolekeeper.adapters.files.replace import (
 from rolekeeper.adapters.outputs import sandbox
 from rolekeeper.core import credentialsfile
 from rolekeeper.errors import OutputError
-from rolekeeper.model import Output, RoleToken
+from rolekeeper.model import CredentialsFile, RoleToken
 
 LOCK_WAIT = timedelta(seconds=10)
 _MOST_TRIES = 5
@@ -60,14 +60,14 @@ class FileSink:
         self._unit = unit
         self._lock_wait = lock_wait
 
-    def prepare(self, output: Output) -> None:
+    def prepare(self, output: CredentialsFile) -> None:
         """Find out whether `publish` would succeed; a missing directory is created, the file is left as it is."""
         with self._opened(output) as target:
             old = self._settled(target)
             with _staged(target, output, _PREPARED, old):
                 """Everything was tried that can be."""
 
-    def publish(self, output: Output, token: RoleToken) -> None:
+    def publish(self, output: CredentialsFile, token: RoleToken) -> None:
         """Put the token's credentials into the output's profile, whole or not at all."""
         values = credentialsfile.token_values(token)
         with self._opened(output) as target:
@@ -77,7 +77,7 @@ class FileSink:
         hint = "find the program that keeps writing it, or publish to a file of its own"
         raise OutputError("file-keeps-changing", f"Cannot publish to {output.path}: others keep changing it", hint)
 
-    def holds(self, output: Output, access_key_id: str, expires_at: datetime) -> bool:
+    def holds(self, output: CredentialsFile, access_key_id: str, expires_at: datetime) -> bool:
         """Whether the output's profile holds just these credentials already."""
         found = self._found(output)
         wanted = {
@@ -87,7 +87,7 @@ class FileSink:
         complete = all(found.get(key) for key in credentialsfile.OUR_KEYS) and credentialsfile.STALE_TOKEN not in found
         return complete and wanted.items() <= found.items()
 
-    def overwritten(self, output: Output, access_key_id: str, expires_at: datetime) -> bool:
+    def overwritten(self, output: CredentialsFile, access_key_id: str, expires_at: datetime) -> bool:
         """Whether another program has put credentials where these were published, or may have been.
 
         Rolekeeper writes no key without its expiry: another key with none, or beside the old one, is not of its making.
@@ -96,7 +96,7 @@ class FileSink:
         other = found.get(credentialsfile.ACCESS_KEY_ID) or access_key_id
         return other != access_key_id and found.get(credentialsfile.EXPIRES, ours) == ours
 
-    def _found(self, output: Output) -> Mapping[str, str]:
+    def _found(self, output: CredentialsFile) -> Mapping[str, str]:
         """What the output's profile holds now."""
         with self._translated(output):
             data = read_file(output.path, owner=_owner(output))
@@ -104,7 +104,7 @@ class FileSink:
             return {}
         return credentialsfile.read_profile(_decode(output, data), output.profile, where=output.path) or {}
 
-    def _try_publish(self, target: Place, output: Output, values: Mapping[str, str]) -> bool:
+    def _try_publish(self, target: Place, output: CredentialsFile, values: Mapping[str, str]) -> bool:
         """Publish once; False when somebody else changed the file meanwhile."""
         old = self._settled(target)
         with _staged(target, output, values, old) as new:
@@ -127,7 +127,7 @@ class FileSink:
         raise RefusedFileError("file-being-written", "another program is writing it", remedy)
 
     @contextmanager
-    def _opened(self, output: Output) -> Iterator[Place]:
+    def _opened(self, output: CredentialsFile) -> Iterator[Place]:
         """The file's place, with its lock held."""
         uid, gid = _owner(output), _group(output)
         missing = Attributes(_directory_mode(output.mode), uid, getegid() if gid is None else gid)
@@ -139,7 +139,7 @@ class FileSink:
             yield target
 
     @contextmanager
-    def _translated(self, output: Output) -> Iterator[None]:
+    def _translated(self, output: CredentialsFile) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -150,7 +150,9 @@ class FileSink:
 
 
 @contextmanager
-def _staged(target: Place, output: Output, values: Mapping[str, str], old: Contents | None) -> Iterator[Staged]:
+def _staged(
+    target: Place, output: CredentialsFile, values: Mapping[str, str], old: Contents | None
+) -> Iterator[Staged]:
     text = _decode(output, old.data if old else b"")
     edited = credentialsfile.replace_profile(
         text, output.profile, values, replace_long_lived_keys=output.replace_long_lived_keys, where=output.path
@@ -166,7 +168,7 @@ def _staged(target: Place, output: Output, values: Mapping[str, str], old: Conte
         yield new
 
 
-def _decode(output: Output, data: bytes) -> str:
+def _decode(output: CredentialsFile, data: bytes) -> str:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
@@ -189,7 +191,7 @@ def _shows(old: Attributes, new: Attributes) -> bool:
     return bool(new.mode & _OTHERS_READ or to_a_group or to_a_user)
 
 
-def _refuse_all_but_ours(text: str, output: Output) -> None:
+def _refuse_all_but_ours(text: str, output: CredentialsFile) -> None:
     """Nothing when the file holds our profile's own keys alone, which are for its new readers anyway."""
     if credentialsfile.holds_only(text, output.profile, where=output.path):
         return
@@ -198,7 +200,7 @@ def _refuse_all_but_ours(text: str, output: Output) -> None:
     raise OutputError("file-untrusted", f"Cannot publish to {output.path}: {reason}", hint)
 
 
-def _attributes(output: Output, old: Contents | None, target: Place) -> Attributes:
+def _attributes(output: CredentialsFile, old: Contents | None, target: Place) -> Attributes:
     uid, gid = _owner(output), _group(output)
     own = getegid() if gid is None else gid
     if old is None or not output.keep_mode or old.attributes.uid != uid or not target.is_left_to(uid):
@@ -212,19 +214,19 @@ def _directory_mode(mode: int) -> int:
     return 0o700 | (0o010 if mode & _GROUP_READS else 0) | (0o001 if mode & _OTHERS_READ else 0)
 
 
-def _owner(output: Output) -> int:
+def _owner(output: CredentialsFile) -> int:
     if output.owner is None:
         return geteuid()
     return _number(output, output.owner, "user", lambda name: pwd.getpwnam(name).pw_uid)
 
 
-def _group(output: Output) -> int | None:
+def _group(output: CredentialsFile) -> int | None:
     if output.group is None:
         return None
     return _number(output, output.group, "group", lambda name: grp.getgrnam(name).gr_gid)
 
 
-def _number(output: Output, name: str | int, kind: str, look_up: Callable[[str], int]) -> int:
+def _number(output: CredentialsFile, name: str | int, kind: str, look_up: Callable[[str], int]) -> int:
     """A name's number, looked up at each publication: users come and go while we run."""
     if isinstance(name, int):
         return name
@@ -237,7 +239,7 @@ def _number(output: Output, name: str | int, kind: str, look_up: Callable[[str],
     raise OutputError(f"unknown-{kind}", f"Cannot publish to {output.path}: there is no {kind} {name!r}", hint)
 
 
-def _check_as_an_sdk(written: str, output: Output, values: Mapping[str, str]) -> None:
+def _check_as_an_sdk(written: str, output: CredentialsFile, values: Mapping[str, str]) -> None:
     """Read the file as botocore will, and hold what it sees against the token."""
     # Imported here: it costs more than the rest of this module, and an attempt has loaded it long before.
     from botocore.configloader import raw_config_parse  # noqa: PLC0415

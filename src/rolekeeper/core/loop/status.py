@@ -119,7 +119,7 @@ def document(state: State, now: Instant, pid: int, version: str) -> Document:
         last_success_at=state.last_success_at,
         last_outcome=state.last,
         attempts=state.attempts,
-        outputs=tuple(PublishedOutput(one.path, one.profile, state.published.get(one)) for one in outputs),
+        outputs=tuple(PublishedOutput(one.name, one.profile, state.published.get(one)) for one in outputs),
         fingerprint=state.fingerprint,
         pid=pid,
         version=version,
