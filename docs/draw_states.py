@@ -10,7 +10,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from rolekeeper.core.loop import table
-from rolekeeper.core.loop.states import Configured, Event, Finished, Phase, Policy, State
+from rolekeeper.core.loop.phases import Phase
+from rolekeeper.core.loop.states import Configured, Event, Finished, Policy, State
 from rolekeeper.model import AttemptReport, Instant, Lifetime, Outcome
 
 NOW = Instant(datetime(2026, 11, 23, tzinfo=UTC), timedelta(days=1))

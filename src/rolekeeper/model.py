@@ -108,27 +108,49 @@ class IssueRecord:
 
 @dataclass(frozen=True, slots=True)
 class HeldToken:
-    """A token that was received and could not be published everywhere; kept in the vault while it is fresh."""
+    """The node's role token while an output still needs it; it is kept in the vault as long as it is fresh."""
 
     token: RoleToken
     issue: IssueRecord
 
 
 @dataclass(frozen=True, slots=True)
-class VaultContents:
-    """Everything in the vault at one moment. A change is a `dataclasses.replace` and a `Vault.save`."""
+class Node:
+    """A registration with the fingerprint that the service accepted; there is never one without the other."""
 
-    registration: Registration | None = None
-    fingerprint: AcceptedFingerprint | None = None
-    measured: HardwareHash | None = None  # at the last accepted request
-    # The fingerprint that was tried with a hardware hash, by the hash's digest.
-    trials: Mapping[str, str] = field(default_factory=dict)
-    pending_key: NodeKey | None = None  # the service may know it already
-    superseded_key: NodeKey | None = None  # replaced or refused, kept until the other was accepted
+    registration: Registration
+    accepted: AcceptedFingerprint
+
+
+NODE_ROLE = ""  # where credentials are named by their role, this names the node's own
+
+
+@dataclass(frozen=True, slots=True)
+class VaultContents:
+    """Everything in the vault at one moment. A change is a `dataclasses.replace` and a `Vault.save`.
+
+    `measured` is the hardware hash at the last accepted request, `pending_key` a key that the service may know
+    already, `superseded_key` one that was replaced or refused and is kept until another is accepted. `issues` holds the
+    last credentials published, by role.
+    """
+
+    node: Node | None = None
+    measured: HardwareHash | None = None
+    pending_key: NodeKey | None = None
+    superseded_key: NodeKey | None = None
     pending_registration: PendingRegistration | None = None
-    issue: IssueRecord | None = None
+    issues: Mapping[str, IssueRecord] = field(default_factory=dict)
     held_token: HeldToken | None = None
-    damaged: tuple[str, ...] = ()  # files of no great worth that could not be read and count as absent
+
+    @property
+    def registration(self) -> Registration | None:
+        """The node's registration."""
+        return self.node.registration if self.node else None
+
+    @property
+    def fingerprint(self) -> AcceptedFingerprint | None:
+        """The node's accepted fingerprint."""
+        return self.node.accepted if self.node else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,17 +178,32 @@ class Outcome(StrEnum):
     NODE_UNKNOWN = "node-unknown"
     HARDWARE_UNREADABLE = "hardware-unreadable"
     UNPUBLISHED = "unpublished"
+    ROLE_REFUSED = "role-refused"
     VAULT_UNREADABLE = "vault-unreadable"
     UNREGISTERED = "unregistered"
 
 
 class Freshness(StrEnum):
-    """How much of the credentials' life is left: fresh more than a quarter, stale less, then expired; or none."""
+    """How much of the credentials' life is left: fresh more than a quarter, stale less, then expired.
+
+    An output that holds none of ours is absent, held-by-another, or unknown when it cannot be read.
+    """
 
     FRESH = "fresh"
     STALE = "stale"
     EXPIRED = "expired"
+    HELD_BY_ANOTHER = "held-by-another"
     ABSENT = "absent"
+    UNKNOWN = "unknown"
+
+
+class Holding(StrEnum):
+    """Whose credentials an output holds."""
+
+    OURS = "ours"  # those that the vault's record of the last issue names
+    OTHER = "other"  # those of another program, as far as can be told
+    ABSENT = "absent"  # none that a program could use
+    UNKNOWN = "unknown"  # it was not looked at, or cannot be read, or nothing tells whose they are
 
 
 class Verdict(StrEnum):
@@ -188,8 +225,8 @@ class FingerprintSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class Fact:
-    """Something that happened in an attempt and belongs in the log: event name, level, one line, further fields."""
+class LogEntry:
+    """Something that happened and belongs in the log: event name, level, one line, further fields."""
 
     event: str
     level: str
@@ -214,12 +251,52 @@ class OutputName:
 
 
 @dataclass(frozen=True, slots=True)
-class AttemptReport:
-    """What one attempt tells whoever started it. `code`, `message` and `hint` are empty when all went well.
+class OutputProblem:
+    """Why an output does not hold what it should, or why programs may not use it, in the words of an error."""
 
-    `expires_at` is that of the token at hand, `published` the outputs that hold it now, `written` those of them that
-    this attempt wrote; `spared`: all held it before, and none was asked for. `standing` is what the outputs hold after
-    the attempt, also after one that brought no token; None when that is not known.
+    code: str
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputContents:
+    """What an output holds, as it is there: access key id and expiry are empty strings when it has none.
+
+    `is_complete`: everything that a program needs is there. `warning`: why programs may not use it all the same.
+    """
+
+    access_key_id: str = ""
+    expiry: str = ""
+    is_complete: bool = False
+    warning: OutputProblem | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutputReport:
+    """What an output holds at the end of an attempt.
+
+    `access_key_id` and `life` are those of our credentials, when it holds them. `is_current`: these are the newest that
+    this node has for it. `is_written`: this attempt published them.
+    """
+
+    name: OutputName
+    role: str = NODE_ROLE
+    holding: Holding = Holding.UNKNOWN
+    access_key_id: str = ""
+    life: Lifetime | None = None
+    is_current: bool = False
+    is_written: bool = False
+    problem: OutputProblem | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptReport:
+    """What one attempt reports. `code`, `message` and `hint` are empty when all went well.
+
+    `expires_at` is that of the node's role token at hand. `is_reused`: every output held fresh credentials, and no
+    token was requested. `outputs` is what the outputs hold after the attempt, also after one that brought no token;
+    empty when the attempt did not come to look at them.
     """
 
     outcome: Outcome
@@ -228,23 +305,21 @@ class AttemptReport:
     hint: str = ""
     request_id: str | None = None
     expires_at: datetime | None = None
-    published: tuple[OutputName, ...] = ()
-    written: tuple[OutputName, ...] = ()
-    spared: bool = False
+    is_reused: bool = False
     fingerprint: FingerprintSummary | None = None
     node_id: str | None = None
     region: str | None = None
-    standing: Lifetime | None = None
-    facts: tuple[Fact, ...] = ()
+    outputs: tuple[OutputReport, ...] = ()
+    entries: tuple[LogEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class RegistrationFound:
-    """The attempt that runs has read the vault; `standing` is what the outputs hold, None when that is not known."""
+    """The attempt has read the vault and looked at the outputs; the service has not answered yet."""
 
     node_id: str
     region: str
-    standing: Lifetime | None
+    outputs: tuple[OutputReport, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,3 +456,30 @@ class Settings:
     def outputs(self) -> tuple[Output, ...]:
         """Everything that credentials are published in."""
         return (*self.credentials_files, *self.endpoints)
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorSettings:
+    """The part of the settings that the supervisor needs; there is no secret in it.
+
+    `outputs` are reports as they are before anybody has looked. `digest` is that of the configuration files.
+    """
+
+    vault_directory: str
+    daemon: DaemonSettings
+    refresh_share: float
+    hibernation: HibernationSettings
+    outputs: tuple[OutputReport, ...]
+    digest: str
+
+
+def supervisor_settings(settings: Settings) -> SupervisorSettings:
+    """What the supervisor gets to know of `settings`."""
+    return SupervisorSettings(
+        vault_directory=settings.vault_directory,
+        daemon=settings.daemon,
+        refresh_share=settings.refresh_share,
+        hibernation=settings.hibernation,
+        outputs=tuple(OutputReport(one.output_name, one.role or NODE_ROLE) for one in settings.outputs),
+        digest=settings.digest,
+    )

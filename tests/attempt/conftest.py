@@ -14,12 +14,13 @@ from uuid import uuid4
 
 import pytest
 
-from rolekeeper.adapters.outputs.credentialsfile import FileSink
+from rolekeeper.adapters.outputs.credentialsfile import SharedCredentialsFiles
+from rolekeeper.adapters.outputs.publishedfile import PublishedFiles
 from rolekeeper.adapters.ssm.nodekey import RsaKeyMaker, public_key
 from rolekeeper.adapters.ssm.service import SsmService
 from rolekeeper.adapters.vault.store import FileVault
-from rolekeeper.attempt import cycle
 from rolekeeper.attempt.register import Activation, register
+from rolekeeper.attempt.run import run
 from rolekeeper.emulator import Emulator
 from rolekeeper.emulator.records import RecordedRequest
 from rolekeeper.emulator.state import Activation as EmulatedActivation
@@ -34,11 +35,15 @@ from rolekeeper.model import (
     NodeKey,
     NodeSettings,
     OutputName,
+    Registration,
+    Role,
+    RoleToken,
     ServiceSettings,
     Settings,
+    TokenAnswer,
     VaultContents,
 )
-from rolekeeper.ports import World
+from rolekeeper.ports import Outputs, World
 
 TOKEN = "RequestManagedInstanceRoleToken"
 REGISTER = "RegisterManagedInstance"
@@ -130,6 +135,7 @@ class Machine:
     hardware: Machinery = field(default_factory=Machinery)
     code: str | None = None
     node_id: str = ""
+    outputs: Outputs | None = None  # files, unless a test puts something before them
 
     def world(self) -> World:
         return World(
@@ -137,7 +143,8 @@ class Machine:
             vault=FileVault(self.settings.vault_directory, self.clock),
             service=SsmService(self.settings.service, self.clock, "1.2.3"),
             probe=self.hardware,
-            sink=FileSink(self.clock.sleep, NO_WAIT),
+            roles=NoRoles(),
+            outputs=self.outputs or files(self.clock),
             keys=self.keys,
             new_fingerprint=lambda: str(uuid4()),
             activation_code=lambda: self.code,
@@ -148,13 +155,12 @@ class Machine:
         wanted = Activation(given.activation_id, given.code, self.emulator.region)
         world = self.world()
         with world.vault.lock(NO_WAIT):
-            contents = register(world, world.vault.load(), wanted, replace_old=replace_old)
-        assert contents.registration is not None
-        self.node_id = contents.registration.node_id
-        return contents
+            node = register(world, world.vault.load(), wanted, replace_old=replace_old)
+        self.node_id = node.registration.node_id
+        return world.vault.load()
 
     def attempt(self, *, reuse: bool = False) -> AttemptReport:
-        return cycle.run(self.world(), self.settings, reuse=reuse)
+        return run(self.world(), self.settings, reuse=reuse)
 
     def change(self, **changes: object) -> None:
         """Another configuration from now on."""
@@ -178,7 +184,7 @@ class Machine:
     def named(self, *numbers: int) -> tuple[OutputName, ...]:
         """The outputs as a report names them."""
         outputs = self.settings.credentials_files
-        return tuple(OutputName(outputs[number].path, outputs[number].profile) for number in numbers)
+        return tuple(outputs[number].output_name for number in numbers)
 
     def published(self, number: int = 0) -> Token | None:
         """The token of the emulator's that an output holds."""
@@ -200,6 +206,18 @@ class Machine:
         ours = public_key(contents.registration.key)
         alone = contents.pending_key is None and contents.superseded_key is None
         return alone and self.emulator.nodes[self.node_id].public_key == ours
+
+
+def files(clock: MovingClock) -> SharedCredentialsFiles:
+    """The outputs that most tests need."""
+    return SharedCredentialsFiles(PublishedFiles(clock.sleep))
+
+
+class NoRoles:
+    """STS for machines that have no roles."""
+
+    def assume(self, role: Role, registration: Registration, token: RoleToken) -> TokenAnswer:
+        raise AssertionError(f"{registration.node_id} has no role {role.name} to assume with {token.access_key_id}")
 
 
 def impatient(machine: Machine) -> Machine:

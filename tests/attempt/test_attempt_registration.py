@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 from tests.attempt.conftest import HARDWARE, REGISTER, Machine
+from tests.reports import events
 
 from rolekeeper.adapters.ssm.nodekey import public_key
 from rolekeeper.attempt.register import Activation
@@ -224,7 +225,7 @@ def test_what_belonged_to_the_old_registration_goes_with_it(machine: Machine) ->
     old = machine.vault()
     machine.save(replace(old, pending_key=machine.keys.new_key(machine.clock.wall)))
     new = machine.register(replace_old=True)
-    assert new == VaultContents(registration=new.registration, fingerprint=new.fingerprint)
+    assert new == VaultContents(node=new.node)
     assert new.registration != old.registration
     assert new.fingerprint is not None
     assert old.fingerprint is not None
@@ -256,7 +257,7 @@ def test_a_machine_registers_itself_with_the_configured_activation(unregistered:
     in_unattended_mode(unregistered)
     report = unregistered.attempt()
     assert report.outcome is Outcome.ISSUED
-    assert [fact.event for fact in report.facts] == ["registered", "token_issued", "credentials_published"]
+    assert events(report) == ["registered", "token_issued", "credentials_published"]
     assert report.node_id in unregistered.emulator.nodes
     assert unregistered.published() is not None
     unregistered.attempt()

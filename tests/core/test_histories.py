@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rolekeeper.core import lifetime
-from rolekeeper.core.loop.states import Phase
+from rolekeeper.core.loop.phases import Phase
 from rolekeeper.model import Freshness, Outcome
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=n) for n in (1, 60, 3600, 86400))
@@ -27,7 +27,7 @@ ANSWERS: dict[str, Callable[[Any], Any]] = {
     "issued for 2 s": lambda loop: loop.passes(SECOND / 5).issues(2 * SECOND),
     "issued for 12 hours": lambda loop: loop.passes(SECOND).issues(12 * HOUR),
     "issued by a service a day ahead": lambda loop: loop.passes(SECOND).issues(service_ahead=DAY),
-    "published before": lambda loop: loop.issues(HOUR, age=40 * MINUTE, spared=True),
+    "published before": lambda loop: loop.issues(HOUR, age=40 * MINUTE, reused=True),
     "token that cannot be published": lambda loop: loop.keeps_token(),
     "hangs": lambda loop: loop.ends_with(Outcome.FAILED, takes=2 * MINUTE),
 }
@@ -77,7 +77,7 @@ def check(loop: Any, before: Phase, happened: str) -> None:
     assert (state.phase in (Phase.WAITING, Phase.BACKING_OFF, Phase.UNREGISTERED)) <= (state.probes is None)
     if before is Phase.HIBERNATING:
         assert state.phase in (Phase.HIBERNATING, Phase.ATTEMPTING), happened
-    issued = state.credentials
+    issued = loop.life
     if issued is not None and loop.now.boot - issued.issued_boot >= issued.expires_at - issued.issued_at:
         assert lifetime.freshness(issued, loop.now) is Freshness.EXPIRED
     if len(loop.began) > 1:

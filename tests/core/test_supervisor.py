@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from rolekeeper.core.loop import delays, table
+from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.states import (
     Configured,
     Elapsed,
     Event,
     Finished,
     IllegalTransition,
-    Phase,
     RefreshWanted,
     ReloadWanted,
     StopWanted,
@@ -178,7 +178,7 @@ def test_a_refresh_during_an_attempt_is_joined_to_it(loop: Any) -> None:
 
 def test_a_refresh_during_an_attempt_that_spares_the_request_is_granted_after_it(loop: Any) -> None:
     before = loop.refresh().state.last
-    loop.passes(2 * SECOND).issues(age=MINUTE, spared=True)
+    loop.passes(2 * SECOND).issues(age=MINUTE, reused=True)
     assert loop.phase == "attempting"
     assert (loop.asks[-1].reload, loop.asks[-1].reuse) == (False, False)
     assert loop.state.last == before  # what the spared one found out is no answer to the wish
@@ -187,7 +187,7 @@ def test_a_refresh_during_an_attempt_that_spares_the_request_is_granted_after_it
 
 
 def test_a_refresh_and_a_reload_during_an_attempt_that_spares_the_request_are_granted_together(loop: Any) -> None:
-    loop.refresh().reload().passes(2 * SECOND).issues(age=MINUTE, spared=True)
+    loop.refresh().reload().passes(2 * SECOND).issues(age=MINUTE, reused=True)
     assert (loop.asks[-1].reload, loop.asks[-1].reuse) == (True, False)
     loop.ends_with(Outcome.ISSUED)
     assert (loop.phase, len(loop.began)) == ("waiting", 2)
@@ -207,7 +207,7 @@ def test_a_forgotten_registration_leaves_nothing_of_the_node_behind(loop: Any) -
     assert loop.events()[-1] == "unregistered"
     loop.node_id = "mi-0fedcba9876543210"
     loop.passes(MINUTE).vault_changes().ends_with(Outcome.FAILED)
-    assert loop.state.credentials is None  # those in the file are of a node that this machine is no more
+    assert loop.life is None  # the credentials in the file are those of another node
     assert loop.phase == "backing-off"  # and not in the hibernation of the old one, nor after its failures
     assert loop.planned <= 1.1 * SECOND
 
@@ -230,7 +230,7 @@ def test_another_node_begins_without_the_hibernation_and_the_failures_of_the_old
     loop.passes(MINUTE).refresh().ends_with(Outcome.FAILED)
     assert loop.phase == "backing-off"
     assert loop.planned <= 1.1 * SECOND
-    assert (loop.state.credentials, loop.state.published) == (None, {})
+    assert (loop.life, loop.state.published_at) == (None, {})
 
 
 WISHES = {

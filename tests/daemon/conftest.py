@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from tests.reports import life
 
 from rolekeeper import daemon
 from rolekeeper.core.jsonvalues import encode
@@ -18,10 +19,10 @@ from rolekeeper.model import (
     AttemptReport,
     CredentialsFile,
     DaemonSettings,
-    Fact,
     HibernationSettings,
     Instant,
     Lifetime,
+    LogEntry,
     NodeSettings,
     Outcome,
     OutputName,
@@ -194,7 +195,7 @@ class World:
         report = behaviour.report
         if report is None:
             return
-        life = report.standing if isinstance(report, AttemptReport) else None
+        life = life(report) if isinstance(report, AttemptReport) else None
 
         def arrive() -> None:
             self.running = 0
@@ -278,7 +279,7 @@ def issued(life: timedelta) -> AttemptReport:
         node_id=NODE,
         region="eu-central-1",
         standing=Lifetime(NOON, NOON + life, timedelta(0)),
-        facts=(Fact("credentials_published", "info", "Published"),),
+        facts=(LogEntry("credentials_published", "info", "Published"),),
     )
 
 

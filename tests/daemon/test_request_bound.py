@@ -21,7 +21,6 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from rolekeeper.adapters.ssm.service import SsmService
-from rolekeeper.attempt import cycle
 from rolekeeper.errors import OutputError, VaultError
 from rolekeeper.model import (
     COMPONENTS,
@@ -187,7 +186,7 @@ def attempting(service: Hostile, memory: Memory, plain: Settings) -> Callable[[]
         client = SsmService(accepted.service, service.clock, "1.2.3")
         code = "an-activation-code-of-20"
         world = World(service.clock, memory, client, memory, memory, memory, lambda: "a-fingerprint", lambda: code)
-        return cycle.run(world, accepted, reuse=False)
+        return run(world, accepted, reuse=False)
 
     return run
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper.core.similarity import State, compare, digest, judge, merge_measured
+from rolekeeper.core.similarity import ComponentState, compare, digest, judge, merge_measured
 from rolekeeper.model import COMPONENTS, AcceptedFingerprint, FingerprintSummary, Hardware, Verdict
 
 CASES = json.loads((Path(__file__).parents[1] / "vectors" / "similarity.json").read_text(encoding="utf-8"))["cases"]
@@ -73,9 +73,9 @@ def test_tells_what_became_of_every_component_in_their_usual_order() -> None:
     report = compare(NINE, current, 40)
     states = {component.name: component.state for component in report.components}
     assert tuple(states) == COMPONENTS
-    assert states.pop("hostname-info") is State.CHANGED
-    assert states.pop("bios-hash") is State.UNREADABLE
-    assert set(states.values()) == {State.MATCHED}
+    assert states.pop("hostname-info") is ComponentState.CHANGED
+    assert states.pop("bios-hash") is ComponentState.UNREADABLE
+    assert set(states.values()) == {ComponentState.MATCHED}
     assert [component.reason for component in report.components if component.reason] == ["cannot run dmidecode"]
     assert (report.matched, report.compared, round(report.share, 3)) == (7, 9, 0.778)
 
@@ -94,7 +94,7 @@ def test_a_component_that_has_a_value_is_not_unreadable() -> None:
 
 def test_a_component_that_was_never_saved_counts_as_changed_readable_or_not() -> None:
     report = compare({"machine-id": NINE["machine-id"]}, hardware(unreadable={"disk-info": "ls failed"}), 40)
-    assert {one.state for one in report.components if one.name != "machine-id"} == {State.CHANGED}
+    assert {one.state for one in report.components if one.name != "machine-id"} == {ComponentState.CHANGED}
 
 
 def test_a_machine_id_that_cannot_be_read_is_unreadable_and_no_other_machine() -> None:

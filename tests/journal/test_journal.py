@@ -304,7 +304,7 @@ def test_a_closed_standard_error_is_survived() -> None:
 
 
 def logged_events() -> set[str]:
-    """The event of every `Fact(event, level, ...)`, `Record(event, level, ...)` and `log(event, level, ...)`."""
+    """The event of every `LogEntry(event, level, ...)`, `Record(event, level, ...)` and `log(event, level, ...)`."""
     nodes = (node for path in SOURCE.rglob("*.py") for node in ast.walk(ast.parse(path.read_text())))
     calls = (node for node in nodes if isinstance(node, ast.Call) and len(node.args) > 2)
     written = [[getattr(argument, "value", None) for argument in call.args[:2]] for call in calls]

@@ -1,15 +1,16 @@
 """Registering this machine: one activation turns into a node id, a node key and a fingerprint.
 
-Key and fingerprint are stored as pending before the service is called. The same command run again after a crash takes
-them up, so that the service sees one node key, not one a try. A refusal leaves what an earlier try began as it was, for
-a mistyped code or a missing permission says nothing of it; what the service will never take is forgotten. The old
-registration stays in force until the new one replaces it, in one step, on disk. The caller holds the vault's lock.
+Key and fingerprint are stored as pending before the service is called. The same command, run again after a crash,
+continues with them, so that the service sees one node key and not one for each try. A refusal keeps what an earlier try
+began, because a mistyped code or a missing permission says nothing about it; what the service will never take is
+dropped. The old registration stays in force until the new one replaces it on disk, in one step. The caller holds the
+vault's lock.
 """
 
 from dataclasses import dataclass, field, replace
 
 from rolekeeper.errors import RefusedError, ServiceRefusedError
-from rolekeeper.model import AcceptedFingerprint, PendingRegistration, Registration, VaultContents
+from rolekeeper.model import AcceptedFingerprint, Node, PendingRegistration, Registration, VaultContents
 from rolekeeper.ports import World
 
 LIMIT_EXCEEDED = "RegistrationLimitExceeded"
@@ -26,8 +27,8 @@ class Activation:
     region: str
 
 
-def register(world: World, contents: VaultContents, activation: Activation, *, replace_old: bool) -> VaultContents:
-    """Register with `activation`; returns what is in the vault then.
+def register(world: World, contents: VaultContents, activation: Activation, *, replace_old: bool) -> Node:
+    """Register with `activation`; returns the node that is in the vault then.
 
     Raises RefusedError `already-registered` when there is a registration and `replace_old` is false, ServiceError when
     no usable answer came (what was begun stays in the vault), ServiceRefusedError when the activation was rejected.
@@ -51,12 +52,11 @@ def register(world: World, contents: VaultContents, activation: Activation, *, r
         if begun is not None and refused.code == ALREADY_REGISTERED:
             return register(world, contents, activation, replace_old=replace_old)
         raise _explained(refused, resumed=begun is not None) from refused
-    registered = VaultContents(
-        registration=Registration(node_id, activation.region, pending.key),
-        fingerprint=AcceptedFingerprint(pending.fingerprint, pending.hardware_hash),
-    )
-    world.vault.save(registered)
-    return registered
+    registration = Registration(node_id, activation.region, pending.key)
+    accepted = AcceptedFingerprint(pending.fingerprint, pending.hardware_hash)
+    node = Node(registration, accepted)
+    world.vault.save(VaultContents(node=node))
+    return node
 
 
 def _matching(pending: PendingRegistration | None, activation: Activation) -> PendingRegistration | None:

@@ -1,12 +1,13 @@
 """`rolekeeper adopt`: SSM Agent's registration becomes ours; the agent's own files stay as they are."""
 
 import argparse
+import signal
 
 from rolekeeper import compose
 from rolekeeper.adapters.process import give_up_after, keep_secrets_in_memory
 from rolekeeper.adapters.vault import agent
 from rolekeeper.attempt.adopt import Adoption, adopt
-from rolekeeper.attempt.cycle import longest_wait_for_vault
+from rolekeeper.attempt.run import longest_wait_for_vault
 from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import print_json
 from rolekeeper.errors import RefusedError
@@ -21,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="source", metavar="DIR", default=directory, help=f"default {directory}")
     parser.add_argument("--offline", action="store_true", help="do not ask the service whether it accepts it")
     parser.add_argument(
-        "--force", action="store_true", help="although SSM Agent runs, or another registration is there"
+        "--force", action="store_true", help="adopt even if SSM Agent is running or this machine is already registered"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -42,12 +43,12 @@ def run(options: argparse.Namespace) -> int:
     with world.vault.lock(longest_wait_for_vault(settings)):
         adoption = adopt(world, found, prove=not options.offline, replace_old=options.force)
     _print(adoption, as_json=options.json)
-    compose.tell_daemon(settings)
+    compose.tell_daemon(settings, signal.SIGHUP)  # with the configuration of now
     return 0
 
 
 def _print(adoption: Adoption, *, as_json: bool) -> None:
-    node, summary = adoption.registration, adoption.report.summary()
+    node, summary = adoption.registration, adoption.comparison.summary()
     if as_json:
         print_json({"node_id": node.node_id, "region": node.region, "fingerprint": summary})
     else:

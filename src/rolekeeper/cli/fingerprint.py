@@ -7,17 +7,17 @@ from typing import Any
 
 from rolekeeper import compose
 from rolekeeper.adapters.process import keep_secrets_in_memory
-from rolekeeper.attempt.cycle import longest_wait_for_vault
+from rolekeeper.attempt.run import longest_wait_for_vault
 from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import print_json
 from rolekeeper.core import similarity
-from rolekeeper.core.similarity import Report
+from rolekeeper.core.similarity import Comparison
 from rolekeeper.errors import HardwareError, RefusedError, UnregisteredError, UsageError
 from rolekeeper.model import (
     SMBIOS_COMPONENTS,
     THRESHOLD_OFF,
-    AcceptedFingerprint,
     HardwareHash,
+    Node,
     Settings,
     VaultContents,
     Verdict,
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     if options.action == "threshold":
         return _set_threshold(world, settings, _threshold(options.value), as_json=options.json)
     contents = world.vault.load()
-    accepted, hardware = _accepted(contents, settings), world.probe.look()
+    accepted, hardware = _node(contents, settings).accepted, world.probe.look()
     report = similarity.judge(accepted, contents.measured, hardware)
     _print(report, as_json=options.json)
     if options.action == "show":
@@ -74,12 +74,12 @@ def _warn_of_clones(saved: HardwareHash, current: HardwareHash) -> None:
         )
 
 
-def _accepted(contents: VaultContents, settings: Settings) -> AcceptedFingerprint:
-    if contents.registration is None or contents.fingerprint is None:  # SSM Agent's may outlive its registration
+def _node(contents: VaultContents, settings: Settings) -> Node:
+    if contents.node is None:
         raise UnregisteredError(
             "unregistered", f"No registration in the vault {settings.vault_directory}", "`rolekeeper register`"
         )
-    return contents.fingerprint
+    return contents.node
 
 
 def _threshold(value: str) -> int:
@@ -93,8 +93,8 @@ def _threshold(value: str) -> int:
 def _set_threshold(world: World, settings: Settings, threshold: int, *, as_json: bool) -> int:
     with world.vault.lock(longest_wait_for_vault(settings)):
         contents = world.vault.load()
-        accepted = _accepted(contents, settings)
-        world.vault.save(replace(contents, fingerprint=replace(accepted, threshold=threshold)))
+        node = _node(contents, settings)
+        world.vault.save(replace(contents, node=replace(node, accepted=replace(node.accepted, threshold=threshold))))
     compose.tell_daemon(settings)
     if as_json:
         print_json({"threshold": threshold})
@@ -104,7 +104,7 @@ def _set_threshold(world: World, settings: Settings, threshold: int, *, as_json:
     return 0
 
 
-def _print(report: Report, *, as_json: bool) -> None:
+def _print(report: Comparison, *, as_json: bool) -> None:
     summary = report.summary()
     if as_json:
         print_json({**_fields(summary), "components": [_fields(one) for one in report.components]})

@@ -9,17 +9,19 @@ import argparse
 import getpass
 import os
 import re
+import signal
 import sys
 
 from rolekeeper import compose
+from rolekeeper.adapters import activationcode
 from rolekeeper.adapters.process import give_up_after, keep_secrets_in_memory
-from rolekeeper.attempt.cycle import longest_wait_for_vault
 from rolekeeper.attempt.register import Activation, register
+from rolekeeper.attempt.run import longest_wait_for_vault
 from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import print_json
 from rolekeeper.errors import InputOutputError, UsageError
 from rolekeeper.identifiers import REGION, UUID
-from rolekeeper.model import Settings, VaultContents
+from rolekeeper.model import Registration, Settings
 
 EXAMPLE = (
     "rolekeeper register --activation-id 12345678-1234-1234-1234-123456789012 --region eu-central-1 "
@@ -54,12 +56,12 @@ def run(options: argparse.Namespace) -> int:
     give_up_after(settings.daemon.attempt_timeout)
     world = compose.world(settings)
     with world.vault.lock(longest_wait_for_vault(settings)):
-        contents = register(world, world.vault.load(), activation, replace_old=options.force)
-    _print(contents, as_json=options.json)
-    if not compose.tell_daemon(settings):
+        node = register(world, world.vault.load(), activation, replace_old=options.force)
+    _print(node.registration, as_json=options.json)
+    if not compose.tell_daemon(settings, signal.SIGHUP):
         say(
-            "registered; no daemon runs, or it could not be told",
-            "`systemctl start rolekeeper` keeps credentials published; a daemon that runs notices within a minute",
+            "registered; no daemon runs, or it could not be signalled",
+            "`systemctl start rolekeeper` keeps credentials published; a running daemon notices within a minute",
         )
     return 0
 
@@ -71,11 +73,11 @@ def _matching(name: str, pattern: re.Pattern[str], value: str, hint: str) -> str
 
 
 def _code(path: str | None, settings: Settings) -> str:
-    source = path or compose.credential_file(os.environ)
+    source = path or activationcode.credential(os.environ.get("CREDENTIALS_DIRECTORY"))
     name = "the file of --activation-code-file" if path else source or "standard input"
     if source is not None:
         give_up_after(settings.daemon.attempt_timeout)  # it may be a FIFO; a person at the prompt is given all the time
-        code = compose.read_activation_code(source, name)
+        code = activationcode.read(source, name)
     elif sys.stdin is None:  # closed before we began
         code = ""
     elif sys.stdin.isatty():
@@ -94,7 +96,7 @@ def _code(path: str | None, settings: Settings) -> str:
 def _from_standard_input() -> str:
     """A line of it; what is not ASCII makes it no code, whatever the locale."""
     try:
-        return sys.stdin.buffer.readline(compose.LONGEST_CODE).decode("ascii", errors="replace").strip()
+        return sys.stdin.buffer.readline(activationcode.LONGEST).decode("ascii", errors="replace").strip()
     except OSError as error:
         raise InputOutputError(
             "activation-code-unreadable",
@@ -110,9 +112,7 @@ def _ask() -> str:
         return ""
 
 
-def _print(contents: VaultContents, *, as_json: bool) -> None:
-    assert contents.registration is not None  # noqa: S101 - that is what register returns
-    node = contents.registration
+def _print(node: Registration, *, as_json: bool) -> None:
     if as_json:
         print_json({"node_id": node.node_id, "region": node.region})
     else:

@@ -30,7 +30,7 @@ from rolekeeper.model import (
 )
 
 
-class State(StrEnum):
+class ComponentState(StrEnum):
     """What became of one component."""
 
     MATCHED = "matched"
@@ -43,14 +43,14 @@ class Component:
     """One component; `saved` is None when it was not saved, `reason` says why it could not be read."""
 
     name: str
-    state: State
+    state: ComponentState
     saved: str | None
     current: str
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class Comparison:
     """How two hardware hashes compare, component by component; `threshold` in percent, -1 when the check is off."""
 
     verdict: Verdict
@@ -60,7 +60,7 @@ class Report:
     @property
     def matched(self) -> int:
         """How many components have the saved value."""
-        return sum(component.state is State.MATCHED for component in self.components)
+        return sum(component.state is ComponentState.MATCHED for component in self.components)
 
     @property
     def compared(self) -> int:
@@ -77,14 +77,14 @@ class Report:
         return FingerprintSummary(self.verdict, self.matched, self.compared, self.threshold)
 
 
-def compare(saved: HardwareHash, current: Hardware, threshold: int) -> Report:
+def compare(saved: HardwareHash, current: Hardware, threshold: int) -> Comparison:
     """Compare the saved hardware hash with the hardware of this moment; `threshold` in percent or -1."""
     names = sorted(current.hash, key=_rank)
     components = tuple(_component(name, saved, current) for name in names)
-    return Report(_verdict(saved, current.hash, components, threshold), components, threshold)
+    return Comparison(_verdict(saved, current.hash, components, threshold), components, threshold)
 
 
-def judge(accepted: AcceptedFingerprint, measured: HardwareHash | None, hardware: Hardware) -> Report:
+def judge(accepted: AcceptedFingerprint, measured: HardwareHash | None, hardware: Hardware) -> Comparison:
     """Compare with the accepted pair's hash and the one measured at the last accepted request: the better counts."""
     report = compare(accepted.hardware_hash, hardware, accepted.threshold)
     if measured is None:
@@ -95,6 +95,18 @@ def judge(accepted: AcceptedFingerprint, measured: HardwareHash | None, hardware
 def digest(hardware_hash: HardwareHash) -> str:
     """A name for just this hardware hash: SHA-256, in hex, of its canonical JSON."""
     return hashlib.sha256(json.dumps(dict(hardware_hash), sort_keys=True).encode()).hexdigest()
+
+
+def trial_fingerprint(accepted: str, hardware_hash: HardwareHash) -> str:
+    """The fingerprint to try with hardware that is not similar: the same for the same hardware, in a UUID's form.
+
+    It is derived from the accepted fingerprint and the hash, so nothing has to be stored before it is sent.
+    """
+    found = bytearray(hashlib.sha256(f"{accepted}/{digest(hardware_hash)}".encode()).digest()[:16])
+    found[6] = found[6] & 0x0F | 0x40  # version 4
+    found[8] = found[8] & 0x3F | 0x80  # variant of RFC 9562
+    text = found.hex()
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
 def merge_measured(previous: HardwareHash | None, hardware: Hardware) -> dict[str, str]:
@@ -116,10 +128,10 @@ def _rank(name: str) -> tuple[int, str]:
 def _component(name: str, saved: HardwareHash, current: Hardware) -> Component:
     before, now = saved.get(name), current.hash[name]
     if now == before:
-        return Component(name, State.MATCHED, before, now)
+        return Component(name, ComponentState.MATCHED, before, now)
     if before and _is_unread(name, current):
-        return Component(name, State.UNREADABLE, before, now, current.unreadable[name])
-    return Component(name, State.CHANGED, before, now)
+        return Component(name, ComponentState.UNREADABLE, before, now, current.unreadable[name])
+    return Component(name, ComponentState.CHANGED, before, now)
 
 
 def _is_unread(name: str, hardware: Hardware) -> bool:
@@ -129,7 +141,7 @@ def _is_unread(name: str, hardware: Hardware) -> bool:
 def _verdict(saved: HardwareHash, current: HardwareHash, components: tuple[Component, ...], threshold: int) -> Verdict:
     if _is_similar(saved, current, threshold):
         return Verdict.SIMILAR
-    as_saved = {one.name: one.saved or "" for one in components if one.state is State.UNREADABLE}
+    as_saved = {one.name: one.saved or "" for one in components if one.state is ComponentState.UNREADABLE}
     if _is_similar(saved, {**current, **as_saved}, threshold):
         return Verdict.UNREADABLE
     return Verdict.NOT_SIMILAR

@@ -20,7 +20,7 @@ import pytest
 
 from rolekeeper.adapters.supervision import lifetimes, runtime
 from rolekeeper.adapters.supervision.runtime import FileRuntimeDirectory, StatWatch
-from rolekeeper.core.loop.states import Phase
+from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.status import Document
 from rolekeeper.errors import InputOutputError, UnavailableError
 from rolekeeper.model import Freshness, Lifetime

@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from rolekeeper.core import lifetime
 from rolekeeper.model import Instant, Lifetime
 
-SPREAD = 0.1  # share of a delay
+JITTER = 0.1  # share of a delay
 LEAST_INTERVAL = timedelta(seconds=1)  # between the beginnings of two attempts
 READING_CONFIGURATION = timedelta(seconds=30)  # the deadline of an attempt that has not said its settings yet
 LONGEST_BACKOFF = timedelta(seconds=240)
@@ -60,7 +60,7 @@ def spread(name: str, number: int) -> float:
     mixed = crc32(f"{name}/{number}".encode())
     mixed = (mixed ^ mixed >> 16) * 0x85EBCA6B & 0xFFFFFFFF
     mixed = (mixed ^ mixed >> 13) * 0xC2B2AE35 & 0xFFFFFFFF
-    return 1 + SPREAD * (2 * (mixed ^ mixed >> 16) / 0xFFFFFFFF - 1)
+    return 1 + JITTER * (2 * (mixed ^ mixed >> 16) / 0xFFFFFFFF - 1)
 
 
 def failed_delay(failures: int) -> timedelta:

@@ -1,0 +1,5 @@
+"""stub"""
+
+
+class Endpoints:
+    def __init__(self, *a): ...

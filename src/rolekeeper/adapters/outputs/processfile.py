@@ -1,0 +1,5 @@
+"""stub"""
+
+
+class ProcessFiles:
+    def __init__(self, files): ...

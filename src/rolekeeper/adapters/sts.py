@@ -1,0 +1,5 @@
+"""stub"""
+
+
+class StsService:
+    def __init__(self, *a): ...
