@@ -140,7 +140,7 @@ def test_of_an_output_that_is_new_in_the_configuration_nothing_is_known_and_it_i
 
 
 def test_of_an_output_that_comes_back_nothing_is_known_until_an_attempt_has_looked(loop: Any) -> None:
-    reload(loop.ends_with(Outcome.ISSUED), "/srv/app/credentials").ends_with(Outcome.ISSUED)
+    reload(loop.ends_with(Outcome.ISSUED), "/srv/app/credentials").ends_with(Outcome.FAILED)
     reload(loop, "/root/.aws/credentials").ends_with(Outcome.FAILED)
     assert document(loop)["freshness"] == "unknown"
 

@@ -222,7 +222,7 @@ def _role_refused(state: State, report: AttemptReport, now: Instant) -> Step:
     """Retry on the schedule of refusals, but not later than the other outputs need their next credentials."""
     backing_off, effects = _refused(state, report, now)
     refresh_point = _refresh_point(state, now)
-    if refresh_point is None or backing_off.due is None:
+    if refresh_point is None or refresh_point[0] <= timedelta(0) or backing_off.due is None:
         return backing_off, effects
     refresh_due = _no_sooner(state, delays.after(now, refresh_point[0]))
     due = Due(min(backing_off.due.wall, refresh_due.wall), min(backing_off.due.boot, refresh_due.boot))
