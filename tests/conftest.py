@@ -123,9 +123,8 @@ class Server:
         wanted = register.Activation(self.activation.activation_id, self.activation.code, self.emulator.region)
         world = replace(compose.world(compose.settings(str(self.config))), keys=ONE_KEY)
         with world.vault.lock(timedelta(seconds=LONGEST)):
-            contents = register.register(world, world.vault.load(), wanted, replace_old=True)
-        assert contents.registration is not None
-        self.node_id = contents.registration.node_id
+            node = register.register(world, world.vault.load(), wanted, replace_old=True)
+        self.node_id = node.registration.node_id
 
     def registration(self) -> tuple[str, ...]:
         assert self.activation is not None
@@ -152,6 +151,12 @@ class Server:
         codes = [activation.code for activation in self.emulator.activations.values()]
         issued = [secret for token in self.tokens() for secret in (token.secret_access_key, token.session_token)]
         return [*codes, *private, *issued]
+
+
+def rebound(contents: VaultContents, **changes: Any) -> VaultContents:
+    """Contents whose accepted fingerprint, or what belongs to it, was changed so."""
+    assert contents.node is not None
+    return replace(contents, node=replace(contents.node, accepted=replace(contents.node.accepted, **changes)))
 
 
 def memory(process: Path) -> bytes:

@@ -62,8 +62,16 @@ class AcceptedFingerprint:
 
 
 @dataclass(frozen=True, slots=True)
+class Node:
+    """A machine as a managed node: its registration, and the fingerprint that belongs to it."""
+
+    registration: Registration
+    accepted: AcceptedFingerprint
+
+
+@dataclass(frozen=True, slots=True)
 class PendingRegistration:
-    """A registration that was begun: stored before the service is called, so that a crash can be taken up again."""
+    """A registration that was begun: stored before the service is called, so that it can continue after a crash."""
 
     activation_id: str
     region: str
@@ -116,19 +124,28 @@ class HeldToken:
 
 @dataclass(frozen=True, slots=True)
 class VaultContents:
-    """Everything in the vault at one moment. A change is a `dataclasses.replace` and a `Vault.save`."""
+    """Everything in the vault at one moment. A change is a `dataclasses.replace` and a `Vault.save`.
 
-    registration: Registration | None = None
-    fingerprint: AcceptedFingerprint | None = None
+    `issues` holds the last issue by the name of its role; "" is the node's own token, which `held_token` is too.
+    """
+
+    node: Node | None = None
     measured: HardwareHash | None = None  # at the last accepted request
-    # The fingerprint that was tried with a hardware hash, by the hash's digest.
-    trials: Mapping[str, str] = field(default_factory=dict)
     pending_key: NodeKey | None = None  # the service may know it already
-    superseded_key: NodeKey | None = None  # replaced or refused, kept until the other was accepted
+    superseded_key: NodeKey | None = None  # replaced or refused; kept until the service has accepted the other
     pending_registration: PendingRegistration | None = None
-    issue: IssueRecord | None = None
+    issues: Mapping[str, IssueRecord] = field(default_factory=dict)
     held_token: HeldToken | None = None
-    damaged: tuple[str, ...] = ()  # files of no great worth that could not be read and count as absent
+
+    @property
+    def registration(self) -> Registration | None:
+        """That of the node."""
+        return self.node.registration if self.node is not None else None
+
+    @property
+    def fingerprint(self) -> AcceptedFingerprint | None:
+        """The accepted fingerprint of the node."""
+        return self.node.accepted if self.node is not None else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from rolekeeper.model import (
     Hardware,
     HibernationSettings,
     Instant,
+    Node,
     NodeKey,
     NodeSettings,
     OutputName,
@@ -143,15 +144,14 @@ class Machine:
             activation_code=lambda: self.code,
         )
 
-    def register(self, activation: EmulatedActivation | None = None, *, replace_old: bool = False) -> VaultContents:
+    def register(self, activation: EmulatedActivation | None = None, *, replace_old: bool = False) -> Node:
         given = activation or self.emulator.create_activation()
         wanted = Activation(given.activation_id, given.code, self.emulator.region)
         world = self.world()
         with world.vault.lock(NO_WAIT):
-            contents = register(world, world.vault.load(), wanted, replace_old=replace_old)
-        assert contents.registration is not None
-        self.node_id = contents.registration.node_id
-        return contents
+            node = register(world, world.vault.load(), wanted, replace_old=replace_old)
+        self.node_id = node.registration.node_id
+        return node
 
     def attempt(self, *, reuse: bool = False) -> AttemptReport:
         return cycle.run(self.world(), self.settings, reuse=reuse)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 from tests.attempt.conftest import HARDWARE, Machine, Machinery
+from tests.conftest import rebound
 
+from rolekeeper.core.similarity import trial_fingerprint
 from rolekeeper.model import THRESHOLD_OFF, Outcome, Verdict
 
 FIVE_SECONDS = timedelta(seconds=5)
@@ -95,7 +97,7 @@ def test_hardware_that_is_ready_a_little_later_is_taken_for_what_it_is(machine: 
     machine.hardware.later = (looks, dict(HARDWARE))
     assert machine.attempt().outcome is Outcome.ISSUED
     assert machine.clock.slept == [FIVE_SECONDS] * looks
-    assert machine.vault().trials == {}
+    assert sent(machine) == [fingerprint(machine)]
 
 
 def test_other_hardware_sends_a_trial_fingerprint_and_the_service_refuses_it(machine: Machine) -> None:
@@ -104,7 +106,7 @@ def test_other_hardware_sends_a_trial_fingerprint_and_the_service_refuses_it(mac
     report = machine.attempt()
     assert (report.outcome, report.code) == (Outcome.FINGERPRINT_REFUSED, "MachineFingerprintDoesNotMatch")
     assert f"Fingerprint does not match {sent(machine)[0]}" in report.message
-    assert sent(machine) == list(machine.vault().trials.values())
+    assert sent(machine) == [trial_fingerprint(accepted, machine.hardware.components)]
     assert fingerprint(machine) == accepted not in sent(machine)
     assert machine.published() is None
 
@@ -116,16 +118,14 @@ def test_there_is_one_trial_fingerprint_for_each_hardware_and_the_same_after_a_r
     second, third = sent(machine)[:2]
     assert sent(machine) == [second, third, second, third, second]
     assert second != third
-    assert list(machine.vault().trials.values()) == [second, third]
 
 
-def test_the_trial_fingerprint_is_on_disk_before_it_is_sent(machine: Machine) -> None:
+def test_a_trial_writes_nothing_to_the_vault(machine: Machine) -> None:
+    file = machine.directory / "vault" / "vault.json"
+    before = file.stat()
     machine.hardware.replace_parts("machine-id")
-    machine.emulator.fail("RequestManagedInstanceRoleToken", drop=True)
-    assert machine.attempt().outcome is Outcome.FAILED
-    machine.attempt()
-    assert len(sent(machine)) == 2
-    assert len(set(sent(machine))) == 1
+    assert machine.attempt().outcome is Outcome.FINGERPRINT_REFUSED
+    assert (len(sent(machine)), file.stat().st_ino, file.stat().st_ctime_ns) == (1, before.st_ino, before.st_ctime_ns)
 
 
 def test_when_the_hardware_comes_back_so_does_the_accepted_fingerprint(machine: Machine) -> None:
@@ -147,18 +147,9 @@ def test_a_trial_that_the_service_accepts_becomes_the_accepted_pair(machine: Mac
     assert contents.fingerprint is not None
     assert contents.fingerprint.fingerprint == sent(machine)[0]
     assert contents.fingerprint.hardware_hash == machine.hardware.components
-    assert contents.trials == {}
     machine.clock.slept.clear()
     assert machine.attempt().outcome is Outcome.ISSUED
     assert machine.clock.slept == []
-
-
-def test_only_so_many_trials_are_remembered(machine: Machine) -> None:
-    machine.emulator.fail("RequestManagedInstanceRoleToken", error="MachineFingerprintDoesNotMatch", times=None)
-    for number in range(40):
-        machine.hardware.components["machine-id"] = f"{number}\n"
-        machine.attempt()
-    assert list(machine.vault().trials.values()) == sent(machine)[-32:]
 
 
 @pytest.mark.parametrize("names", [("machine-id",), ("ipaddress-info", "disk-info", "macaddr-info", "hostname-info")])
@@ -173,7 +164,7 @@ def test_components_that_cannot_be_read_cost_no_request_and_no_fingerprint(
     assert (report.outcome, report.code) == (Outcome.HARDWARE_UNREADABLE, "hardware-unreadable")
     assert f"{names[0]} (Input/output error)" in report.message
     assert machine.requests() == ()
-    assert (fingerprint(machine), machine.vault().trials) == (accepted, {})
+    assert fingerprint(machine) == accepted
     machine.hardware.unreadable = {}
     assert machine.attempt().outcome is Outcome.ISSUED
 
@@ -193,12 +184,11 @@ def test_what_could_not_be_read_at_an_accepted_request_is_remembered_as_it_was(m
 
 def test_with_the_threshold_off_any_hardware_is_this_machine(machine: Machine) -> None:
     contents = machine.vault()
-    assert contents.fingerprint is not None
-    machine.save(replace(contents, fingerprint=replace(contents.fingerprint, threshold=THRESHOLD_OFF)))
+    machine.save(rebound(contents, threshold=THRESHOLD_OFF))
     machine.hardware.replace_parts(*HARDWARE)
     report = machine.attempt()
     assert report.outcome is Outcome.ISSUED
-    assert sent(machine) == [contents.fingerprint.fingerprint]
+    assert sent(machine) == [fingerprint(machine)]
     assert machine.clock.slept == []
 
 

@@ -56,7 +56,7 @@ def test_without_a_registration_nothing_is_asked_for(unregistered: Machine) -> N
 
 
 def test_a_vault_that_cannot_be_read_stays_as_it_is_and_nothing_is_asked_for(machine: Machine) -> None:
-    file = machine.directory / "vault" / "Store" / "InstanceFingerprint"
+    file = machine.directory / "vault" / "vault.json"
     file.write_bytes(b"")
     report = machine.attempt()
     assert report.outcome is Outcome.VAULT_UNREADABLE
@@ -70,17 +70,6 @@ def test_a_vault_that_another_process_holds_is_waited_for_and_then_told(machine:
         report = machine.attempt()
     assert (report.outcome, report.code) == (Outcome.VAULT_UNREADABLE, "vault-locked")
     assert sum(machine.clock.slept, timedelta()) >= timedelta(seconds=29)
-
-
-def test_a_damaged_file_of_no_worth_is_told_and_costs_one_request(machine: Machine) -> None:
-    machine.attempt()
-    (machine.directory / "vault" / "IssueRecord").write_bytes(b"{")
-    report = machine.attempt(reuse=True)
-    assert report.outcome is Outcome.ISSUED
-    assert report.facts[0].event == "vault_file_damaged"
-    assert "IssueRecord" in report.facts[0].message
-    assert len(machine.requests()) == 2
-    assert machine.vault().damaged == ()
 
 
 def test_credentials_that_are_fresh_and_published_spare_the_request(machine: Machine) -> None:
@@ -134,13 +123,12 @@ def another_output(machine: Machine) -> None:
 
 
 def no_record(machine: Machine) -> None:
-    machine.save(replace(machine.vault(), issue=None))
+    machine.save(replace(machine.vault(), issues={}))
 
 
 def other_record(machine: Machine) -> None:
     contents = machine.vault()
-    assert contents.issue is not None
-    machine.save(replace(contents, issue=replace(contents.issue, access_key_id="ASIA0000000000000000")))
+    machine.save(replace(contents, issues={"": replace(contents.issues[""], access_key_id="ASIA0000000000000000")}))
 
 
 def other_registration(machine: Machine) -> None:

@@ -33,8 +33,8 @@ def mend(machine: Machine) -> None:
     machine.output(1).unlink()
 
 
-def held_file(machine: Machine) -> Path:
-    return machine.directory / "vault" / "HeldToken"
+def holds_a_token(machine: Machine) -> bool:
+    return machine.vault().held_token is not None
 
 
 def test_when_no_output_can_be_written_no_token_is_asked_for(pair: Machine) -> None:
@@ -84,8 +84,9 @@ def test_one_broken_output_does_not_keep_the_other_from_its_credentials(pair: Ma
 
 def test_a_token_that_is_not_published_everywhere_is_held_where_only_root_reads(pair: Machine) -> None:
     pair.attempt()
-    assert stat.S_IMODE(held_file(pair).stat().st_mode) == 0o600
-    assert stat.S_IMODE(held_file(pair).parent.stat().st_mode) == 0o700
+    assert holds_a_token(pair)
+    vault = pair.directory / "vault"
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (vault, vault / "vault.json")] == [0o700, 0o600]
 
 
 def test_the_held_token_is_published_once_the_output_is_mended_without_another_request(pair: Machine) -> None:
@@ -96,7 +97,7 @@ def test_the_held_token_is_published_once_the_output_is_mended_without_another_r
     assert len(pair.requests()) == 1
     assert pair.published(1) == pair.published(0)
     assert (report.published, report.written) == (pair.named(0, 1), pair.named(1))
-    assert not held_file(pair).exists()
+    assert not holds_a_token(pair)
 
 
 def test_while_the_output_stays_broken_no_other_token_is_asked_for(pair: Machine) -> None:
@@ -209,7 +210,7 @@ def test_while_a_token_is_held_the_published_one_is_what_stands(machine: Machine
     report = cycle.run(world, machine.settings, reuse=False)
     assert (report.outcome, report.published) == (Outcome.UNPUBLISHED, ())
     assert report.standing == first.standing
-    assert held_file(machine).exists()
+    assert holds_a_token(machine)
     assert machine.published() is not None
 
 
@@ -268,8 +269,8 @@ def test_a_held_token_counts_as_issued_once_published_though_the_vault_cannot_be
     assert (report.outcome, report.code) == (Outcome.ISSUED, "vault-foreign-owner")
     assert [fact.event for fact in report.facts] == ["credentials_published", "vault_unwritten"]
     assert len(machine.requests()) == 1
-    assert held_file(machine).exists()
     in_the_way.clear()
+    assert holds_a_token(machine)
     machine.clock.move(HOUR / 2)  # the refresh point, where what is published already is nothing new
     report = machine.attempt()
     assert (report.outcome, report.written) == (Outcome.ISSUED, machine.named(0))
@@ -277,7 +278,7 @@ def test_a_held_token_counts_as_issued_once_published_though_the_vault_cannot_be
     in_the_way.clear()
     machine.hardware = Machinery()
     assert machine.attempt().code == ""
-    assert not held_file(machine).exists()
+    assert not holds_a_token(machine)
 
 
 def test_a_held_token_that_is_published_in_part_is_not_tried_at_once_while_the_vault_cannot_be_written(

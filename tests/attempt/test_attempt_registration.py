@@ -33,15 +33,12 @@ def works(machine: Machine) -> bool:
 
 
 def test_a_registration_is_what_the_service_knows(unregistered: Machine) -> None:
-    contents = unregistered.register()
+    ours = unregistered.register()
     node = unregistered.emulator.nodes[unregistered.node_id]
-    assert contents == unregistered.vault()
-    assert contents.registration is not None
-    assert contents.fingerprint is not None
-    assert (contents.registration.region, public_key(contents.registration.key)) == ("us-east-1", node.public_key)
-    assert (contents.fingerprint.fingerprint, contents.fingerprint.hardware_hash) == (node.fingerprint, HARDWARE)
-    assert contents.fingerprint.threshold == 40
-    assert contents.pending_registration is None
+    assert unregistered.vault() == VaultContents(ours)
+    assert (ours.registration.region, public_key(ours.registration.key)) == ("us-east-1", node.public_key)
+    assert (ours.accepted.fingerprint, ours.accepted.hardware_hash) == (node.fingerprint, HARDWARE)
+    assert ours.accepted.threshold == 40
     assert works(unregistered)
 
 
@@ -172,8 +169,7 @@ def test_a_try_that_is_taken_up_binds_the_hardware_of_now(unregistered: Machine)
     with pytest.raises(ServiceError):
         unregistered.register(activation)
     unregistered.hardware.replace_parts("machine-id", "ipaddress-info")
-    accepted = unregistered.register(activation).fingerprint
-    assert accepted is not None
+    accepted = unregistered.register(activation).accepted
     assert accepted.hardware_hash == unregistered.hardware.components
     assert works(unregistered)
 
@@ -210,7 +206,7 @@ def test_the_old_registration_stays_in_force_until_the_new_one_is_on_disk(
     with pytest.raises((ServiceError, ServiceRefusedError)):
         machine.register(replace_old=True)
     after = machine.vault()
-    assert (after.registration, after.fingerprint) == (before.registration, before.fingerprint)
+    assert after.node == before.node
     assert works(machine)
     machine.register(replace_old=True)
     assert works(machine)
@@ -224,11 +220,10 @@ def test_what_belonged_to_the_old_registration_goes_with_it(machine: Machine) ->
     old = machine.vault()
     machine.save(replace(old, pending_key=machine.keys.new_key(machine.clock.wall)))
     new = machine.register(replace_old=True)
-    assert new == VaultContents(registration=new.registration, fingerprint=new.fingerprint)
-    assert new.registration != old.registration
-    assert new.fingerprint is not None
-    assert old.fingerprint is not None
-    assert new.fingerprint.fingerprint != old.fingerprint.fingerprint
+    assert machine.vault() == VaultContents(new)
+    assert old.node is not None
+    assert new.registration != old.node.registration
+    assert new.accepted.fingerprint != old.node.accepted.fingerprint
 
 
 def test_a_machine_that_the_service_holds_already_is_told_so(unregistered: Machine) -> None:

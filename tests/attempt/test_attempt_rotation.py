@@ -227,18 +227,19 @@ def test_a_new_key_that_cannot_be_used_costs_no_token(machine: Machine) -> None:
 def test_a_service_that_went_back_to_the_old_key_is_followed(machine: Machine) -> None:
     """A vault that promoted a key which the service then forgot, by a restored backup of its own for instance."""
     contents = machine.vault()
-    assert contents.registration is not None
-    newer = replace(contents.registration, key=machine.keys.new_key(machine.clock.wall))
-    machine.save(replace(contents, registration=newer, superseded_key=contents.registration.key))
+    assert contents.node is not None
+    old = contents.node.registration
+    newer = replace(old, key=machine.keys.new_key(machine.clock.wall))
+    machine.save(replace(contents, node=replace(contents.node, registration=newer), superseded_key=old.key))
     assert Mortal(machine).until_settled() <= 3
     assert service_key(machine) == public_key(newer.key)
 
 
 def test_a_key_that_nobody_knows_is_refused_with_what_to_do(machine: Machine) -> None:
     contents = machine.vault()
-    assert contents.registration is not None
-    stranger = replace(contents.registration, key=machine.keys.new_key(machine.clock.wall))
-    machine.save(replace(contents, registration=stranger))
+    assert contents.node is not None
+    stranger = replace(contents.node.registration, key=machine.keys.new_key(machine.clock.wall))
+    machine.save(replace(contents, node=replace(contents.node, registration=stranger)))
     report = machine.attempt()
     assert (report.outcome, report.code) == (Outcome.REFUSED, "InvalidSignatureException")
     assert "register again" in report.hint

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from rolekeeper.core import similarity
 from rolekeeper.core.similarity import Report
 from rolekeeper.errors import FingerprintRefusedError, RefusedError
-from rolekeeper.model import Registration, VaultContents
+from rolekeeper.model import Node, Registration, VaultContents
 from rolekeeper.ports import World
 
 
@@ -22,19 +22,17 @@ class Adoption:
     report: Report
 
 
-def adopt(world: World, found: VaultContents, *, prove: bool, replace_old: bool) -> Adoption:
+def adopt(world: World, found: Node, *, prove: bool, replace_old: bool) -> Adoption:
     """Put `found` into our vault.
 
     Raises RefusedError `already-registered` when `replace_old` is false and ours holds another registration (the same
     node with another key or fingerprint is one: ours may be the newer), ServiceRefusedError when the service does not
     accept what was found, ServiceError when it cannot be asked.
     """
-    registration, accepted = found.registration, found.fingerprint
-    assert registration is not None  # noqa: S101 - a vault without a registration is not found
-    assert accepted is not None  # noqa: S101 - nor one without a fingerprint
-    ours = world.vault.load()
-    is_ours = ours.registration == registration and _fingerprint(ours) == accepted.fingerprint
-    if ours.registration is not None and not is_ours and not replace_old:
+    registration, accepted = found.registration, found.accepted
+    ours = world.vault.load().node
+    is_ours = ours is not None and _identity(ours) == _identity(found)
+    if ours is not None and not is_ours and not replace_old:
         raise RefusedError(
             "already-registered",
             f"Cannot adopt {registration.node_id}: this machine is {ours.registration.node_id} already, with a "
@@ -44,12 +42,12 @@ def adopt(world: World, found: VaultContents, *, prove: bool, replace_old: bool)
     if prove:
         _prove(world, registration, accepted.fingerprint)
     if not is_ours:
-        world.vault.save(found)
+        world.vault.save(VaultContents(found))
     return Adoption(registration, similarity.judge(accepted, None, world.probe.look()))
 
 
-def _fingerprint(contents: VaultContents) -> str | None:
-    return contents.fingerprint.fingerprint if contents.fingerprint is not None else None
+def _identity(node: Node) -> tuple[Registration, str]:
+    return node.registration, node.accepted.fingerprint
 
 
 def _prove(world: World, registration: Registration, fingerprint: str) -> None:

@@ -36,6 +36,7 @@ from rolekeeper.errors import (
     VaultError,
 )
 from rolekeeper.model import (
+    AcceptedFingerprint,
     AttemptReport,
     CredentialsFile,
     Fact,
@@ -43,6 +44,7 @@ from rolekeeper.model import (
     HeldToken,
     IssueRecord,
     Lifetime,
+    Node,
     Outcome,
     OutputName,
     Registration,
@@ -130,16 +132,17 @@ class _Attempt:
 
     def go(self, *, reuse: bool) -> None:
         self.boot_id = self.world.clock.boot_id()  # before a token is asked for, which could not be recorded without
-        self._read_vault()
-        node = self._registration()
+        self.contents = self.world.vault.load()
+        known = self.contents.node or self._register()
+        node = known.registration
         if self.tell_found:
             self.tell_found(RegistrationFound(node.node_id, node.region, self._standing()))
-        who = self._identity()
+        who = self._identity(known.accepted)
         broken = publication.unwritable(self.world, self.settings.credentials_files)
         ready = tuple(output for output in self.settings.credentials_files if output not in broken)
         if not ready:
             raise next(iter(broken.values()))
-        self.facts += publication.overwritten(self.world, ready, self.contents.issue)
+        self.facts += publication.overwritten(self.world, ready, self.contents.issues.get(""))
         if reuse and not broken and self._is_published(node, who):
             return
         held = self._held(node)
@@ -172,19 +175,9 @@ class _Attempt:
     def _standing(self) -> Lifetime | None:
         if self.published:
             return self.token_at_hand
-        return publication.standing(self.world, self.settings.credentials_files, self.contents.issue)
+        return publication.standing(self.world, self.settings.credentials_files, self.contents.issues.get(""))
 
-    def _read_vault(self) -> None:
-        self.contents = self.world.vault.load()
-        self.facts += [facts.damaged_file(name) for name in self.contents.damaged]
-
-    def _registration(self) -> Registration:
-        if self.contents.registration is None:
-            self._register()
-        assert self.contents.registration is not None  # noqa: S101 - registered above
-        return self.contents.registration
-
-    def _register(self) -> None:
+    def _register(self) -> Node:
         node = self.settings.node
         none = f"No registration in the vault {self.settings.vault_directory}"
         if not (node.activation_id and node.region):
@@ -197,23 +190,21 @@ class _Attempt:
                 "name its file in node.activation_code_file, or hand it over as the systemd credential activation-code",
             )
         activation = register.Activation(node.activation_id, code, node.region)
-        self.contents = register.register(self.world, self.contents, activation, replace_old=False)
-        assert self.contents.registration is not None  # noqa: S101 - that is what register returns
-        self.facts.append(facts.registered(self.contents.registration, node.activation_id))
+        registered = register.register(self.world, self.contents, activation, replace_old=False)
+        self.contents = VaultContents(registered)
+        self.facts.append(facts.registered(registered.registration, node.activation_id))
+        return registered
 
-    def _identity(self) -> Identity:
-        accepted = self.contents.fingerprint
-        assert accepted is not None  # noqa: S101 - a vault with a registration and no fingerprint does not load
+    def _identity(self, accepted: AcceptedFingerprint) -> Identity:
         timeout = self.settings.daemon.attempt_timeout
         hardware, report = identity.look(self.world, self.contents, accepted, timeout)
         self.summary = report.summary()
         self.facts += identity.changes(self.contents, accepted, hardware, report)
-        who, self.contents = identity.choose(self.world, self.contents, accepted, hardware, report)
-        return who
+        return identity.choose(accepted, hardware, report)
 
     def _is_published(self, node: Registration, who: Identity) -> bool:
         """Whether file, record of the last issue and registration agree on credentials that are fresh."""
-        issue = self.contents.issue
+        issue = self.contents.issues.get("")
         if issue is None or issue.node_id != node.node_id or who.is_trial or self.contents.pending_key is not None:
             return False
         world, outputs = self.world, self.settings.credentials_files
@@ -291,7 +282,8 @@ class _Attempt:
         if self.written:
             self.facts.append(facts.published(issue, self.written, self.request_id))
         held = HeldToken(token, issue) if broken else None
-        self.contents = replace(self.contents, issue=issue if self.published else self.contents.issue, held_token=held)
+        issues = {**self.contents.issues, "": issue} if self.published else self.contents.issues
+        self.contents = replace(self.contents, issues=issues, held_token=held)
         try:
             self.world.vault.save(self.contents)
         except VaultError as error:

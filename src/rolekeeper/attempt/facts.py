@@ -10,12 +10,6 @@ from rolekeeper.errors import VaultError
 from rolekeeper.model import CredentialsFile, Fact, IssueRecord, Registration, TokenAnswer
 
 
-def damaged_file(name: str) -> Fact:
-    """A file of the vault that is of no great worth could not be read."""
-    message = f"Ignoring {name} in the vault: it is damaged; nothing of worth was in it"
-    return Fact("vault_file_damaged", "warning", message, {"file": name})
-
-
 def vault_unwritten(error: VaultError) -> Fact:
     """The credentials are published, and the vault does not know."""
     message = f"The credentials are published, but {error.message[0].lower()}{error.message[1:]}"

@@ -4,8 +4,9 @@
 - Otherwise three looks, 5 s apart (closer in an attempt that may not take long), in case something at boot is not ready
   yet.
 - Still not similar, but it would be if the components that cannot be read matched: no fingerprint, HardwareError.
-- Not similar: a trial fingerprint, the same one for the same hardware, stored before it is sent. The service will
-  refuse it, unless it was told otherwise; the accepted one is kept and comes back when the hardware does.
+- Not similar: a trial fingerprint, derived from the accepted one and the hardware, so that the same hardware always
+  sends the same one. The service refuses it, unless an administrator has changed what it expects; the accepted one
+  stays in the vault and is sent again when the hardware is back.
 """
 
 from dataclasses import dataclass, replace
@@ -19,7 +20,6 @@ from rolekeeper.ports import World
 
 LOOKS = 3
 BETWEEN_LOOKS = timedelta(seconds=5)
-MOST_TRIALS = 32  # the vault forgets the oldest after that
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +53,8 @@ def look(
     return hardware, report
 
 
-def choose(
-    world: World, contents: VaultContents, accepted: AcceptedFingerprint, hardware: Hardware, report: Report
-) -> tuple[Identity, VaultContents]:
-    """The fingerprint to send with this hardware; a new trial fingerprint is stored first.
-
-    Raises HardwareError `hardware-unreadable`.
-    """
+def choose(accepted: AcceptedFingerprint, hardware: Hardware, report: Report) -> Identity:
+    """The fingerprint to send with this hardware; raises HardwareError `hardware-unreadable`."""
     if report.verdict is Verdict.UNREADABLE:
         unread = "; ".join(f"{one.name} ({one.reason})" for one in report.components if one.state is State.UNREADABLE)
         raise HardwareError(
@@ -68,21 +63,16 @@ def choose(
             "make these readable; `rolekeeper fingerprint` shows every component",
         )
     if report.verdict is Verdict.SIMILAR:
-        return Identity(accepted.fingerprint, hardware, report), contents
-    digest = similarity.digest(hardware.hash)
-    if digest not in contents.trials:
-        kept = list(contents.trials.items())[-(MOST_TRIALS - 1) :]
-        contents = replace(contents, trials={**dict(kept), digest: world.new_fingerprint()})
-        world.vault.save(contents)
-    return Identity(contents.trials[digest], hardware, report), contents
+        return Identity(accepted.fingerprint, hardware, report)
+    return Identity(similarity.trial_fingerprint(accepted.fingerprint, hardware.hash), hardware, report)
 
 
 def accepted(contents: VaultContents, identity: Identity) -> VaultContents:
     """The service accepted the fingerprint: remember it, and the hardware of this moment."""
     contents = replace(contents, measured=similarity.merge_measured(contents.measured, identity.hardware))
-    if identity.is_trial and contents.fingerprint is not None:
-        pair = replace(contents.fingerprint, fingerprint=identity.fingerprint, hardware_hash=identity.hardware.hash)
-        return replace(contents, fingerprint=pair, trials={})
+    if identity.is_trial and contents.node is not None:
+        pair = replace(contents.node.accepted, fingerprint=identity.fingerprint, hardware_hash=identity.hardware.hash)
+        return replace(contents, node=replace(contents.node, accepted=pair))
     return contents
 
 

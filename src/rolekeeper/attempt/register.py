@@ -9,7 +9,7 @@ registration stays in force until the new one replaces it, in one step, on disk.
 from dataclasses import dataclass, field, replace
 
 from rolekeeper.errors import RefusedError, ServiceRefusedError
-from rolekeeper.model import AcceptedFingerprint, PendingRegistration, Registration, VaultContents
+from rolekeeper.model import AcceptedFingerprint, Node, PendingRegistration, Registration, VaultContents
 from rolekeeper.ports import World
 
 LIMIT_EXCEEDED = "RegistrationLimitExceeded"
@@ -26,8 +26,8 @@ class Activation:
     region: str
 
 
-def register(world: World, contents: VaultContents, activation: Activation, *, replace_old: bool) -> VaultContents:
-    """Register with `activation`; returns what is in the vault then.
+def register(world: World, contents: VaultContents, activation: Activation, *, replace_old: bool) -> Node:
+    """Register with `activation`; returns the node, which the vault holds then and nothing else.
 
     Raises RefusedError `already-registered` when there is a registration and `replace_old` is false, ServiceError when
     no usable answer came (what was begun stays in the vault), ServiceRefusedError when the activation was rejected.
@@ -51,12 +51,10 @@ def register(world: World, contents: VaultContents, activation: Activation, *, r
         if begun is not None and refused.code == ALREADY_REGISTERED:
             return register(world, contents, activation, replace_old=replace_old)
         raise _explained(refused, resumed=begun is not None) from refused
-    registered = VaultContents(
-        registration=Registration(node_id, activation.region, pending.key),
-        fingerprint=AcceptedFingerprint(pending.fingerprint, pending.hardware_hash),
-    )
-    world.vault.save(registered)
-    return registered
+    registration = Registration(node_id, activation.region, pending.key)
+    node = Node(registration, AcceptedFingerprint(pending.fingerprint, pending.hardware_hash))
+    world.vault.save(VaultContents(node))
+    return node
 
 
 def _matching(pending: PendingRegistration | None, activation: Activation) -> PendingRegistration | None:

@@ -16,8 +16,8 @@ from rolekeeper.errors import HardwareError, RefusedError, UnregisteredError, Us
 from rolekeeper.model import (
     SMBIOS_COMPONENTS,
     THRESHOLD_OFF,
-    AcceptedFingerprint,
     HardwareHash,
+    Node,
     Settings,
     VaultContents,
     Verdict,
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     if options.action == "threshold":
         return _set_threshold(world, settings, _threshold(options.value), as_json=options.json)
     contents = world.vault.load()
-    accepted, hardware = _accepted(contents, settings), world.probe.look()
+    accepted, hardware = _node(contents, settings).accepted, world.probe.look()
     report = similarity.judge(accepted, contents.measured, hardware)
     _print(report, as_json=options.json)
     if options.action == "show":
@@ -74,12 +74,12 @@ def _warn_of_clones(saved: HardwareHash, current: HardwareHash) -> None:
         )
 
 
-def _accepted(contents: VaultContents, settings: Settings) -> AcceptedFingerprint:
-    if contents.registration is None or contents.fingerprint is None:  # SSM Agent's may outlive its registration
+def _node(contents: VaultContents, settings: Settings) -> Node:
+    if contents.node is None:
         raise UnregisteredError(
             "unregistered", f"No registration in the vault {settings.vault_directory}", "`rolekeeper register`"
         )
-    return contents.fingerprint
+    return contents.node
 
 
 def _threshold(value: str) -> int:
@@ -93,8 +93,9 @@ def _threshold(value: str) -> int:
 def _set_threshold(world: World, settings: Settings, threshold: int, *, as_json: bool) -> int:
     with world.vault.lock(longest_wait_for_vault(settings)):
         contents = world.vault.load()
-        accepted = _accepted(contents, settings)
-        world.vault.save(replace(contents, fingerprint=replace(accepted, threshold=threshold)))
+        node = _node(contents, settings)
+        accepted = replace(node.accepted, threshold=threshold)
+        world.vault.save(replace(contents, node=replace(node, accepted=accepted)))
     compose.tell_daemon(settings)
     if as_json:
         print_json({"threshold": threshold})

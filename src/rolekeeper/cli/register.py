@@ -19,7 +19,7 @@ from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import print_json
 from rolekeeper.errors import InputOutputError, UsageError
 from rolekeeper.identifiers import REGION, UUID
-from rolekeeper.model import Settings, VaultContents
+from rolekeeper.model import Registration, Settings
 
 EXAMPLE = (
     "rolekeeper register --activation-id 12345678-1234-1234-1234-123456789012 --region eu-central-1 "
@@ -54,8 +54,8 @@ def run(options: argparse.Namespace) -> int:
     give_up_after(settings.daemon.attempt_timeout)
     world = compose.world(settings)
     with world.vault.lock(longest_wait_for_vault(settings)):
-        contents = register(world, world.vault.load(), activation, replace_old=options.force)
-    _print(contents, as_json=options.json)
+        node = register(world, world.vault.load(), activation, replace_old=options.force)
+    _print(node.registration, as_json=options.json)
     if not compose.tell_daemon(settings):
         say(
             "registered; no daemon runs, or it could not be told",
@@ -110,9 +110,7 @@ def _ask() -> str:
         return ""
 
 
-def _print(contents: VaultContents, *, as_json: bool) -> None:
-    assert contents.registration is not None  # noqa: S101 - that is what register returns
-    node = contents.registration
+def _print(node: Registration, *, as_json: bool) -> None:
     if as_json:
         print_json({"node_id": node.node_id, "region": node.region})
     else:

@@ -30,12 +30,14 @@ def candidates(contents: VaultContents, registration: Registration) -> tuple[Reg
 
 def accepted(contents: VaultContents, by: Registration) -> VaultContents:
     """The service accepted a request signed with the key of `by`."""
-    current = contents.registration
-    if current is None or by.key == current.key:
-        return replace(contents, registration=by, superseded_key=None)
+    if contents.node is None:
+        return contents
+    current, node = contents.node.registration.key, replace(contents.node, registration=by)
+    if by.key == current:
+        return replace(contents, node=node, superseded_key=None)
     if by.key == contents.pending_key:
-        return replace(contents, registration=by, pending_key=None, superseded_key=None)
-    return replace(contents, registration=by, pending_key=current.key, superseded_key=None)
+        return replace(contents, node=node, pending_key=None, superseded_key=None)
+    return replace(contents, node=node, pending_key=current, superseded_key=None)
 
 
 def is_due(contents: VaultContents, now: datetime, *, wanted: bool, rotate_after: timedelta | None) -> bool:
@@ -56,14 +58,11 @@ def begun(contents: VaultContents, new_key: NodeKey) -> VaultContents:
 
 def promoted(contents: VaultContents) -> VaultContents:
     """The service took the pending key."""
-    if contents.registration is None or contents.pending_key is None:
+    if contents.node is None or contents.pending_key is None:
         return contents
-    return replace(
-        contents,
-        registration=replace(contents.registration, key=contents.pending_key),
-        pending_key=None,
-        superseded_key=contents.registration.key,
-    )
+    old = contents.node.registration
+    node = replace(contents.node, registration=replace(old, key=contents.pending_key))
+    return replace(contents, node=node, pending_key=None, superseded_key=old.key)
 
 
 def declined(contents: VaultContents) -> VaultContents:

@@ -97,6 +97,18 @@ def digest(hardware_hash: HardwareHash) -> str:
     return hashlib.sha256(json.dumps(dict(hardware_hash), sort_keys=True).encode()).hexdigest()
 
 
+def trial_fingerprint(accepted_fingerprint: str, hardware_hash: HardwareHash) -> str:
+    """The fingerprint to try on hardware that is not similar: the same UUID for the same fingerprint and hardware.
+
+    It is derived, so it needs no storage. Version 4 and the variant bits are set, as in any random fingerprint.
+    """
+    seed = bytearray(hashlib.sha256(f"{accepted_fingerprint} {digest(hardware_hash)}".encode()).digest()[:16])
+    seed[6] = 0x40 | seed[6] & 0x0F
+    seed[8] = 0x80 | seed[8] & 0x3F
+    digits = seed.hex()
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
 def merge_measured(previous: HardwareHash | None, hardware: Hardware) -> dict[str, str]:
     """The hash to keep as measured: what could not be read this time keeps its previous value."""
     known = previous or {}

@@ -202,7 +202,7 @@ def staged(
     """
     if _exists(target):
         _refuse_mounted(target)
-    _remove_leftovers(target)
+    remove_leftovers(target)
     temporary = temporary_name(target.name)
     descriptor = os.open(temporary, _CREATE, 0o600, dir_fd=target.directory)
     new = Staged(target, temporary, descriptor, durable)
@@ -227,10 +227,10 @@ def _replaced() -> RefusedFileError:
     return RefusedFileError("file-replaced", "somebody put another file in the place of ours, or took it away", remedy)
 
 
-def _remove_leftovers(target: Place) -> None:
-    """Remove what a crash left behind; a directory that somebody gave such a name is his, and in nobody's way."""
+def remove_leftovers(target: Place) -> None:
+    """Remove the temporary files of this target that a crash left behind; its lock must be held."""
     for leftover in temporary_names(target.directory, target.name):
-        with suppress(FileNotFoundError, IsADirectoryError):
+        with suppress(FileNotFoundError, IsADirectoryError):  # a directory of such a name is in nobody's way
             os.unlink(leftover, dir_fd=target.directory)
 
 

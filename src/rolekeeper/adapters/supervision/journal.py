@@ -47,7 +47,6 @@ MESSAGE_IDS = {
     "stopping": "306c43b449344ccc88528514daa452f4",
     "token_issued": "7dcdb15576e14d5fafa4cae60c5e6899",
     "unregistered": "e0048100855142edb6c1ba18ae04a87b",
-    "vault_file_damaged": "e743b8d337d347a69e7a3c79b98c109f",
     "vault_unwritten": "cffb1eec6e9b4071ad010d41cd5aea69",
 }
 

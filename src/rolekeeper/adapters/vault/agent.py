@@ -23,7 +23,7 @@ from rolekeeper.adapters.vault.agentformat import (
     text,
 )
 from rolekeeper.errors import RefusedError, VaultError
-from rolekeeper.model import VaultContents
+from rolekeeper.model import Node
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ _REGISTER = (
 )
 
 
-def read_agent_vault(directory: str | Path = DEFAULT_DIRECTORY) -> VaultContents:
+def read_agent_vault(directory: str | Path = DEFAULT_DIRECTORY) -> Node:
     """The agent's registration and accepted fingerprint; raises VaultError and RefusedError."""
     vault = Path(directory)
     named = _manifest(vault)
@@ -47,7 +47,7 @@ def read_agent_vault(directory: str | Path = DEFAULT_DIRECTORY) -> VaultContents
     accepted = _parsed(vault, named, "InstanceFingerprint", parse_fingerprint)
     if accepted is None:
         raise _damaged(vault / "Store" / "InstanceFingerprint", "the fingerprint of the registration is missing")
-    return VaultContents(registration=registration, fingerprint=accepted)
+    return Node(registration, accepted)
 
 
 def agent_running(proc: str | Path = "/proc") -> bool:
