@@ -153,6 +153,12 @@ class Server:
         return [*codes, *private, *issued]
 
 
+def rebound(contents: VaultContents, **changes: Any) -> VaultContents:
+    """Contents whose accepted fingerprint, or what belongs to it, was changed so."""
+    assert contents.node is not None
+    return replace(contents, node=replace(contents.node, accepted=replace(contents.node.accepted, **changes)))
+
+
 def memory(process: Path) -> bytes:
     """Everything that the process /proc/PID could write into a core dump."""
     found = bytearray()

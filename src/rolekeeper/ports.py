@@ -222,10 +222,10 @@ class RuntimeDirectory(Protocol):
 
 
 class VaultWatch(Protocol):
-    """Whether somebody wrote to the vault: one stat, nothing else."""
+    """Whether the vault has changed, found out with two stats and nothing else."""
 
     def look(self, directory: str) -> object:
-        """A value that differs after the vault was written to."""
+        """A value that differs after the vault has changed."""
 
 
 class Log(Protocol):

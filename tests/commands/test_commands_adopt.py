@@ -10,6 +10,7 @@ from tests.conftest import Server
 
 from rolekeeper.adapters.ssm.nodekey import public_key
 from rolekeeper.adapters.vault.agent import read_agent_vault
+from rolekeeper.model import VaultContents
 
 VAULTS = Path(__file__).parents[1] / "vectors" / "vaults"
 HEALTHY = ("registered-never-started-fake-dmidecode", "running-host-dmidecode-fails-like-absent", "tz-kolkata")
@@ -26,18 +27,14 @@ def vault(tree: str) -> str:
 
 
 def recorded_node(tree: str) -> str:
-    registration = read_agent_vault(vault(tree)).registration
-    assert registration is not None
-    return registration.node_id
+    return read_agent_vault(vault(tree)).registration.node_id
 
 
 def known(server: Server, tree: str, fingerprint: str = "") -> None:
     """Let the service know the node of a recorded vault."""
     found = read_agent_vault(vault(tree))
-    assert found.registration is not None
-    assert found.fingerprint is not None
     key = public_key(found.registration.key)
-    server.emulator.add_node(found.registration.node_id, key, fingerprint or found.fingerprint.fingerprint)
+    server.emulator.add_node(found.registration.node_id, key, fingerprint or found.accepted.fingerprint)
 
 
 @pytest.mark.parametrize("tree", HEALTHY)
@@ -45,7 +42,7 @@ def test_a_healthy_vault_is_taken_over_offline(server: Server, tree: str) -> Non
     server.emulator.forget_requests()
     said = server.run("adopt", "--from", vault(tree), "--offline")
     assert (said.code, said.out) == (0, f"Adopted {recorded_node(tree)} in us-east-1.\n")
-    assert server.vault() == read_agent_vault(vault(tree))
+    assert server.vault() == VaultContents(read_agent_vault(vault(tree)))
     assert server.emulator.requests == ()
 
 
@@ -77,7 +74,7 @@ def test_a_broken_vault_is_told_with_what_is_wrong_and_what_to_do(server: Server
     assert (said.code, said.out) == (exit_code, "")
     assert reason in said.err
     assert "rolekeeper register" in said.err
-    assert not (server.directory / "vault" / "Manifest").exists()
+    assert not (server.directory / "vault").exists()
 
 
 def test_a_vault_that_only_looks_healthy_is_refused_by_the_service(server: Server) -> None:
@@ -112,7 +109,7 @@ def test_another_registration_is_replaced_only_by_force(node: Server) -> None:
     assert (refused.code, refused.out) == (77, "")
     assert "adopt --force" in refused.err
     assert node.run("adopt", "--from", vault(HEALTHY[0]), "--offline", "--force").code == 0
-    assert node.vault() == read_agent_vault(vault(HEALTHY[0]))
+    assert node.vault() == VaultContents(read_agent_vault(vault(HEALTHY[0])))
 
 
 @pytest.fixture

@@ -319,7 +319,7 @@ def test_clear_leaves_no_key_behind(node: Server) -> None:
 
 
 def test_clear_forgets_a_registration_that_cannot_be_read(node: Server) -> None:
-    (node.directory / "vault" / "Store" / "RegistrationKey").write_bytes(b"")
+    (node.directory / "vault" / "vault.json").write_bytes(b"")
     assert node.run("attempt").code == 74
     assert node.run("clear", "--yes").code == 0
     assert node.run("attempt").json["outcome"] == "unregistered"

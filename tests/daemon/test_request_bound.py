@@ -28,6 +28,7 @@ from rolekeeper.model import (
     AttemptReport,
     CredentialsFile,
     Hardware,
+    Node,
     NodeKey,
     NodeSettings,
     Outcome,
@@ -193,8 +194,8 @@ def attempting(service: Hostile, memory: Memory, plain: Settings) -> Callable[[]
 
 def with_keys(**more: Any) -> Memory:
     """What a key change that was cut off leaves: two keys, of which the service knows one."""
-    node = Registration(UNLUCKY, "eu-central-1", CURRENT)
-    return Memory(VaultContents(registration=node, fingerprint=FINGERPRINT, **more))
+    registration = Registration(UNLUCKY, "eu-central-1", CURRENT)
+    return Memory(VaultContents(Node(registration, FINGERPRINT), **more))
 
 
 def documented(row: str, column: int) -> int:

@@ -1,12 +1,11 @@
 """Hibernation as an operator sees it, everything that ends it, and reloading."""
 
 import signal
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.conftest import LONGEST, Server
+from tests.conftest import LONGEST, Server, rebound
 from tests.daemonprocess.conftest import TOKEN, Daemon, Start, published, until
 
 from rolekeeper.adapters.clock import SystemClock
@@ -38,9 +37,7 @@ def write_vault(server: Server) -> None:
     """Change something in the vault behind the daemon's back, as a restored backup would."""
     vault = FileVault(server.directory / "vault", SystemClock())
     with vault.lock(timedelta(seconds=LONGEST)):
-        contents = vault.load()
-        assert contents.fingerprint is not None
-        vault.save(replace(contents, fingerprint=replace(contents.fingerprint, threshold=50)))
+        vault.save(rebound(vault.load(), threshold=50))
 
 
 def test_a_refused_fingerprint_is_told_everywhere_and_in_the_agents_words(asleep: Daemon) -> None:

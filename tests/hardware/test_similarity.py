@@ -1,15 +1,17 @@
 """Hardware hash against hardware hash."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper.core.similarity import ComponentState, compare, digest, judge, merge_measured
+from rolekeeper.core.similarity import ComponentState, compare, digest, judge, merge_measured, trial_fingerprint
 from rolekeeper.model import COMPONENTS, AcceptedFingerprint, FingerprintSummary, Hardware, Verdict
 
 CASES = json.loads((Path(__file__).parents[1] / "vectors" / "similarity.json").read_text(encoding="utf-8"))["cases"]
@@ -143,6 +145,27 @@ def test_similar_to_neither_is_told_against_the_accepted_pair() -> None:
 def test_a_digest_names_just_one_hash(one: dict[str, str], other: dict[str, str]) -> None:
     assert (digest(one) == digest(other)) is (one == other)
     assert digest(one) == digest(dict(reversed(one.items())))
+
+
+TRIAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+
+
+@given(st.uuids().map(str), hashes, hashes)
+def test_a_trial_fingerprint_is_a_random_uuid_in_form_and_the_same_for_the_same_hardware(
+    accepted: str, one: dict[str, str], other: dict[str, str]
+) -> None:
+    trial = trial_fingerprint(accepted, one)
+    assert TRIAL.fullmatch(trial)
+    assert UUID(trial).version == 4
+    assert trial != accepted
+    assert trial == trial_fingerprint(accepted, dict(reversed(one.items())))
+    assert (trial == trial_fingerprint(accepted, other)) is (one == other)
+    assert trial != trial_fingerprint(trial, one)
+
+
+def test_a_trial_fingerprint_stays_the_same_from_one_version_to_the_next() -> None:
+    accepted = "45b3eee3-0e73-4a83-9e10-d1a6ffe55249"
+    assert trial_fingerprint(accepted, NINE) == "ad9042d8-25fb-4fea-9e8e-76b0c283da23"
 
 
 def test_what_could_not_be_read_keeps_its_previous_value() -> None:

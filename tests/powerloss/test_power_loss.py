@@ -141,7 +141,7 @@ def gets_a_token(played: Played, case: Case) -> None:
     held = {raw_config_parse(output.path)["default"]["aws_access_key_id"] for output in settings.credentials_files}
     assert held == {kept.token.access_key_id if kept else next(reversed(emulator.tokens))}
     assert (place / OUTPUT).read_text().startswith(played.before)
-    left = [path for path in place.rglob("*") if path.name == "Journal" or path.name.endswith("-new")]
+    left = [path for path in place.rglob("*") if path.name.endswith("-new")]
     assert left == [], explain(played.recording, case, "they are still there")
 
 

@@ -1,5 +1,6 @@
 """SSM Agent's vault, healthy and as its faults leave it behind."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,8 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rolekeeper.adapters.vault.agent import agent_running, read_agent_vault
-from rolekeeper.adapters.vault.agentformat import MalformedError, format_go_time, parse_go_time
+from rolekeeper.adapters.vault.agentformat import (
+    MalformedError,
+    encode_fingerprint,
+    encode_manifest,
+    encode_registration,
+    format_go_time,
+    parse_fingerprint,
+    parse_go_time,
+)
 from rolekeeper.errors import RefusedError, RolekeeperError, VaultError
+from rolekeeper.model import AcceptedFingerprint
 
 TREES = Path(__file__).parents[1] / "vectors" / "vaults"
 CREATED = {
@@ -45,13 +55,35 @@ def refused(directory: Path) -> RolekeeperError:
 @pytest.mark.parametrize("tree", CREATED)
 def test_a_healthy_registration_is_read(tree: str) -> None:
     found = read_agent_vault(TREES / tree / "Vault")
-    assert found.registration is not None
-    assert found.fingerprint is not None
     assert f'"{found.registration.node_id}"' in (TREES / tree / "registration").read_text(encoding="utf-8")
     assert found.registration.region == "us-east-1"
     assert found.registration.key.created_at == CREATED[tree]
-    assert found.fingerprint.hardware_hash["machine-id"] == "3d1219c7c4c5404aaa1f6d2a48adfda4\n"
-    assert (len(found.fingerprint.fingerprint), found.fingerprint.threshold) == (36, 40)
+    assert found.accepted.hardware_hash["machine-id"] == "3d1219c7c4c5404aaa1f6d2a48adfda4\n"
+    assert (len(found.accepted.fingerprint), found.accepted.threshold) == (36, 40)
+
+
+@pytest.mark.parametrize("tree", CREATED)
+def test_what_is_encoded_for_ssm_agent_equals_its_own_files_but_for_the_zone_of_the_date(tree: str) -> None:
+    recorded = {path.name: path.read_bytes() for path in (TREES / tree / "Vault").rglob("*") if path.is_file()}
+    found = read_agent_vault(TREES / tree / "Vault")
+    assert encode_manifest(json.loads(recorded["Manifest"])) == recorded["Manifest"]
+    assert encode_fingerprint(found.accepted) == recorded["InstanceFingerprint"]
+    written = json.loads(recorded["RegistrationKey"])["privateKeyCreatedDate"]
+    ours = format_go_time(found.registration.key.created_at)
+    assert parse_go_time(written) == parse_go_time(ours)
+    assert encode_registration(found.registration) == recorded["RegistrationKey"].replace(
+        written.encode(), ours.encode()
+    )
+
+
+def test_what_is_encoded_for_ssm_agent_has_gos_escapes() -> None:
+    accepted = AcceptedFingerprint("00000000-0000-4000-8000-000000000000", {"b": "häuschen <&>", "a": "\n"}, -1)
+    encoded = (
+        '{"fingerprint":"00000000-0000-4000-8000-000000000000","hardwareHash":'
+        '{"a":"\\n","b":"häuschen \\u003c\\u0026\\u003e"},"similarityThreshold":-1}'
+    ).encode()
+    assert encode_fingerprint(accepted) == encoded
+    assert parse_fingerprint(encoded) == accepted
 
 
 @pytest.mark.parametrize(
@@ -149,9 +181,7 @@ def test_a_key_of_an_old_agent_that_wrote_no_date_is_of_any_age(agent: Path) -> 
     path = agent / "Store" / "RegistrationKey"
     before, _, _ = path.read_text(encoding="utf-8").partition(',"privateKeyCreatedDate"')
     path.write_text(before + "}", encoding="utf-8")
-    found = read_agent_vault(agent).registration
-    assert found is not None
-    assert found.key.created_at == datetime(1970, 1, 1, tzinfo=UTC)
+    assert read_agent_vault(agent).registration.key.created_at == datetime(1970, 1, 1, tzinfo=UTC)
 
 
 READ = """

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from tests.attempt.conftest import TOKEN, Machine, StockOfKeys, settings_in
+from tests.conftest import rebound
 from tests.daemon.conftest import Behaviour, World
 
 from rolekeeper.adapters.hardware import HardwareProbe, Sources
@@ -138,9 +139,7 @@ def fingerprint(machine: Machine) -> str:
 
 def set_threshold(machine: Machine, threshold: int) -> None:
     """What `rolekeeper fingerprint threshold` does."""
-    contents = machine.vault()
-    assert contents.fingerprint is not None
-    machine.save(replace(contents, fingerprint=replace(contents.fingerprint, threshold=threshold)))
+    machine.save(rebound(machine.vault(), threshold=threshold))
 
 
 def replace_mainboard(box: Box) -> None:

@@ -274,15 +274,6 @@ def _is_there(at: int, name: str) -> bool:
     return True
 
 
-def names_in(directory: str) -> list[str]:
-    """The names in a directory; a signal that interrupts the opening does no harm, unlike in os.listdir."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        return os.listdir(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def flush_directory(at: int) -> None:
     """Flush a directory's names to disk; `at` may be any descriptor of it."""
     directory = os.open(".", _LIST, dir_fd=at)

@@ -23,6 +23,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from rolekeeper.adapters import vault
 from rolekeeper.adapters.files.lock import refuse_foreign_lock
 from rolekeeper.adapters.files.paths import Attributes, make_directories
 from rolekeeper.adapters.files.replace import describe, read_file, replace_file
@@ -169,18 +170,25 @@ def _locked(path: str) -> int:
 
 
 class StatWatch:
-    """The vault's change, seen by one stat of the directory in which its files are replaced."""
+    """Whether the vault has changed, seen by a stat of its file and one of its directory.
+
+    `cp` writes into the file that is there, `cp -p`, `cp -a` and `tar` set its old times afterwards, `mv` and most
+    editors put another file in its place. The time of the inode's change tells in all these cases; size and time of
+    modification tell where a file system has no such time. A directory that is mounted, moved or given other modes
+    counts as a change, too: the vault may be readable again.
+    """
 
     def look(self, directory: str) -> object:
-        """Inode and time of change, which `cp -a` moves even where it restores the time of modification.
+        """A value that differs after a change; also when there is no vault."""
+        return _marks(f"{directory}/{vault.FILE}"), _marks(directory)
 
-        None when there is no vault.
-        """
-        try:
-            found = os.stat(f"{directory}/Store")
-        except OSError:
-            return None
-        return found.st_ino, found.st_ctime_ns
+
+def _marks(path: str) -> object:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_ctime_ns, found.st_size, found.st_mtime_ns
 
 
 def holder(directory: str) -> int | None:
