@@ -1,5 +1,0 @@
-"""stub"""
-
-
-class Endpoints:
-    def __init__(self, *a): ...

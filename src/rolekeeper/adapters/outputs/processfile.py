@@ -1,5 +1,0 @@
-"""stub"""
-
-
-class ProcessFiles:
-    def __init__(self, files): ...
