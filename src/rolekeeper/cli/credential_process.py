@@ -7,12 +7,12 @@ SDKs start this whenever they need credentials, so it must start like a bare int
 from __future__ import annotations
 
 from json import dumps, loads
-from os import O_NONBLOCK, O_WRONLY, close, fstat, write
+from os import O_NONBLOCK, fstat, write
 from os import open as open_descriptor
-from resource import RLIMIT_CORE, setrlimit
 from stat import S_ISREG
 from time import CLOCK_BOOTTIME, clock_gettime
 
+from rolekeeper.cli.cores import keep_out_of_cores
 from rolekeeper.cli.messages import say
 from rolekeeper.core.ini import UnparsableError, profile_values, scan
 
@@ -28,7 +28,6 @@ EXAMPLE = (
 )
 STATUS = "/run/rolekeeper/status.json"
 LIFETIME = "/run/rolekeeper/lifetime.json"
-COREDUMP_FILTER = "/proc/self/coredump_filter"
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 KEYS = {
     "AccessKeyId": "aws_access_key_id",
@@ -66,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _print(path: str | None, profile: str | None) -> int:
-    _keep_out_of_cores()
+    keep_out_of_cores()
     if "" in (path, profile):  # as of a variable that is not set: credentials that nobody named are not handed out
         return _fail("argument-invalid", "--file or --profile is empty", "name what is meant, or leave the option out")
     try:
@@ -87,20 +86,6 @@ def _print(path: str | None, profile: str | None) -> int:
     except OSError as error:
         return _fail("output-unwritable", f"Cannot write to standard output: {error.strerror}", "see what it leads to")
     return 0
-
-
-def _keep_out_of_cores() -> None:
-    """No core dump holds the token, nor one that is piped to a program, to which the limit does not apply (core(5)).
-
-    What process.py does beside the limit would take ctypes.
-    """
-    setrlimit(RLIMIT_CORE, (0, 0))
-    try:
-        descriptor = open_descriptor(COREDUMP_FILTER, O_WRONLY)
-        write(descriptor, b"0")
-        close(descriptor)
-    except OSError:  # a kernel that writes no cores has none
-        return
 
 
 class _Unusable(Exception):  # noqa: N818 - never leaves this module
