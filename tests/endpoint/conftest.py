@@ -62,15 +62,15 @@ class Service:
     def authorization(self, name: str = "rack") -> str:
         return (self.directory / "token" / name).read_text()
 
-    def start(self, **environment: str) -> "subprocess.Popen[bytes]":
+    def start(self, *wrapper: str) -> "subprocess.Popen[bytes]":
         """A server on the socket; like a unit, it sees the documents of this moment, under the names of credentials."""
         credentials = self.directory / f"credentials-{len(self.servers)}"
         credentials.mkdir()
         for document in (self.directory / "endpoint").iterdir():
             (credentials / f"endpoint_{document.name}").write_bytes(document.read_bytes())
         assert self.listener is not None
-        command = [sys.executable, "-c", ACTIVATE, str(self.listener.fileno()), COMMAND, "endpoint"]
-        environment = {"PATH": os.environ["PATH"], "CREDENTIALS_DIRECTORY": str(credentials), **environment}
+        command = [*wrapper, sys.executable, "-c", ACTIVATE, str(self.listener.fileno()), COMMAND, "endpoint"]
+        environment = {"PATH": os.environ["PATH"], "CREDENTIALS_DIRECTORY": str(credentials)}
         self.servers.append(subprocess.Popen(command, pass_fds=[self.listener.fileno()], env=environment))
         return self.servers[-1]
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tests.conftest import Server
 from tests.endpoint.conftest import ACTIVATE, LONGEST, Service, parsed, request, until
 
-from rolekeeper.endpoint.documents import is_name
+from rolekeeper.endpoint.answers import answer
+from rolekeeper.endpoint.documents import Directory, is_name
 from rolekeeper.identifiers import ENDPOINT_NAME
 from rolekeeper.model import Endpoint
 
@@ -110,17 +111,20 @@ REFUSED = {
 def test_everything_else_is_refused_with_a_code(foreground: Service, text: str, status: int, code: str) -> None:
     for word, name in {"TOKEN": "rack", "OTHER": "web", "IDLE": "idle"}.items():
         text = text.replace(word, foreground.authorization(name))
-    answer = foreground.ask(text.replace("|", "\r\n").encode("latin-1") + b"\r\n\r\n")
-    found, body = parsed(answer)
+    reply = foreground.ask(text.replace("|", "\r\n").encode("latin-1") + b"\r\n\r\n")
+    found, body = parsed(reply)
     assert (found, body["code"]) == (status, code)
     assert body["message"]
-    assert b"secret/" not in answer
+    assert b"secret/" not in reply
 
 
 def test_a_document_that_is_damaged_is_said_to_be(foreground: Service) -> None:
     foreground.publish("torn", 3)
     document = foreground.directory / "endpoint" / "torn"
-    for torn in (b"", b"authorization: a\n\n{}", b"\xff\n\n", b"authorization: a\n" + b"x" * 70_000):
+    whole = document.read_bytes()
+    fields = (b"authorization", b"issued_at", b"expires_at", b"issued_boot", b"boot_id")
+    missing = [whole.replace(field, b"unknown") for field in fields]
+    for torn in (b"", b"\xff\n\n", whole.replace(b"issued_boot: ", b"issued_boot: x"), whole + b"x" * 70_000, *missing):
         document.write_bytes(torn)
         assert foreground.get("torn")[1]["code"] == "document-unreadable"
 
@@ -175,6 +179,17 @@ def test_boto3_finds_the_credentials_and_renews_them(
     assert by_variable.get_frozen_credentials().token == "session==7"
     monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", str(foreground.directory / "token/sdk"))
     assert by_file.get_frozen_credentials().token == "session==7"
+
+
+@given(
+    st.lists(
+        st.sampled_from([b"GET ", b"/rack", b" HTTP/1.1", b"\r\n", b"Host: localhost", b":", b" ", b"\0", b"\xff"])
+    )
+    | st.lists(st.binary(max_size=8))
+)
+def test_whatever_comes_gets_an_answer_and_never_credentials(foreground: Service, pieces: list[bytes]) -> None:
+    documents = Directory(str(foreground.directory / "endpoint"))
+    assert parsed(answer(b"".join(pieces), documents))[0] in range(400, 504)
 
 
 @given(

@@ -40,6 +40,15 @@ def test_two_thousand_silent_connections_keep_no_honest_request_out(rack: Servic
         assert [one for one in silent[:-MOST_CONNECTIONS] if everything(one)] == []  # the oldest were closed for it
 
 
+def test_a_low_limit_on_open_files_lets_honest_requests_through_too(service: Service) -> None:
+    service.publish("rack", 1)
+    service.start("prlimit", "--nofile=64")
+    with ExitStack() as clients:
+        for _ in range(200):
+            clients.enter_context(service.connect())
+        assert service.get()[0] == 200
+
+
 def test_two_thousand_requests_at_once_are_all_answered(rack: Service) -> None:
     wanted = request("rack", rack.authorization())
     with ExitStack() as clients:

@@ -6,24 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.systemd.conftest import GROUP, READER, STRANGER, Machine, add_reader, as_user
+from tests.systemd.conftest import GROUP, PUBLISH, PYTHON, READER, STRANGER, Machine, add_reader, as_user
 
 SOCKET, SERVICE = "rolekeeper-endpoint.socket", "rolekeeper-endpoint.service"
-PYTHON = "/usr/lib/rolekeeper/bin/python3"
-# Publishes the token of the number argv[2] for the endpoint argv[1], as the attempt does.
-PUBLISH = f"""
-import sys
-from datetime import timedelta
-from rolekeeper.adapters.clock import SystemClock
-from rolekeeper.adapters.outputs.endpoint import EndpointSink
-from rolekeeper.model import Endpoint, Lifetime, RoleToken
-clock, sink, output = SystemClock(), EndpointSink("/run/rolekeeper"), Endpoint(sys.argv[1], group="{GROUP}")
-now = clock.now()
-sink.prepare(output)
-if len(sys.argv) > 2:
-    token = RoleToken("ASIA" + sys.argv[2], "secret", "session", now.wall + timedelta(hours=1))
-    sink.publish(output, token, Lifetime(now.wall, token.expires_at, now.boot), clock.boot_id())
-"""
 # What a program does that has the variables of an endpoint in its environment.
 ASK = """
 import json, os, sys, urllib.error, urllib.request
@@ -107,7 +92,7 @@ def machine(new_machine: Callable[..., Machine]) -> Machine:
 
 
 def publish(machine: Machine, name: str, *number: str) -> None:
-    machine.run(PYTHON, "-I", "-c", PUBLISH, name, *number)
+    machine.run(PYTHON, "-I", "-c", PUBLISH, name, GROUP, *number)
 
 
 def ask(machine: Machine, name: str, *uri: str, within: tuple[str, ...] = ()) -> tuple[int, Any]:

@@ -32,28 +32,26 @@ _PUNCTUATION = "._-"
 class Document:
     """One endpoint's document: `authorization` in bytes, and the answer's `body`, empty while there is none."""
 
-    __slots__ = ("_life", "authorization", "body")
+    __slots__ = ("_boot_id", "_expires_at", "_expires_boot", "authorization", "body")
 
     def __init__(self, data: bytes) -> None:
         """Raises ValueError when `data` is no document."""
         head, _, self.body = data.partition(b"\n\n")
         fields = dict(line.split(": ", 1) for line in head.decode("ascii").splitlines())
-        self.authorization = fields.pop("authorization", "").encode()
-        if not self.authorization:
-            raise ValueError
-        self._life = fields
-        if self.body:
-            self.is_expired("")
-
-    def is_expired(self, boot_id: str) -> bool:
-        """Whether the credentials have expired, in the boot of this id."""
         try:
-            issued_at, expires_at = float(self._life["issued_at"]), float(self._life["expires_at"])
-            if self._life["boot_id"].replace("-", "") == boot_id:
-                return float(self._life["issued_boot"]) + expires_at - issued_at <= clock_gettime(CLOCK_BOOTTIME)
+            self.authorization = fields["authorization"].encode()
+            if self.body:
+                self._expires_at = float(fields["expires_at"])
+                self._expires_boot = float(fields["issued_boot"]) + self._expires_at - float(fields["issued_at"])
+                self._boot_id = fields["boot_id"].replace("-", "")
         except KeyError as error:
             raise ValueError from error
-        return expires_at <= time()
+
+    def is_expired(self, boot_id: str) -> bool:
+        """Whether the credentials in the body have expired, in the boot of this id."""
+        if self._boot_id == boot_id:
+            return self._expires_boot <= clock_gettime(CLOCK_BOOTTIME)
+        return self._expires_at <= time()
 
 
 class Directory:

@@ -16,6 +16,7 @@ have the same longest life, so the first one in `_open` is always the next one t
 from __future__ import annotations
 
 from os import close, read, set_blocking, write
+from resource import RLIMIT_NOFILE, getrlimit
 from select import EPOLLIN, epoll
 from time import monotonic
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 LARGEST_HEAD = 8 * 1024  # bytes
 LONGEST_CONNECTION = 5.0  # seconds
-MOST_CONNECTIONS = 512  # half of the usual limit on open files
+MOST_CONNECTIONS = 512  # and at most half of the limit on open files, since documents have to be opened too
 _MOST_ACCEPTED = 64  # before other connections have their turn
 _END = b"\r\n\r\n"
 
@@ -42,6 +43,8 @@ class Server:
         self._documents = documents
         self._listeners = {one.fileno(): one for one in sockets}
         self._open: dict[int, tuple[float, bytearray]] = {}  # by descriptor: latest moment, head so far
+        limit, _ = getrlimit(RLIMIT_NOFILE)
+        self._most = min(MOST_CONNECTIONS, limit // 2) if limit > 0 else MOST_CONNECTIONS
         self._epoll = epoll()
         self._last = monotonic()  # when a connection was last opened or closed
         for descriptor, listener in self._listeners.items():
@@ -85,9 +88,9 @@ class Server:
             except OSError:
                 if not self._open:
                     raise
-                self._close_oldest()  # descriptors or memory ran out
+                self._close_oldest()  # the system ran out of descriptors or memory
                 continue
-            if len(self._open) >= MOST_CONNECTIONS:
+            if len(self._open) >= self._most:
                 self._close_oldest()
             self._last = monotonic()
             set_blocking(descriptor, False)
