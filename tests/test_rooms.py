@@ -28,6 +28,7 @@ ROOMS = {
     "attempt": r"attempt(\..*)?",
     "config": r"config(\..*)?",
     "compose": r"compose",
+    "endpoint": r"endpoint(\..*)?",
     "emulator": r"emulator(\..*)?",
     "cli": r"(cli(\..*)?|__main__)",
 }
@@ -40,13 +41,14 @@ MAY_IMPORT = {
     "attempt": {"leaf", "core", "ports", "attempt"},
     "config": {"leaf", "config"},
     "compose": {"leaf", "core", "ports", "adapters", "daemon", "attempt", "config", "compose"},
+    "endpoint": {"leaf", "endpoint"},  # it has to start like a bare interpreter
     "emulator": {"emulator"},  # and SHARED_WITH_EMULATOR
     "cli": set(ROOMS),
 }
 SHARED_WITH_EMULATOR = r"(__init__|errors|adapters\.files\.\w+)"  # it has to be independent of what it is to test
 
-# Packages that only some modules may import. `credential-process` has to start like a bare interpreter, and the clock's
-# module is larger than what it needs of the time.
+# Packages that only some modules may import. `credential-process` and `endpoint` have to start like a bare interpreter,
+# and the clock's module is larger than what they need of the time.
 KEPT_TO = {
     "botocore": r"(adapters\.(ssm|outputs)\..*|emulator\..*|cli(\..*)?)",
     "boto3": r"(adapters\.(ssm|outputs)\..*|emulator\..*|cli(\..*)?)",
@@ -57,7 +59,7 @@ KEPT_TO = {
     "structlog": r"adapters\.supervision\.journal",
     "sdnotify": r"adapters\.supervision\.systemd",
     "h11": r"emulator\..*",
-    "time": r"(adapters\.clock|emulator\..*|cli\.credential_process)",
+    "time": r"(adapters\.clock|emulator\..*|endpoint\..*|cli\.credential_process)",
 }
 # Names that only some modules may use, as they are written: `module.name`.
 USED_ONLY_IN = {

@@ -56,13 +56,14 @@ def outputs(accepted: Settings) -> Outputs:
     """Where credentials are published."""
     from rolekeeper.adapters.outputs.credentialsfile import SharedCredentialsFiles
     from rolekeeper.adapters.outputs.dispatch import AllOutputs
-    from rolekeeper.adapters.outputs.endpoint import Endpoints
+    from rolekeeper.adapters.outputs.endpoint import EndpointDocuments, Endpoints
     from rolekeeper.adapters.outputs.processfile import ProcessFiles
     from rolekeeper.adapters.outputs.publishedfile import PublishedFiles
 
     files = PublishedFiles(clock().sleep, os.environ.get(UNIT))
-    endpoints = Endpoints(accepted.daemon.runtime_directory, clock())
-    return AllOutputs(SharedCredentialsFiles(files), ProcessFiles(files), endpoints)
+    documents = EndpointDocuments(accepted.daemon.runtime_directory)
+    shared, process = SharedCredentialsFiles(files), ProcessFiles(files)
+    return AllOutputs(shared, process, Endpoints(documents, accepted.roles), documents.remove_others)
 
 
 def world(accepted: Settings, *, looks: int = 1) -> World:
@@ -152,7 +153,8 @@ def _execute_anew(version: str, expected: str, configuration: str | None, held: 
                 os.set_inheritable(descriptor, True)  # noqa: FBT003 - the function takes it so
         command = _command(configuration, "run")
         try:
-            os.execve(command[0], command, {**os.environ, ANEW: f"{version} {held[0]} {held[1]}"})
+            environment = {**os.environ, ANEW: f"{version} {held[0]} {held[1]}"}
+            os.execve(command[0], command, environment)  # noqa: S606 - no shell is wanted
         except OSError as error:
             why = f"{command[0]}: {error.strerror}"
     raise UnavailableError(

@@ -4,6 +4,7 @@
   rolekeeper; no pseudo regions (fips-us-east-1, aws-global).
 - UUID: a fingerprint (section 1.2) and an activation ID (section 2.1). In lower case: AWS takes no other.
 - NODE_ID: a managed node (section 2.1).
+- ENDPOINT_NAME: one name in a URL, a file name, and a part of the name of a systemd credential, as it is.
 """
 
 import re
@@ -11,3 +12,4 @@ import re
 REGION = re.compile(r"(?!fips-)[a-z]{2,8}(-[a-z]+)+-[0-9]{1,2}")
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 NODE_ID = re.compile(r"mi-[0-9a-f]{17}")
+ENDPOINT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

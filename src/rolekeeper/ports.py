@@ -106,6 +106,9 @@ class HardwareProbe(Protocol):
 class Outputs(Protocol):
     """Where credentials are published. No method takes longer than `longest`, whatever hangs or is locked."""
 
+    def remove_others(self, outputs: Iterable[Output]) -> None:
+        """Remove what an earlier configuration published and nobody else can: endpoints that are not in `outputs`."""
+
     def look(self, output: Output, longest: timedelta) -> SeenOutput:
         """What the output holds, and whether `publish` would succeed; changes nothing that a reader sees."""
 

@@ -226,6 +226,11 @@ def test_systemd_rates_the_exposure_as_promised(unit: Path) -> None:
 
 
 def test_systemd_finds_nothing_wrong_with_the_units(machine: Machine) -> None:
-    units = ("rolekeeper.service", "rolekeeper-wait.service")
+    units = (
+        "rolekeeper.service",
+        "rolekeeper-wait.service",
+        "rolekeeper-endpoint.socket",
+        "rolekeeper-endpoint.service",
+    )
     said = machine.run("systemd-analyze", "verify", "--man=no", "--recursive-errors=no", *units)
     assert (said.out, said.err) == ("", "")

@@ -11,12 +11,12 @@ this file, another program has written its own since, whose lifetime nobody here
 from __future__ import annotations
 
 from json import dumps, loads
-from os import O_NONBLOCK, O_WRONLY, close, fstat, write
+from os import O_NONBLOCK, fstat, write
 from os import open as open_descriptor
-from resource import RLIMIT_CORE, setrlimit
 from stat import S_ISREG
 from time import CLOCK_BOOTTIME, clock_gettime
 
+from rolekeeper.cli.cores import keep_out_of_cores
 from rolekeeper.cli.messages import say
 from rolekeeper.core.ini import UnparsableError, profile_values, scan
 
@@ -31,7 +31,6 @@ EXAMPLE = (
     "  credential_process = rolekeeper credential-process --file /srv/app/credentials"
 )
 STATUS = "/run/rolekeeper/status.json"
-COREDUMP_FILTER = "/proc/self/coredump_filter"
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 KEYS = {
     "AccessKeyId": "aws_access_key_id",
@@ -70,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _print(path: str | None, profile: str | None) -> int:
-    _keep_out_of_cores()
+    keep_out_of_cores()
     if "" in (path, profile):  # as of a variable that is not set: credentials that nobody named are not handed out
         return _fail("argument-invalid", "--file or --profile is empty", "give it a value, or leave the option out")
     try:
@@ -95,20 +94,6 @@ def _print(path: str | None, profile: str | None) -> int:
             "check where standard output leads to",
         )
     return 0
-
-
-def _keep_out_of_cores() -> None:
-    """No core dump holds the token, nor one that is piped to a program, to which the limit does not apply (core(5)).
-
-    What process.py does beside the limit would take ctypes.
-    """
-    setrlimit(RLIMIT_CORE, (0, 0))
-    try:
-        descriptor = open_descriptor(COREDUMP_FILTER, O_WRONLY)
-        write(descriptor, b"0")
-        close(descriptor)
-    except OSError:  # a kernel that writes no cores has none
-        return
 
 
 class _Unusable(Exception):  # noqa: N818 - never leaves this module

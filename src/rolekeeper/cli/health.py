@@ -129,7 +129,7 @@ def _held(one: OutputStatus, settings: Settings) -> Freshness | None:
 
 def _access_key_id(file: CredentialsFile, data: bytes) -> str:
     if file.format is FileFormat.PROCESS:
-        return processfile.contents(data).access_key_id
+        return processfile.contents(data, where=file.path).access_key_id
     text = credentialsfile.decode(data, where=file.path)
     values = credentialsfile.read_profile(text, file.profile, where=file.path) or {}
     return values.get(credentialsfile.ACCESS_KEY_ID, "")

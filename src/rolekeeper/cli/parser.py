@@ -26,6 +26,7 @@ VERBS = {
     "wait": "wait until fresh credentials are published",
     "fingerprint": "compare the hardware with the vault; set the similarity threshold",
     "credential-process": "print the published credentials as SDKs want them from credential_process",
+    "endpoint": "serve the published credentials as SDKs want them from a container credentials endpoint",
     "adopt": "take over the registration of SSM Agent",
     "check": "validate the configuration and print it resolved",
     "clear": "forget the registration on this machine",

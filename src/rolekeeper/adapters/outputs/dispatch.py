@@ -4,7 +4,8 @@ A disk or a file server that hangs cannot be interrupted. So each look and each 
 and the attempt goes on without it when its time is over. The process that ends with the attempt takes the thread along.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from threading import Thread
@@ -30,9 +31,21 @@ class OneKind(Protocol):
 class AllOutputs:
     """Fulfils ports.Outputs."""
 
-    def __init__(self, shared: OneKind, process: OneKind, endpoints: OneKind) -> None:
+    def __init__(
+        self,
+        shared: OneKind,
+        process: OneKind,
+        endpoints: OneKind,
+        remove_other_endpoints: Callable[[Iterable[Endpoint]], None],
+    ) -> None:
         self._files = {FileFormat.SHARED: shared, FileFormat.PROCESS: process}
         self._endpoints = endpoints
+        self._remove_other_endpoints = remove_other_endpoints
+
+    def remove_others(self, outputs: Iterable[Output]) -> None:
+        """Remove the endpoints of an earlier configuration; what cannot be removed now is removed next time."""
+        with suppress(OutputError):
+            self._remove_other_endpoints(one for one in outputs if isinstance(one, Endpoint))
 
     def look(self, output: Output, longest: timedelta) -> SeenOutput:
         """What the output holds, and whether `publish` would succeed."""

@@ -99,18 +99,23 @@ class PublishedFiles:
     def _unwritable(self, output: CredentialsFile, old: Contents | None, error: OutputError) -> SeenFile:
         """What can be seen of a file that cannot be written; a file or directory that is missing holds nothing."""
         try:
-            with self._translated(output):
-                found = old or self._read(output)
+            found = old or self._read(output)
         except OutputError:
             return SeenFile(None, error)
         return SeenFile(found.data, error, found.links) if found else SeenFile(b"", error)
 
+    def read(self, output: CredentialsFile) -> bytes | None:
+        """What the file holds now; None when there is none."""
+        found = self._read(output)
+        return found.data if found else None
+
     def _read(self, output: CredentialsFile) -> Contents | None:
-        try:
-            with place(output.path, owner=_owner(output)) as target:
-                return read_at(target, _LARGEST_FILE)
-        except FileNotFoundError:
-            return None
+        with self._translated(output):
+            try:
+                with place(output.path, owner=_owner(output)) as target:
+                    return read_at(target, _LARGEST_FILE)
+            except FileNotFoundError:
+                return None
 
     @contextmanager
     def _translated(self, output: CredentialsFile) -> Iterator[None]:
