@@ -22,7 +22,7 @@ from tests.systemd.box import Box, forget_boxes, why_not
 from tests.systemd.conftest import PUBLISH, PYTHON
 
 from rolekeeper.adapters.clock import SystemClock
-from rolekeeper.adapters.outputs.endpoint import EndpointSink
+from rolekeeper.adapters.outputs.endpoint import EndpointDocuments
 from rolekeeper.model import Endpoint, Lifetime, RoleToken
 
 ROOT = Path(__file__).parents[2]
@@ -77,7 +77,7 @@ def main() -> None:
 
 def publish(directory: Path) -> bytes:
     """Credentials as large as they come, for an hour; returns a request for them."""
-    clock, sink, output = SystemClock(), EndpointSink(str(directory)), Endpoint("rack")
+    clock, sink, output = SystemClock(), EndpointDocuments(str(directory)), Endpoint("rack")
     now = clock.now()
     token = RoleToken("ASIA" + "0" * 16, "s" * 40, "t" * 2048, now.wall + timedelta(hours=1))
     sink.publish(output, token, Lifetime(now.wall, token.expires_at, now.boot), clock.boot_id())

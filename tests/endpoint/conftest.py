@@ -19,7 +19,7 @@ import pytest
 from tests.conftest import COMMAND, LONGEST
 
 from rolekeeper.adapters.clock import SystemClock
-from rolekeeper.adapters.outputs.endpoint import EndpointSink
+from rolekeeper.adapters.outputs.endpoint import EndpointDocuments
 from rolekeeper.model import Endpoint, Lifetime, RoleToken
 
 HOUR = timedelta(hours=1)
@@ -47,8 +47,8 @@ class Service:
     servers: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
     @property
-    def sink(self) -> EndpointSink:
-        return EndpointSink(str(self.directory))
+    def sink(self) -> EndpointDocuments:
+        return EndpointDocuments(str(self.directory))
 
     def publish(self, name: str, number: int, *, life: timedelta = HOUR, age: timedelta = timedelta()) -> RoleToken:
         """The n-th token, issued `age` ago and good for `life` from then, as the attempt publishes it."""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import Said, Server
+from tests.sinks import file_sink
 
-from rolekeeper.adapters.outputs.credentialsfile import FileSink
 from rolekeeper.errors import OutputError
 from rolekeeper.model import CredentialsFile
 
@@ -29,7 +29,7 @@ def refused(text: str, path: Path) -> OutputError:
         str(path), "default", 0o600, keep_mode=True, owner=None, group=None, replace_long_lived_keys=False
     )
     with pytest.raises(OutputError) as caught:
-        FileSink(lambda _: None).prepare(output)
+        file_sink(lambda _: None).prepare(output)
     assert path.read_text() == text
     return caught.value
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rolekeeper.adapters.outputs.endpoint import EndpointSink, Published
+from rolekeeper.adapters.outputs.endpoint import EndpointDocuments, Published
 from rolekeeper.errors import OutputError
 from rolekeeper.model import Endpoint, Lifetime, RoleToken
 
@@ -33,11 +33,11 @@ def run() -> Iterator[Path]:
 
 
 @pytest.fixture
-def sink(run: Path) -> EndpointSink:
-    return EndpointSink(str(run))
+def sink(run: Path) -> EndpointDocuments:
+    return EndpointDocuments(str(run))
 
 
-def publish(sink: EndpointSink, output: Endpoint, token: RoleToken) -> None:
+def publish(sink: EndpointDocuments, output: Endpoint, token: RoleToken) -> None:
     sink.publish(output, token, LIFE, "boot")
 
 
@@ -50,7 +50,7 @@ def files(run: Path) -> dict[str, tuple[str, int, int]]:
     }
 
 
-def test_preparing_makes_the_token_and_no_credentials(sink: EndpointSink, run: Path) -> None:
+def test_preparing_makes_the_token_and_no_credentials(sink: EndpointDocuments, run: Path) -> None:
     sink.prepare(RACK)
     token = (run / "token" / "rack").read_bytes()
     assert len(base64.urlsafe_b64decode(token + b"=")) == 32
@@ -71,7 +71,7 @@ def test_preparing_makes_the_token_and_no_credentials(sink: EndpointSink, run: P
     assert sink.look(RACK) is None
 
 
-def test_what_is_published_is_seen_again(sink: EndpointSink, new_token: NewToken) -> None:
+def test_what_is_published_is_seen_again(sink: EndpointDocuments, new_token: NewToken) -> None:
     assert sink.look(RACK) is None
     one = new_token(1)
     publish(sink, RACK, one)
@@ -81,20 +81,20 @@ def test_what_is_published_is_seen_again(sink: EndpointSink, new_token: NewToken
 
 
 def test_a_token_stays_the_same_whatever_is_published_and_differs_by_name(
-    sink: EndpointSink, run: Path, new_token: NewToken
+    sink: EndpointDocuments, run: Path, new_token: NewToken
 ) -> None:
     sink.prepare(RACK)
     token = (run / "token" / "rack").read_text()
     for number in (1, 2):
         publish(sink, RACK, new_token(number))
         sink.prepare(RACK)
-        EndpointSink(str(run)).prepare(Endpoint("web"))
+        EndpointDocuments(str(run)).prepare(Endpoint("web"))
     assert (run / "token" / "rack").read_text() == token != (run / "token" / "web").read_text()
 
 
 @pytest.mark.parametrize("lost", ["token/rack", "env/rack", "endpoint/rack", "endpoint", "token"])
 def test_what_is_lost_or_changed_is_made_again_and_agrees(
-    sink: EndpointSink, run: Path, new_token: NewToken, lost: str
+    sink: EndpointDocuments, run: Path, new_token: NewToken, lost: str
 ) -> None:
     publish(sink, RACK, new_token(1))
     subprocess.run(["rm", "-r", run / lost], check=True)
@@ -110,7 +110,7 @@ def test_what_is_lost_or_changed_is_made_again_and_agrees(
     assert sink.look(RACK) is not None
 
 
-def test_a_document_that_was_cut_gets_a_new_token_that_programs_can_read(sink: EndpointSink, run: Path) -> None:
+def test_a_document_that_was_cut_gets_a_new_token_that_programs_can_read(sink: EndpointDocuments, run: Path) -> None:
     sink.prepare(RACK)
     old = (run / "token" / "rack").read_text()
     (run / "endpoint" / "rack").write_bytes(b"autho")
@@ -120,7 +120,7 @@ def test_a_document_that_was_cut_gets_a_new_token_that_programs_can_read(sink: E
     assert (run / "endpoint" / "rack").read_text() == f"authorization: {new}\n\n"
 
 
-def test_what_is_not_configured_any_more_is_removed(sink: EndpointSink, run: Path) -> None:
+def test_what_is_not_configured_any_more_is_removed(sink: EndpointDocuments, run: Path) -> None:
     sink.remove_others([])
     for name in ("rack", "web", "old"):
         sink.prepare(Endpoint(name))
@@ -131,7 +131,7 @@ def test_what_is_not_configured_any_more_is_removed(sink: EndpointSink, run: Pat
 
 
 def test_account_and_role_are_in_the_answer_when_they_are_known(
-    sink: EndpointSink, run: Path, new_token: NewToken
+    sink: EndpointDocuments, run: Path, new_token: NewToken
 ) -> None:
     publish(sink, RACK, new_token(1))
     assert b"AccountId" not in (run / "endpoint" / "rack").read_bytes()
@@ -142,7 +142,7 @@ def test_account_and_role_are_in_the_answer_when_they_are_known(
 
 @pytest.mark.usefixtures("as_root")
 def test_owner_and_group_alone_can_read_the_token_and_nobody_the_document(
-    sink: EndpointSink, run: Path, new_token: NewToken
+    sink: EndpointDocuments, run: Path, new_token: NewToken
 ) -> None:
     shared = Endpoint("shared", group=GROUP)
     owned = Endpoint("owned", owner=OWNER, group=GROUP)
@@ -170,16 +170,16 @@ def test_owner_and_group_alone_can_read_the_token_and_nobody_the_document(
 
 @pytest.mark.usefixtures("as_root")
 def test_a_token_of_another_owner_is_kept_by_a_process_that_may_not_read_it(
-    run: Path, new_token: NewToken, sink: EndpointSink
+    run: Path, new_token: NewToken, sink: EndpointDocuments
 ) -> None:
     owned = Endpoint("owned", owner=OWNER, group=GROUP)
     publish(sink, owned, new_token(1))
     inode = (run / "token" / "owned").stat().st_ino
     program = (
         "import sys\n"
-        "from rolekeeper.adapters.outputs.endpoint import EndpointSink\n"
+        "from rolekeeper.adapters.outputs.endpoint import EndpointDocuments\n"
         "from rolekeeper.model import Endpoint\n"
-        f"output = Endpoint('owned', {OWNER}, {GROUP}); sink = EndpointSink(sys.argv[1]); sink.prepare(output)\n"
+        f"output = Endpoint('owned', {OWNER}, {GROUP}); sink = EndpointDocuments(sys.argv[1]); sink.prepare(output)\n"
         "print(sink.look(output).access_key_id)"
     )
     command = ["setpriv", "--bounding-set=-all,+chown", sys.executable, "-c", program, str(run)]
@@ -189,7 +189,7 @@ def test_a_token_of_another_owner_is_kept_by_a_process_that_may_not_read_it(
 
 
 def test_a_missing_group_is_the_fault_of_that_endpoint_alone(
-    sink: EndpointSink, run: Path, new_token: NewToken
+    sink: EndpointDocuments, run: Path, new_token: NewToken
 ) -> None:
     missing = Endpoint("missing", group="no-such-group")
     for act in (lambda: sink.prepare(missing), lambda: publish(sink, missing, new_token(1))):
@@ -202,7 +202,7 @@ def test_a_missing_group_is_the_fault_of_that_endpoint_alone(
 
 @pytest.mark.usefixtures("as_root")
 def test_a_full_file_system_changes_nothing_that_is_answered(
-    run: Path, sink: EndpointSink, new_token: NewToken
+    run: Path, sink: EndpointDocuments, new_token: NewToken
 ) -> None:
     run.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=755", "tmpfs", run], check=True)

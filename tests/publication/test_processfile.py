@@ -11,16 +11,16 @@ from pathlib import Path
 import boto3
 import pytest
 from tests.publication.test_sink import NewOutput, NewToken, names, refusal
+from tests.sinks import Sink, process_sink
 
-from rolekeeper.adapters.outputs.processfile import ProcessFileSink
 from rolekeeper.model import CredentialsFile, FileFormat, RoleToken
 
 GROUP = 12345
 
 
 @pytest.fixture
-def sink(naps: list[timedelta]) -> ProcessFileSink:
-    return ProcessFileSink(naps.append)
+def sink(naps: list[timedelta]) -> Sink:
+    return process_sink(naps.append)
 
 
 @pytest.fixture
@@ -38,12 +38,12 @@ def profile(output: CredentialsFile) -> Path:
     return Path(f"{output.path}.profile")
 
 
-def holds(sink: ProcessFileSink, output: CredentialsFile, token: RoleToken) -> bool:
+def holds(sink: Sink, output: CredentialsFile, token: RoleToken) -> bool:
     return sink.holds(output, token.access_key_id, token.expires_at)
 
 
 def test_a_token_is_published_as_credential_process_prints_it(
-    sink: ProcessFileSink, output: CredentialsFile, new_token: NewToken, file: Path, profile: Path
+    sink: Sink, output: CredentialsFile, new_token: NewToken, file: Path, profile: Path
 ) -> None:
     sink.prepare(output)
     assert names(file.parent) == set()
@@ -61,7 +61,7 @@ def test_a_token_is_published_as_credential_process_prints_it(
 
 
 def test_boto3_reads_it_by_the_profile_and_renews(
-    sink: ProcessFileSink, output: CredentialsFile, new_token: NewToken, profile: Path, monkeypatch: pytest.MonkeyPatch
+    sink: Sink, output: CredentialsFile, new_token: NewToken, profile: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
@@ -76,7 +76,7 @@ def test_boto3_reads_it_by_the_profile_and_renews(
 
 
 def test_just_these_credentials_are_held_and_only_if_the_profile_points_to_them(
-    sink: ProcessFileSink, output: CredentialsFile, new_token: NewToken, profile: Path, file: Path
+    sink: Sink, output: CredentialsFile, new_token: NewToken, profile: Path, file: Path
 ) -> None:
     assert not holds(sink, output, new_token(1))
     sink.publish(output, new_token(1))
@@ -93,7 +93,7 @@ def test_just_these_credentials_are_held_and_only_if_the_profile_points_to_them(
 
 @pytest.mark.parametrize("path", ["a b.json", "a'b.json", "$HOME.json", "a;b.json", "a#b.json", "a%b.json", "ä.json"])
 def test_a_path_that_sdks_would_not_read_alike_is_refused(
-    sink: ProcessFileSink, new_output: NewOutput, new_token: NewToken, tmp_path: Path, path: str
+    sink: Sink, new_output: NewOutput, new_token: NewToken, tmp_path: Path, path: str
 ) -> None:
     output = new_output(path=str(tmp_path / path), format=FileFormat.PROCESS)
     assert refusal(lambda: sink.prepare(output)).code == "path-not-plain"
@@ -113,7 +113,7 @@ FOREIGN = {
 
 @pytest.mark.parametrize(("text", "code"), FOREIGN.values(), ids=FOREIGN)
 def test_a_file_that_is_not_ours_is_left_alone(
-    sink: ProcessFileSink, output: CredentialsFile, new_token: NewToken, file: Path, text: str, code: str
+    sink: Sink, output: CredentialsFile, new_token: NewToken, file: Path, text: str, code: str
 ) -> None:
     file.write_text(text)
     assert refusal(lambda: sink.prepare(output)).code == code
@@ -122,7 +122,7 @@ def test_a_file_that_is_not_ours_is_left_alone(
 
 
 def test_an_empty_file_is_filled_and_long_lived_keys_go_if_the_output_says_so(
-    sink: ProcessFileSink, new_output: NewOutput, new_token: NewToken, tmp_path: Path
+    sink: Sink, new_output: NewOutput, new_token: NewToken, tmp_path: Path
 ) -> None:
     output = new_output(path=str(tmp_path / "a.json"), replace_long_lived_keys=True)
     for text in ("", FOREIGN["long-lived keys"][0]):
@@ -140,7 +140,7 @@ def test_an_empty_file_is_filled_and_long_lived_keys_go_if_the_output_says_so(
     ],
 )
 def test_a_profile_that_points_to_the_file_stays_as_it_is(
-    sink: ProcessFileSink,
+    sink: Sink,
     output: CredentialsFile,
     new_token: NewToken,
     file: Path,
@@ -156,7 +156,7 @@ def test_a_profile_that_points_to_the_file_stays_as_it_is(
 
 
 def test_a_profile_of_another_program_is_left_alone(
-    sink: ProcessFileSink, output: CredentialsFile, new_token: NewToken, profile: Path
+    sink: Sink, output: CredentialsFile, new_token: NewToken, profile: Path
 ) -> None:
     profile.write_text("[default]\naws_access_key_id = AKIA1\n")
     error = refusal(lambda: sink.prepare(output))
@@ -168,7 +168,7 @@ def test_a_profile_of_another_program_is_left_alone(
 
 @pytest.mark.usefixtures("as_root")
 def test_both_files_and_a_new_directory_get_owner_group_and_mode_of_the_output(
-    sink: ProcessFileSink, new_output: NewOutput, new_token: NewToken, tmp_path: Path
+    sink: Sink, new_output: NewOutput, new_token: NewToken, tmp_path: Path
 ) -> None:
     output = new_output(path=str(tmp_path / "new" / "a.json"), mode=0o640, owner=GROUP, group=GROUP)
     sink.publish(output, new_token(1))
@@ -184,7 +184,7 @@ def test_both_files_and_a_new_directory_get_owner_group_and_mode_of_the_output(
 
 @pytest.mark.usefixtures("as_root")
 def test_a_reader_in_a_bare_root_directory_needs_nothing_but_cat(
-    sink: ProcessFileSink, new_output: NewOutput, new_token: NewToken, tmp_path: Path
+    sink: Sink, new_output: NewOutput, new_token: NewToken, tmp_path: Path
 ) -> None:
     """As a container has it: the directory of the file is there under the same path, and the image has a cat."""
     image = tmp_path / "image"

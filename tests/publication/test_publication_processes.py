@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from botocore.configloader import raw_config_parse
 from tests.packages.conftest import left_out
+from tests.sinks import Sink
 
-from rolekeeper.adapters.outputs.credentialsfile import FileSink
 from rolekeeper.model import CredentialsFile, RoleToken
 
 REWRITES = 200
@@ -44,7 +44,7 @@ print(json.dumps({"reads": reads, "seen": len(seen), "faults": faults[:3]}))
 WRITER = """
 import sys
 from datetime import UTC, datetime
-from rolekeeper.adapters.outputs.credentialsfile import FileSink
+from tests.sinks import Sink, file_sink
 from rolekeeper.model import CredentialsFile, RoleToken
 
 output = CredentialsFile(sys.argv[1], "default", 0o600, True, None, None, False)
@@ -52,7 +52,7 @@ number = 0
 while True:
     number += 1
     parts = (f"ASIA{number:016}", f"secret/{number}", f"token=={number}")
-    FileSink(lambda _: None).publish(output, RoleToken(*parts, datetime(2026, 11, 23, tzinfo=UTC)))
+    file_sink(lambda _: None).publish(output, RoleToken(*parts, datetime(2026, 11, 23, tzinfo=UTC)))
     print(number, flush=True)
 """
 
@@ -60,11 +60,11 @@ while True:
 TRIAL = """
 import json, sys
 from datetime import UTC, datetime
-from rolekeeper.adapters.outputs.credentialsfile import FileSink
+from tests.sinks import Sink, file_sink
 from rolekeeper.errors import OutputError
 from rolekeeper.model import CredentialsFile, RoleToken
 
-sink, output = FileSink(lambda _: None), CredentialsFile(sys.argv[1], "default", 0o600, True, None, None, False)
+sink, output = file_sink(lambda _: None), CredentialsFile(sys.argv[1], "default", 0o600, True, None, None, False)
 token = RoleToken("ASIANEW", "new", "new" * 1000, datetime(2026, 11, 23, tzinfo=UTC))
 answers = []
 for act in (lambda: sink.prepare(output), lambda: sink.publish(output, token)):
@@ -87,7 +87,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_a_reader_in_a_tight_loop_never_sees_a_torn_empty_or_missing_file(
-    sink: FileSink, new_output: NewOutput, new_token: NewToken, file: Path
+    sink: Sink, new_output: NewOutput, new_token: NewToken, file: Path
 ) -> None:
     sink.publish(new_output(), new_token(0))
     command = [sys.executable, "-c", READER, str(file)]
@@ -103,7 +103,7 @@ def test_a_reader_in_a_tight_loop_never_sees_a_torn_empty_or_missing_file(
 
 
 def test_a_writer_killed_at_any_moment_leaves_a_whole_file(
-    sink: FileSink, new_output: NewOutput, new_token: NewToken, file: Path
+    sink: Sink, new_output: NewOutput, new_token: NewToken, file: Path
 ) -> None:
     for rounds in range(1, 9):
         with subprocess.Popen([sys.executable, "-c", WRITER, str(file)], stdout=subprocess.PIPE, text=True) as writer:

@@ -35,9 +35,9 @@ PUBLISH = """
 import sys
 from datetime import timedelta
 from rolekeeper.adapters.clock import SystemClock
-from rolekeeper.adapters.outputs.endpoint import EndpointSink
+from rolekeeper.adapters.outputs.endpoint import EndpointDocuments
 from rolekeeper.model import Endpoint, Lifetime, RoleToken
-clock, sink, output = SystemClock(), EndpointSink("/run/rolekeeper"), Endpoint(sys.argv[1], group=sys.argv[2])
+clock, sink, output = SystemClock(), EndpointDocuments("/run/rolekeeper"), Endpoint(sys.argv[1], group=sys.argv[2])
 now = clock.now()
 sink.prepare(output)
 if len(sys.argv) > 3:

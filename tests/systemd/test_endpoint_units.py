@@ -59,10 +59,10 @@ ExecStart=/usr/bin/systemctl reload consumer.service
 PUBLISH_FILE = """
 import sys
 from datetime import UTC, datetime
-from rolekeeper.adapters.outputs.processfile import ProcessFileSink
+from tests.sinks import Sink, process_sink
 from rolekeeper.model import CredentialsFile, RoleToken
 output = CredentialsFile("/run/app/credentials.json", "default", 0o640, True, None, None, False)
-sink = ProcessFileSink(lambda _: None)
+sink = process_sink(lambda _: None)
 sink.prepare(output)
 if len(sys.argv) > 1:
     sink.publish(output, RoleToken("ASIA" + sys.argv[1], "secret", "session", datetime(2026, 12, 1, tzinfo=UTC)))

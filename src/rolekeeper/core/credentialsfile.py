@@ -123,7 +123,8 @@ def check_edit(old: str, new: str, profile: str, values: Values, *, where: str) 
     credentials, or when anything but our keys differs.
     """
     before, after = _parse(old), _parse(new)
-    if before is None or after is None:
+    values = (value for section in (after or {}).values() for value in section.values())
+    if before is None or after is None or not all(map(_is_nested_well, values)):
         raise _refusal(
             "unparsable-file", where, "boto3 and the AWS CLI could not parse it", "restore the file, or remove it"
         )
@@ -260,3 +261,8 @@ def _parse(text: str) -> dict[str, dict[str, str]] | None:
     except configparser.Error:
         return None  # the error would quote the file's lines, secrets among them
     return {name: dict(section) for name, section in parser.items()}
+
+
+def _is_nested_well(value: str) -> bool:
+    """Whether botocore reads the value: one that begins on the next line has to be nested `key = value` lines."""
+    return not value.startswith("\n") or all("=" in line for line in value.splitlines() if line.strip())

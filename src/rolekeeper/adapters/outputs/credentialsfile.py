@@ -38,7 +38,9 @@ class SharedCredentialsFiles:
 
     def withdraw(self, output: CredentialsFile, longest: timedelta) -> None:
         """Remove the expiry from the profile: another agent that takes it over would keep it beside its own keys."""
-        self._files.publish(output, _WithoutExpiry(output), longest)
+        content = _WithoutExpiry(output)
+        if content.edited(old := self._files.read(output) or b"") != old:
+            self._files.publish(output, content, longest)
 
 
 class _WithoutExpiry:

@@ -131,8 +131,6 @@ class PublishedFiles:
     def _try_publish(self, target: Place, output: CredentialsFile, content: Format, longest: timedelta) -> bool:
         """Publish once; False when another program changed the file meanwhile."""
         old = self._settled(target, longest)
-        if old is not None and content.edited(old.data) == old.data:
-            return True
         with _staged(target, output, content, old) as new:
             if self._settled(target, longest) != old:
                 return False
