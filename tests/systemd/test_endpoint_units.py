@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.systemd.conftest import GROUP, PUBLISH, PYTHON, READER, STRANGER, Machine, add_reader, as_user
+from tests.systemd.conftest import GROUP, PUBLISH, PYTHON, READER, STRANGER, UNIT, Machine, add_reader, as_user
 
 SOCKET, SERVICE = "rolekeeper-endpoint.socket", "rolekeeper-endpoint.service"
 # What a program does that has the variables of an endpoint in its environment.
@@ -136,6 +136,17 @@ def test_a_request_wakes_the_service_which_answers_and_is_gone_when_it_is_idle(m
     assert machine.property(SOCKET, "ActiveState") == "active"
     publish(machine, "rack", "2")
     assert ask(machine, "rack")[1]["AccessKeyId"] == "ASIA2"
+
+
+def test_it_goes_on_with_the_same_tokens_while_the_daemon_is_stopped_and_after(machine: Machine) -> None:
+    publish(machine, "rack", "1")
+    token = machine.read("/run/rolekeeper/token/rack")
+    for verb in ("stop", "start"):
+        machine.systemctl(verb, UNIT)
+        sleep(machine)
+        assert ask(machine, "rack")[0] == 200
+    publish(machine, "rack", "2")
+    assert machine.read("/run/rolekeeper/token/rack") == token
 
 
 def test_endpoints_come_and_go_with_the_directory(machine: Machine) -> None:

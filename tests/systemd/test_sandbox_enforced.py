@@ -113,7 +113,7 @@ PROVEN_BELOW = {"PrivateMounts", "ProtectHostname", "PrivateDevices", "ProtectPr
 # How the daemon is run, and proven in the other files; not what it may do.
 NO_SANDBOX = re.compile(
     r"Type|Exec\w+|Standard\w+|Restart\w*|WatchdogSec|Timeout\w+|KillMode|OOMPolicy|LoadCredential|Environment"
-    r"|(State|Runtime|Configuration)Directory"
+    r"|(State|Runtime|Configuration)Directory|RuntimeDirectoryPreserve"
 )
 
 

@@ -26,6 +26,7 @@ BOOT_ID = "ROLEKEEPER_BOOT_ID"
 FIRST_SOCKET = 3  # sd_listen_fds(3)
 IDLE = 10.0  # seconds without a connection after which a server that systemd started ends
 LONGEST = 60.0  # seconds after which it ends in any case: its credentials are those of its start
+INPUT_OUTPUT = 74  # the exit code of errors.InputOutputError, a module that only failures load
 BACKLOG = 4096  # connections that wait to be accepted, as in the socket unit
 
 
@@ -42,15 +43,13 @@ def main() -> int:
     except OSError as error:
         from rolekeeper.cli.messages import say
 
-        say(f"Cannot use an inherited socket: {error.strerror}", "see ListenStream= and Accept=no", code=CODE)
-        return 74
+        hint = "give the unit a socket with ListenStream= and Accept=no"
+        say(f"Cannot use an inherited socket: {error.strerror}", hint, code="socket-unusable")
+        return INPUT_OUTPUT
     credentials = environ.get("CREDENTIALS_DIRECTORY")
     directory = Directory(credentials or DIRECTORY, PREFIX if credentials else "", environ.get(BOOT_ID, ""))
     Server(sockets, directory).run(idle=IDLE, longest=LONGEST)
     return 0
-
-
-CODE = "socket-unusable"
 
 
 def _handed_over() -> int:
