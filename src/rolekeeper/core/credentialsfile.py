@@ -123,8 +123,8 @@ def check_edit(old: str, new: str, profile: str, values: Values, *, where: str) 
     credentials, or when anything but our keys differs.
     """
     before, after = _parse(old), _parse(new)
-    values = (value for section in (after or {}).values() for value in section.values())
-    if before is None or after is None or not all(map(_is_nested_well, values)):
+    written = (value for section in (after or {}).values() for value in section.values())
+    if before is None or after is None or not all(map(_is_nested_well, written)):
         raise _refusal(
             "unparsable-file", where, "boto3 and the AWS CLI could not parse it", "restore the file, or remove it"
         )
