@@ -1,8 +1,0 @@
-"""stub"""
-
-from typing import Any
-
-
-class StsService:
-    def __init__(self, *a: Any) -> None: ...
-    def assume(self, *a: Any) -> Any: ...
