@@ -1,7 +1,5 @@
 """The only place where adapters meet attempt and daemon, and, with `cli`, the only one that reads the environment.
 
-HTTPS_PROXY and its like are the exception: botocore reads them, for adapters/ssm_wire.py.
-
 Everything is imported where it is needed: the daemon never loads what only an attempt uses.
 """
 
@@ -48,8 +46,7 @@ def service(accepted: Settings) -> NodeService:
     """The service as the configuration says it is reached."""
     from rolekeeper.adapters.ssm.service import SsmService
 
-    os.environ.pop("SSLKEYLOGFILE", None)  # urllib3 would write the keys of our sessions there
-    return SsmService(accepted.service, clock(), __version__)
+    return SsmService(accepted.service, clock(), __version__, os.environ)
 
 
 def world(accepted: Settings, *, looks: int = 1) -> World:

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import http.server
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.ssm.certificates import Authority
 
 from rolekeeper.adapters.ssm.service import SsmService
 from rolekeeper.model import Instant, NodeKey, Registration, ServiceSettings
@@ -66,18 +68,24 @@ class Received:
         return json.loads(self.body)
 
 
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
 class ScriptedService:
     """Gives the replies in turn, the last one for ever, and remembers every request."""
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, address: str = "127.0.0.1") -> None:
         self.replies: list[Reply] = [Reply()]
         self.requests: list[Received] = []
         self.stopped = threading.Event()
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        kind = type("Server", (http.server.ThreadingHTTPServer,), {"address_family": _family(address)})
+        self._server = kind((address, 0), self._handler())
         self._server.daemon_threads = True
+        self.port = self._server.server_port
         if tls:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
-        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_port}"
+        self.url = f"{'https' if tls else 'http'}://{f'[{address}]' if ':' in address else address}:{self.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
 
@@ -181,6 +189,7 @@ class Kit:
     token_reply: Callable[..., Reply] = token_reply
     error_reply: Callable[..., Reply] = error_reply
     headers: Callable[..., dict[str, str]] = service_headers
+    authority: type[Authority] = Authority
 
     def settings(self, endpoint_url: str | None, **changes: Any) -> ServiceSettings:
         plain = ServiceSettings(
@@ -194,8 +203,14 @@ class Kit:
         )
         return replace(plain, **changes)
 
-    def client(self, endpoint_url: str | None, clock: Any = None, **changes: Any) -> SsmService:
-        return SsmService(self.settings(endpoint_url, **changes), clock or RunningClock(), "1.2.3")
+    def client(
+        self,
+        endpoint_url: str | None,
+        clock: Any = None,
+        environment: Mapping[str, str] | None = None,
+        **changes: Any,
+    ) -> SsmService:
+        return SsmService(self.settings(endpoint_url, **changes), clock or RunningClock(), "1.2.3", environment or {})
 
 
 @pytest.fixture(scope="session")

@@ -9,16 +9,16 @@ The rules of a publication, in order:
   and nobody else may write in the directories on its path: he could have put one there that lets him read;
 - where somebody else may, what else the file holds is shown to nobody who could not read it before: it may be another
   file of root's, moved or linked to that name;
-- the new file is written beside it and read back by botocore's own parser: what an SDK would read must be the token;
+- the new file is written beside it and read back as botocore reads it: what an SDK would read must be the token;
 - the old one is read again: when somebody else changed it meanwhile, all starts over, so that no change is lost;
 - only then it takes the name.
 `prepare` does all of this with a token of its own making, up to the last two steps.
 """
 
-import errno
 import grp
 import pwd
 from collections.abc import Callable, Iterator, Mapping
+from configparser import Error, RawConfigParser
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from os import getegid, geteuid
@@ -240,19 +240,28 @@ def _number(output: CredentialsFile, name: str | int, kind: str, look_up: Callab
 
 
 def _check_as_an_sdk(written: str, output: CredentialsFile, values: Mapping[str, str]) -> None:
-    """Read the file as botocore will, and hold what it sees against the token."""
-    # Imported here: it costs more than the rest of this module, and an attempt has loaded it long before.
-    from botocore.configloader import raw_config_parse  # noqa: PLC0415
-    from botocore.exceptions import BotoCoreError  # noqa: PLC0415
+    """Read the file as botocore does, and compare what it sees with the token.
 
-    hint = "mend the file by hand: until then SDKs cannot read it either"
-    reason = "botocore's parser does not accept it"
+    That is this parser, and the rule that each line of a nested value has an equals sign. Loading botocore would cost
+    more than the whole attempt.
+    """
+    parser = RawConfigParser()
     try:
-        seen = raw_config_parse(written).get(output.profile, {})
-    except BotoCoreError:  # its text, and its cause, quote the file's lines, secrets among them
-        raise OutputError("unparsable-file", f"Cannot publish to {output.path}: {reason}", hint) from None
-    except AttributeError:  # the parser beneath swallows an error of reading, and hands on what is half parsed
-        raise OSError(errno.EIO, "what was written cannot be read back") from None
+        with open(written, encoding="utf-8") as file:
+            parser.read_file(file)
+        accepted = all("=" in line for line in _nested_lines(parser))
+    except (Error, UnicodeDecodeError):  # its text quotes the file's lines, secrets among them
+        accepted = False
+    seen = dict(parser.items(output.profile)) if accepted and parser.has_section(output.profile) else {}
     if credentialsfile.STALE_TOKEN in seen or any(seen.get(key) != value for key, value in values.items()):
-        reason = "botocore's parser reads other credentials out of it than we wrote"
-        raise OutputError("unparsable-file", f"Cannot publish to {output.path}: {reason}", hint)
+        raise OutputError(
+            "unparsable-file",
+            f"Cannot publish to {output.path}: SDKs' parser "
+            + ("reads other credentials out of it than we wrote" if accepted else "does not accept it"),
+            "mend the file by hand: until then SDKs cannot read it either",
+        ) from None
+
+
+def _nested_lines(parser: RawConfigParser) -> Iterator[str]:
+    values = (value for name in parser.sections() for value in dict(parser.items(name)).values())
+    return (line for value in values if value.startswith("\n") for line in value.splitlines() if line.strip())
