@@ -12,7 +12,7 @@ from pathlib import Path
 from rolekeeper import __version__
 from rolekeeper.errors import InputOutputError, UnavailableError
 from rolekeeper.model import NodeSettings, Settings
-from rolekeeper.ports import Clock, DaemonWorld, Log, NodeService, Vault, World
+from rolekeeper.ports import Clock, DaemonWorld, Log, NodeService, RoleService, Vault, World
 
 MANAGER_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 LONGEST_CODE = 4096  # bytes that are read for an activation code
@@ -47,6 +47,13 @@ def service(accepted: Settings) -> NodeService:
     from rolekeeper.adapters.ssm.service import SsmService
 
     return SsmService(accepted.service, clock(), __version__, os.environ)
+
+
+def roles(accepted: Settings) -> RoleService:
+    """STS as the configuration says it is reached."""
+    from rolekeeper.adapters.sts import StsRoles
+
+    return StsRoles(accepted.service, clock(), __version__, os.environ)
 
 
 def world(accepted: Settings, *, looks: int = 1) -> World:

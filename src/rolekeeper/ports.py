@@ -20,6 +20,7 @@ from rolekeeper.model import (
     NodeKey,
     Registration,
     RegistrationFound,
+    Role,
     RoleToken,
     Settings,
     TokenAnswer,
@@ -58,6 +59,18 @@ class NodeService(Protocol):
 
     def update_public_key(self, registration: Registration, new_key: NodeKey) -> None:
         """UpdateManagedInstancePublicKey, signed with the registration's current key."""
+
+
+class RoleService(Protocol):
+    """Roles by sts:AssumeRole."""
+
+    def assume(self, role: Role, registration: Registration, token: RoleToken) -> TokenAnswer:
+        """Assume `role` with the node's role token; the session has the node id for a name unless the role names one.
+
+        The role's policy file is read at each call. Raises ServiceError when no usable answer came, RoleRefusedError
+        when STS said no or the role cannot be requested as it is configured. A request is sent at most twice: again,
+        signed anew, when the answer shows that the clocks differ.
+        """
 
 
 class KeyMaker(Protocol):
