@@ -1,7 +1,5 @@
 """The only place where adapters meet attempt and daemon, and, with `cli`, the only one that reads the environment.
 
-HTTPS_PROXY and its like are the exception: the SSM adapter reads them through the standard library.
-
 Everything is imported where it is needed: the daemon never loads what only an attempt uses.
 """
 
@@ -15,7 +13,7 @@ from typing import NoReturn
 from rolekeeper import __version__
 from rolekeeper.errors import InputOutputError, UnavailableError
 from rolekeeper.model import NodeSettings, Settings
-from rolekeeper.ports import Clock, DaemonWorld, Log, NodeService, Outputs, Vault, World
+from rolekeeper.ports import Clock, DaemonWorld, Log, NodeService, Outputs, RoleService, Vault, World
 
 MANAGER_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 BOOT_ID = "ROLEKEEPER_BOOT_ID"  # set by systemd/rolekeeper.service
@@ -48,8 +46,14 @@ def service(accepted: Settings) -> NodeService:
     """The service as the configuration says it is reached."""
     from rolekeeper.adapters.ssm.service import SsmService
 
-    os.environ.pop("SSLKEYLOGFILE", None)  # a library would write the keys of our sessions there
-    return SsmService(accepted.service, clock(), __version__)
+    return SsmService(accepted.service, clock(), __version__, os.environ)
+
+
+def roles(accepted: Settings) -> RoleService:
+    """STS as the configuration says it is reached."""
+    from rolekeeper.adapters.sts import StsRoles
+
+    return StsRoles(accepted.service, clock(), __version__, os.environ)
 
 
 def outputs(accepted: Settings) -> Outputs:
@@ -72,13 +76,12 @@ def world(accepted: Settings, *, looks: int = 1) -> World:
 
     from rolekeeper.adapters.hardware import HardwareProbe, Sources, patience
     from rolekeeper.adapters.ssm.nodekey import RsaKeyMaker
-    from rolekeeper.adapters.sts import StsService
 
     return World(
         clock=clock(),
         vault=vault(accepted),
         service=service(accepted),
-        roles=StsService(accepted.service, clock(), __version__),
+        roles=roles(accepted),
         probe=HardwareProbe(clock(), Sources(patience=patience(accepted.daemon.attempt_timeout, looks))),
         outputs=outputs(accepted),
         keys=RsaKeyMaker(),

@@ -64,12 +64,14 @@ class NodeService(Protocol):
 
 
 class RoleService(Protocol):
-    """The one operation of STS that is needed: AssumeRole with the node's role token."""
+    """Roles by sts:AssumeRole."""
 
     def assume(self, role: Role, registration: Registration, token: RoleToken) -> TokenAnswer:
-        """Credentials of `role`; the session is named after the node unless the role names it.
+        """Assume `role` with the node's role token; the session has the node id for a name unless the role names one.
 
-        Raises RoleRefusedError when STS refuses, ServiceError when no usable answer came.
+        The role's policy file is read at each call. Raises ServiceError when no usable answer came, RoleRefusedError
+        when STS said no or the role cannot be requested as it is configured. A request is sent at most twice: again,
+        signed anew, when the answer shows that the clocks differ.
         """
 
 

@@ -309,7 +309,7 @@ def test_an_answer_without_end_in_its_first_line_is_told_in_time(node: Server) -
         node.config.write_text(node.config.read_text().replace(node.emulator.url, url))
         said = node.run("attempt")
         thread.join()
-    assert (said.code, said.json["outcome"], said.json["code"]) == (69, "failed", "connection-lost")
+    assert (said.code, said.json["outcome"], said.json["code"]) == (69, "failed", "unusable-answer")
 
 
 def _answer_at_length(listener: socket.socket) -> None:
@@ -317,3 +317,41 @@ def _answer_at_length(listener: socket.socket) -> None:
     with peer:
         peer.recv(65536)
         peer.sendall(b"x" * 65000 + b"\r\n\r\n")
+
+
+@pytest.mark.parametrize("verb", ["attempt", "register"])
+def test_a_silent_service_is_given_up_at_the_deadline_and_the_hint_names_its_setting(node: Server, verb: str) -> None:
+    """While the network waits with a longer patience of its own."""
+    node.emulator.fail("RequestManagedInstanceRoleToken", hang=True)
+    node.emulator.fail("RegisterManagedInstance", hang=True)
+    node.configure(daemon='attempt_timeout = "5s"', service='read_timeout = "30s"')
+    node.activation = node.emulator.create_activation()
+    arguments = ["attempt"] if verb == "attempt" else [*node.registration(), "--force"]
+    said = node.run(*arguments, stdin=node.activation.code)
+    assert said.code == 69
+    assert "[deadline]" in said.err or said.json["code"] == "deadline"
+    assert "`[daemon] attempt_timeout` says how long it may take" in f"{said.err}{said.out}"
+
+
+def test_an_attempt_loads_no_sdk_and_nothing_that_only_key_files_need(node: Server) -> None:
+    said = node.run("attempt", env={"PYTHONPROFILEIMPORTTIME": "1"})
+    loaded = {line.rpartition("|")[2].strip() for line in said.err.splitlines()}
+    assert (said.code, said.json["outcome"]) == (0, "issued")
+    assert {"http.client", "cryptography.hazmat.primitives.asymmetric.rsa"} <= loaded
+    assert loaded.isdisjoint({"botocore", "boto3", "urllib3", "cryptography.hazmat.primitives.serialization"})
+
+
+def test_a_node_of_another_region_than_the_services_is_told_so(node: Server) -> None:
+    """As after `register --region` with the wrong one, on an endpoint that does not tell its region."""
+    other = "eu-west-1" if node.emulator.region != "eu-west-1" else "us-east-1"
+    node.activation = node.emulator.create_activation()
+    register = [*node.registration()[:-1], other, "--force"]
+    assert node.run(*register, stdin=node.activation.code).code == 0
+    said = node.run("attempt")
+    assert (said.code, said.json["code"]) == (77, "region-mismatch")
+    assert f"the node's region is {other}" in said.json["message"]
+    node.config.write_text(node.config.read_text().replace(node.emulator.url, "https://ssm.us-west-2.amazonaws.com"))
+    said = node.run(*register, stdin=node.activation.code)
+    assert (said.code, said.out) == (77, "")
+    assert "[region-mismatch]" in said.err
+    assert "register in us-west-2, with an activation of that region" in said.err

@@ -262,7 +262,7 @@ def test_a_verb_that_is_left_out_is_named(server: Server) -> None:
 
 @pytest.mark.parametrize("error", ["MemoryError", "ImportError('failed to map segment')"])
 def test_a_library_that_cannot_be_loaded_is_told_in_a_line(node: Server, error: str) -> None:
-    (node.directory / "botocore.py").write_text(f"raise {error}")
+    (node.directory / "cryptography.py").write_text(f"raise {error}")
     said = node.run("attempt", env={"PYTHONPATH": str(node.directory)})
     assert (said.code, said.out) == (74, "")
     assert re.fullmatch(

@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import LONGEST, Said, Server
 from tests.daemonprocess.conftest import TOKEN, Start, published, until
 from tests.packages.conftest import need
-from tests.ssm.test_connection import authority
+from tests.ssm.certificates import Authority
 
 from rolekeeper.emulator import Emulator
 from rolekeeper.emulator.server import Tls
@@ -35,7 +35,8 @@ def showing(library: str, time: str) -> dict[str, str]:
 @pytest.fixture
 def secure(tmp_path: Path) -> Iterator[Server]:
     """A registered server whose service has a certificate that is good today."""
-    ca, chain = authority(tmp_path)
+    authority = Authority(tmp_path)
+    ca, chain = authority.file, authority.chain()
     with Emulator(tls=Tls(chain, chain)) as emulator:
         server = Server(tmp_path, emulator)
         server.configure(service=f'ca_bundle = "{ca}"')

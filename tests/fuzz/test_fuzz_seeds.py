@@ -1,7 +1,5 @@
 """The fuzzer's targets over their seeds, and over what hypothesis makes of these."""
 
-import gc
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,15 +12,6 @@ SEEDS = {
     for name, path in ((path.name, path) for path in sorted((Path(__file__).parent / "seeds").iterdir()))
 }
 RUNS = {"answers": 40, "status": 60}
-
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
-
-
-@pytest.fixture(autouse=True)
-def collected() -> Iterator[None]:
-    """What urllib3 leaves to the collector: the socket of an answer whose lengths contradict each other."""
-    yield
-    gc.collect()
 
 
 def test_every_target_has_seeds() -> None:

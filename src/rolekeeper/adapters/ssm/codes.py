@@ -27,7 +27,7 @@ _KEY = (
     "the service knows another key for this node: restore the newest vault of this machine, or register again with a "
     "new activation (`rolekeeper register --force`)"
 )
-_CLOCK = "set this machine's clock and keep it right (chrony or systemd-timesyncd)"
+CLOCK = "set this machine's clock and keep it right (chrony or systemd-timesyncd)"
 _SEND_OTHER = "look for a newer rolekeeper, or check that service.endpoint_url, when set, names SSM"
 _PERMIT = (
     "check the node's IAM role: that it exists, that its trust policy lets ssm.amazonaws.com assume it "
@@ -50,7 +50,7 @@ _WRONG_KEY = Meaning(SignatureRefusedError, _KEY)
 _CHANGED = Meaning(
     SignatureRefusedError, "take whatever changes the headers of requests (an inspecting proxy) out of the way"
 )
-_WRONG_TIME = Meaning(SignatureRefusedError, _CLOCK)
+_WRONG_TIME = Meaning(SignatureRefusedError, CLOCK)
 _UNKNOWN = Meaning(ServiceRefusedError, "see what the service says; `rolekeeper attempt` shows it anew")
 
 MEANINGS: Mapping[str, Meaning] = {
