@@ -16,7 +16,7 @@ VAULTS = Path(__file__).parents[1] / "vectors" / "vaults"
 HEALTHY = ("registered-never-started-fake-dmidecode", "running-host-dmidecode-fails-like-absent", "tz-kolkata")
 FLIP_FLOP = "after-machine-id-flip-flop"
 BROKEN = {
-    "after-clear-and-failed-register": (77, "SSM Agent cleared it, or lost it as registering anew failed"),
+    "after-clear-and-failed-register": (77, "SSM Agent cleared it, or failed to register again and lost it"),
     "after-failed-reregister": (77, "its last node id was mi-"),
     "after-kill-in-write": (74, "has 0 bytes; SSM Agent was killed"),
 }

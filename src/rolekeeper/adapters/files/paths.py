@@ -235,12 +235,11 @@ def _try_create(at: int, name: str, attributes: Attributes) -> None:
     try:
         _dress(at, new, attributes)
         _rename_to_free_name(at, new, name)
-    except OSError:
-        if not _is_there(at, name):  # else another process was first
-            raise
-    finally:
+    except BaseException as error:
         with suppress(OSError):
             os.rmdir(new, dir_fd=at)
+        if not isinstance(error, OSError) or not _is_there(at, name):  # else another process was first
+            raise
 
 
 def _rename_to_free_name(at: int, old: str, new: str) -> None:

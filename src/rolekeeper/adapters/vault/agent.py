@@ -1,12 +1,13 @@
 """SSM Agent's vault, read for `adopt`, and whether the agent runs (docs/protocol.md, section 4).
 
-- Every file is looked for by its last name below `Store`, whatever absolute path the manifest holds: a copied tree
-  still points to the original.
-- A file that the manifest does not name does not exist for the agent, so not for us.
-- A registration without a node id was cleared, or lost when registering anew failed: refused, with what can be done.
-- A file of 0 bytes is what the agent leaves when it is killed at a write, or the disk is full.
-- Whether the service still accepts the fingerprint is not to be seen here; a token request tells.
-- Nothing of the agent's is changed.
+- The manifest holds absolute paths, which in a copied tree still point to the original. So only the last name of each
+  path counts, below `Store`.
+- A file that the manifest does not name does not exist for the agent, and so not for us.
+- A registration without a node id was cleared, or lost when the agent failed to register again. It is refused, with the
+  remedy.
+- A file of 0 bytes is what the agent leaves when it is killed during a write, or when the disk is full.
+- The files do not show whether the service still accepts the fingerprint. Only a token request does.
+- Nothing is written here.
 """
 
 from collections.abc import Callable
@@ -79,7 +80,7 @@ def _manifest(vault: Path) -> dict[str, str]:
 
 
 def _parsed(vault: Path, named: dict[str, str], name: str, parse: Callable[[bytes], T | None]) -> T | None:
-    """The file that the manifest names so; None when there is none, or it was cleared."""
+    """What the manifest names `name`, parsed; None when it names none, or when the file was cleared."""
     if name not in named:
         return None
     path = vault / "Store" / PurePath(named[name]).name
@@ -111,7 +112,7 @@ def _unusable(path: Path, data: bytes, error: MalformedError) -> VaultError:
 def _truncated(path: Path) -> VaultError:
     return VaultError(
         "agent-vault-truncated",
-        f"Cannot adopt the registration: {path} has 0 bytes; SSM Agent was killed, or the disk was full, at the write",
+        f"Cannot adopt the registration: {path} has 0 bytes; SSM Agent was killed during a write, or the disk was full",
         f"restore it from a backup; without one, {_REGISTER}",
     )
 
@@ -133,7 +134,7 @@ def _unregistered(vault: Path) -> RefusedError:
     was = f"; its last node id was {before}, whose key it did not keep" if before else ""
     return RefusedError(
         "agent-vault-unregistered",
-        f"Cannot adopt the registration in {vault}: SSM Agent cleared it, or lost it as registering anew failed{was}",
+        f"Cannot adopt the registration in {vault}: SSM Agent cleared it, or failed to register again and lost it{was}",
         _REGISTER,
     )
 
