@@ -21,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="source", metavar="DIR", default=directory, help=f"default {directory}")
     parser.add_argument("--offline", action="store_true", help="do not ask the service whether it accepts it")
     parser.add_argument(
-        "--force", action="store_true", help="although SSM Agent runs, or another registration is there"
+        "--force", action="store_true", help="adopt even if SSM Agent is running or this machine is already registered"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -29,10 +29,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Take over."""
     keep_secrets_in_memory()
-    if agent.agent_running() and not options.force:
+    if agent.agent_running(options.source) and not options.force:
         raise RefusedError(
             "agent-running",
-            "Cannot adopt: SSM Agent runs on this machine, and either one's key rotation would lock the other out",
+            f"Cannot adopt: SSM Agent runs with the registration in {options.source}, and a key rotation by it or by "
+            "rolekeeper would lock the other out",
             "`systemctl disable --now amazon-ssm-agent` first; --force for a test",
         )
     settings = compose.settings(options.config)
