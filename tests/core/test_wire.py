@@ -143,7 +143,7 @@ def test_a_field_with_something_else_in_it_is_refused(field: str, wrong: Any) ->
 @pytest.mark.parametrize("owner", [1.5, True, ["root"]])
 def test_an_owner_is_a_name_or_a_number(owner: Any) -> None:
     good = encode(CredentialsFile("/f", "default", 0o600, True, None, None, False))  # noqa: FBT003 - a plain value
-    with pytest.raises(ValueError, match="not a Output"):
+    with pytest.raises(ValueError, match="not a CredentialsFile"):
         decode(CredentialsFile, good | {"owner": owner})
 
 
