@@ -43,7 +43,7 @@ settings.load_profile("unhurried")
 
 TESTS = Path(__file__).parent
 CHECKED = ("demo", "faults", "packages", "powerloss", "systemd")  # directories that belong to `make check` as a whole
-ONLY_ROOT = "only root"  # the reason of a skipif begins with these words where a test needs root
+ONLY_ROOT = "only root"  # so begins the reason of a skipif where a test needs root; others use the fixture `as_root`
 ONE_BUILD = ("packages", "systemd")  # both use what packaging/packages.py builds, so one worker runs them
 
 
@@ -52,7 +52,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         directory = item.path.relative_to(TESTS).parts[0]
         reasons = [str(mark.kwargs.get("reason", "")) for mark in item.iter_markers("skipif")]
-        if directory in CHECKED or any(reason.startswith(ONLY_ROOT) for reason in reasons):
+        needs_root = "as_root" in getattr(item, "fixturenames", ()) or any(one.startswith(ONLY_ROOT) for one in reasons)
+        if directory in CHECKED or needs_root:
             item.add_marker(pytest.mark.check)
             item.add_marker(pytest.mark.xdist_group("packages" if directory in ONE_BUILD else str(item.path)))
 
@@ -201,6 +202,13 @@ def memory(process: Path) -> bytes:
             while (left := int(end, 16) - file.tell()) > 0 and (piece := file.read(left)):
                 found += piece
     return bytes(found)
+
+
+@pytest.fixture
+def as_root() -> None:
+    """What needs root is left to `make check`, and skipped there for anybody else."""
+    if os.geteuid() != 0:
+        pytest.skip(ONLY_ROOT)
 
 
 @pytest.fixture(scope="module")
