@@ -41,6 +41,12 @@ settings.register_profile(
 )
 settings.load_profile("unhurried")
 
+# What this machine sets for its own programs: of AWS, of a service, and of proxies that do not lead to the loopback.
+FOREIGN = re.compile(r"AWS_|ROLEKEEPER_(BOOT_ID|UNIT)$|CREDENTIALS_DIRECTORY$|NOTIFY_SOCKET$|JOURNAL_STREAM$")
+for _name in [name for name in os.environ if FOREIGN.match(name)]:
+    del os.environ[_name]
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = f"127.0.0.1,localhost,{os.environ.get('no_proxy', '')}"
+
 TESTS = Path(__file__).parent
 CHECKED = ("demo", "faults", "packages", "powerloss", "systemd")  # directories that belong to `make check` as a whole
 ONLY_ROOT = "only root"  # so begins the reason of a skipif where a test needs root; others use the fixture `as_root`

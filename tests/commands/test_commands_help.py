@@ -24,7 +24,7 @@ CONFIGURED = {
     "status": (),
     "wait": (),
     "fingerprint": (),
-    "adopt": (),
+    "adopt": ("--from", "/nonexistent"),
     "check": (),
     "clear": ("--yes",),
 }
