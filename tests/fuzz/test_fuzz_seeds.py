@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.fuzz.targets import TARGETS
 
@@ -13,7 +13,6 @@ SEEDS = {
     name: [path.read_bytes() for path in sorted(path.iterdir())]
     for name, path in ((path.name, path) for path in sorted((Path(__file__).parent / "seeds").iterdir()))
 }
-RUNS = {"answers": 40, "status": 60}
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
@@ -47,9 +46,9 @@ def mutated(draw: st.DrawFn, seeds: list[bytes]) -> bytes:
     return data
 
 
+@pytest.mark.hypothesis  # `make check` has more examples
 @pytest.mark.parametrize("name", sorted(TARGETS))
 def test_a_spoilt_seed_is_taken_or_refused_in_order(name: str) -> None:
-    @settings(max_examples=RUNS.get(name, 150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(mutated(SEEDS[name]))
     def run(data: bytes) -> None:
         TARGETS[name](data)
