@@ -1,6 +1,5 @@
 """Outputs that cannot be written: a token is not asked for in vain, and one that came is not thrown away."""
 
-import os
 import stat
 from collections.abc import Callable
 from dataclasses import replace
@@ -216,22 +215,21 @@ def test_while_a_token_is_held_the_published_one_is_what_stands(machine: Machine
 class Obstructed(Machinery):
     """Hardware that is looked at while somebody makes the vault unwritable: the lock is held, nothing is saved yet."""
 
-    obstacles: tuple[Path, ...] = ()
+    vault = Path()
 
     def clear(self) -> None:
-        for obstacle in self.obstacles:
-            os.chown(obstacle, 0, -1)
+        self.vault.unlink()
+        self.vault.with_name("away").rename(self.vault)
 
     def look(self) -> Hardware:
-        for obstacle in self.obstacles:
-            os.chown(obstacle, 12345, -1)
+        self.vault.rename(self.vault.with_name("away"))
+        self.vault.touch()
         return super().look()
 
 
 def obstruct(machine: Machine) -> Obstructed:
     in_the_way = Obstructed()
-    vault = machine.directory / "vault"
-    in_the_way.obstacles = (vault,)
+    in_the_way.vault = machine.directory / "vault"
     machine.hardware = in_the_way
     return in_the_way
 
@@ -243,8 +241,8 @@ def test_published_credentials_count_as_issued_though_the_vault_cannot_be_writte
     machine.clock.move(HOUR / 2)
     in_the_way = obstruct(machine)
     report = machine.attempt()
-    assert (report.outcome, report.code) == (Outcome.ISSUED, "vault-foreign-owner")
-    assert report.message.startswith("Cannot use")
+    assert (report.outcome, report.code) == (Outcome.ISSUED, "vault-no-such-directory")
+    assert report.message.startswith("Cannot ")
     assert report.hint
     assert report.standing is not None
     assert machine.published() is not None
@@ -265,11 +263,11 @@ def test_a_held_token_counts_as_issued_once_published_though_the_vault_cannot_be
     machine.output().unlink()
     in_the_way = obstruct(machine)
     report = machine.attempt()
-    assert (report.outcome, report.code) == (Outcome.ISSUED, "vault-foreign-owner")
+    assert (report.outcome, report.code) == (Outcome.ISSUED, "vault-no-such-directory")
     assert [fact.event for fact in report.facts] == ["credentials_published", "vault_unwritten"]
     assert len(machine.requests()) == 1
-    assert held_file(machine).exists()
     in_the_way.clear()
+    assert held_file(machine).exists()
     machine.clock.move(HOUR / 2)  # the refresh point, where what is published already is nothing new
     report = machine.attempt()
     assert (report.outcome, report.written) == (Outcome.ISSUED, machine.named(0))

@@ -328,7 +328,7 @@ if fault == "full":
         except OSError:
             pass
 else:
-    subprocess.run(["mount", "-o", "remount,ro", place], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", place], check=True)
 for after in (
     replace(before, measured={"machine-id": "x" * 5000}),
     replace(before, pending_key=before.registration.key, measured={"machine-id": "x"}),

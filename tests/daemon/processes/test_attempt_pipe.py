@@ -45,12 +45,14 @@ GARBAGE = {
 def test_garbage_ends_the_attempt_and_nothing_else(attempts: Any, garbage: str) -> None:
     running = attempts.start(
         f"tell(os.getpid())\n"
+        "sys.stdin.readline()\n"
         f"data = {GARBAGE[garbage]}\n"
         "while data:\n"
         "    data = data[os.write(1, data):]\n"
         "time.sleep(600)"
     )
     gone = attempts.ends(json.loads(attempts.hear(running, Rejected).problems))
+    running.proceed()
     assert attempts.hear(running, Ended) == Ended(BROKEN_WORD)
     assert gone()
     assert running.messages() == []
