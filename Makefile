@@ -16,7 +16,7 @@ JOBS := $(shell cores=$$(nproc); echo $$((cores < 8 ? cores : 8)))
 RESULTS := build/results
 # PROGRAM:PACKAGE of Debian's, installed by root where they are missing.
 CHECK_NEEDS := /lib/systemd/systemd:systemd dbus-daemon:dbus nsenter:util-linux ip:iproute2 dmidecode:dmidecode \
-    strip:binutils python3.11:python3.11 strace:strace setpriv:util-linux
+    strip:binutils python3.11:python3.11 strace:strace setpriv:util-linux rpm:rpm groff:groff-base lintian:lintian
 
 .PHONY: demo test check coverage lint unit faults fuzz bench beside soak mutations exposure packages lock herd clean
 demo: $(VENV)/ready
@@ -30,6 +30,7 @@ lint: $(VENV)/ready
 	$(BIN)/mypy
 
 unit: $(VENV)/ready
+	packaging/need-programs faketime:faketime || true # tests of wrong clocks are skipped without it, and say so
 	$(BIN)/python -m pytest -m "not check" -n $(JOBS) --dist worksteal --junit-xml=$(RESULTS)/test.xml
 
 # What needs root, a booted systemd or minutes: boxes, packages, a sample of `make faults`, power loss, the demo; and
