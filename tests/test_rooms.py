@@ -177,6 +177,7 @@ def test_no_module_and_no_function_is_longer_than_a_reader_likes() -> None:
     assert [node.name for node in functions if node.end_lineno - node.lineno >= LARGEST_FUNCTION] == []
 
 
+# One offence for each way in which the check finds any; which rooms may import which is said once, in MAY_IMPORT.
 WRONG = {
     "core reaches outward": ("core/a.py", "from rolekeeper import ports", "core.a imports ports"),
     "core reaches an adapter in a function": (
@@ -185,28 +186,17 @@ WRONG = {
         "core.a imports adapters.clock",
     ),
     "a relative import counts": ("core/a.py", "from ..adapters import clock", "core.a imports adapters.clock"),
-    "a relative import of the package counts": ("core/__init__.py", "from .. import ports", "core imports ports"),
     "a leaf imports core": ("model.py", "import rolekeeper.core", "model imports core"),
     "a type import counts": (
         "daemon.py",
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from rolekeeper.adapters.clock import SystemClock",
         "daemon imports adapters.clock",
     ),
-    "an attempt knows an adapter": (
-        "attempt/a.py",
-        "import rolekeeper.adapters.clock",
-        "attempt.a imports adapters.clock",
-    ),
-    "a daemon knows an attempt": ("daemon.py", "from rolekeeper.attempt.cycle import run", "daemon imports attempt"),
-    "an adapter reads the configuration": ("adapters/a.py", "from rolekeeper import config", "imports config"),
-    "the configuration knows a port": ("config/a.py", "from rolekeeper.ports import Clock", "config.a imports ports"),
-    "compose knows a command": ("compose.py", "from rolekeeper.cli import main", "compose imports cli"),
     "the emulator knows the model": (
         "emulator/a.py",
         "from rolekeeper.model import Output",
         "emulator.a imports model",
     ),
-    "the emulator knows an adapter": ("emulator/a.py", "import rolekeeper.adapters.clock", "imports adapters.clock"),
     "core reads files": ("core/a.py", "import pathlib", "core.a imports pathlib, but core is pure"),
     "core opens": ("core/a.py", "x = open('/etc/passwd')", "core.a calls open"),
     "core opens by another name": ("core/a.py", "from io import FileIO", "core.a uses io.FileIO"),
@@ -225,13 +215,6 @@ WRONG = {
         "from botocore.session import Session",
         "adapters.a imports botocore",
     ),
-    "psutil out of its place": ("adapters/a.py", "import psutil", "adapters.a imports psutil"),
-    "cryptography out of its place": (
-        "attempt/a.py",
-        "from cryptography.hazmat import x",
-        "attempt.a imports cryptography",
-    ),
-    "pydantic out of its place": ("model.py", "from pydantic import BaseModel", "model imports pydantic"),
     "a module without a room": ("utils.py", "", "utils is in no room"),
 }
 

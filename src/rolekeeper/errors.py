@@ -134,9 +134,5 @@ class FingerprintRefusedError(ServiceRefusedError):
     """MachineFingerprintDoesNotMatch: the service expects another fingerprint of this node."""
 
 
-class RoleRefusedError(ServiceRefusedError):
-    """STS refused to assume a role with the node's credentials; other outputs are not concerned."""
-
-
 class NodeUnknownError(ServiceRefusedError):
     """InvalidInstanceId: the service does not know this node, for instance because it was deregistered."""

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import Server
+from tests.daemonprocess.conftest import until
 
 from rolekeeper.adapters.ssm.nodekey import public_key
-from rolekeeper.adapters.vault.agent import read_agent_vault
+from rolekeeper.adapters.vault.agent import DEFAULT_DIRECTORY, read_agent_vault
 from rolekeeper.model import VaultContents
 
 VAULTS = Path(__file__).parents[1] / "vectors" / "vaults"
@@ -112,27 +113,31 @@ def test_another_registration_is_replaced_only_by_force(node: Server) -> None:
     assert node.vault() == VaultContents(read_agent_vault(vault(HEALTHY[0])))
 
 
+IN_A_CONTAINER = 'mount -t tmpfs none /var/lib && mkdir -p /var/lib/amazon/ssm && cp -r "$2" "$3" && exec "$1" 60'
+
+
 @pytest.fixture
 def agent(tmp_path: Path) -> Iterator[None]:
-    """A process that is called like SSM Agent."""
-    program = tmp_path / "amazon-ssm-agent"
-    shutil.copy("/bin/sleep", program)
-    process = subprocess.Popen([str(program), "60"])
-    yield
-    process.kill()
-    process.wait()
+    """A process that is called like SSM Agent, and sees a vault where the agent has its own."""
+    program = shutil.copy("/bin/sleep", tmp_path / "amazon-ssm-agent")
+    container = ("unshare", "--map-root-user", "--mount", "sh", "-ec", IN_A_CONTAINER, "sh")
+    with subprocess.Popen([*container, program, vault(HEALTHY[0]), DEFAULT_DIRECTORY]) as process:
+        until(lambda: Path(f"/proc/{process.pid}/comm").read_text() == "amazon-ssm-agen\n", "the agent")
+        yield
+        process.kill()
 
 
 @pytest.mark.usefixtures("agent")
-def test_while_the_agent_runs_nothing_is_taken_over(server: Server) -> None:
+def test_while_an_agent_runs_on_that_registration_it_is_not_taken_over(server: Server) -> None:
     refused = server.run("adopt", "--from", vault(HEALTHY[0]), "--offline")
     assert (refused.code, refused.out) == (77, "")
     message, hint = refused.err.splitlines()
-    assert "SSM Agent runs on this machine" in message
+    assert f"SSM Agent runs with the registration in {vault(HEALTHY[0])}" in message
     assert message.endswith(" [agent-running]")
     assert "systemctl disable --now amazon-ssm-agent" in hint
     told = server.run("adopt", "--from", vault(HEALTHY[0]), "--offline", "--json")
     assert (told.code, told.err, told.json["code"]) == (77, refused.err, "agent-running")
     assert refused.err == f"rolekeeper: {told.json['message']} [agent-running]\n  hint: {told.json['hint']}\n"
     assert server.vault().registration is None
+    assert server.run("adopt", "--from", vault(HEALTHY[1]), "--offline").code == 0
     assert server.run("adopt", "--from", vault(HEALTHY[0]), "--offline", "--force").code == 0

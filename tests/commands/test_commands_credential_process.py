@@ -31,7 +31,6 @@ HEAVY = {
     "pydantic",
     "logging",
 }
-STATUS = Path("/run/rolekeeper/status.json")
 
 
 def credential_process(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -120,9 +119,8 @@ def test_a_file_that_is_not_there_or_no_file_is_told(tmp_path: Path) -> None:
         assert "Traceback" not in said.stderr
 
 
-@pytest.mark.skipif(STATUS.exists(), reason="a daemon of this machine's own says where it publishes")
-def test_without_a_file_and_a_daemon_there_is_nothing_to_go_by() -> None:
-    said = credential_process()
+def test_without_a_file_and_a_daemon_there_is_nothing_to_go_by(tmp_path: Path) -> None:
+    said = beside_a_daemon(tmp_path)  # which has written nothing
     assert (said.returncode, said.stdout) == (69, "")
     assert "name the file with --file" in said.stderr
 

@@ -24,7 +24,7 @@ CONFIGURED = {
     "status": (),
     "wait": (),
     "fingerprint": (),
-    "adopt": (),
+    "adopt": ("--from", "/nonexistent"),
     "check": (),
     "clear": ("--yes",),
 }
@@ -108,7 +108,7 @@ def test_the_activation_code_is_no_option(server: Server) -> None:
 @pytest.mark.parametrize("verb", CONFIGURED)
 def test_a_wrong_configuration_is_told_whole_by_every_verb_that_reads_it(server: Server, verb: str) -> None:
     server.config.write_text(WRONG)
-    said = server.run(verb, *CONFIGURED[verb])
+    said = (server.process if verb == "run" else server.run)(verb, *CONFIGURED[verb])
     assert (said.code, said.out) == (78, "")
     for key in ("service.read_timeout", "refresh.at", "nonsense", "credentials_file[0].path"):
         assert f"{server.config}: {key}: " in said.err
@@ -136,7 +136,7 @@ def test_check_prints_the_configuration_resolved(server: Server, tmp_path: Path)
 @pytest.mark.parametrize("verb", ["check", "fingerprint"])
 def test_a_character_that_the_locale_lacks_is_printed_as_an_escape(node: Server, verb: str) -> None:
     node.configure(output='profile = "r\u00fcck"')
-    said = node.run(verb, env={"PYTHONIOENCODING": "ascii"})
+    said = node.process(verb, env={"PYTHONIOENCODING": "ascii"})
     assert (said.code, said.err) == (0, "")
     assert ("r\\xfcck" if verb == "check" else "\\u2026") in said.out
 
@@ -219,7 +219,7 @@ def test_an_emulator_serves_though_nobody_wants_to_know_where(server: Server, fo
 @pytest.mark.parametrize("verb", sorted(CONFIGURED.keys() - {"run"}))
 def test_who_listens_does_not_change_the_exit_code(server: Server, verb: str) -> None:
     more = {"adopt": ("--from", str(server.directory)), "wait": ("--timeout", "1ms")}.get(verb, CONFIGURED[verb])
-    expected = server.run(verb, *more)
+    expected = server.process(verb, *more)
     for streams in ("2>/dev/full", "2>&-", ">&- 2>&-"):
         command = ["sh", "-c", f'"$@" {streams}', "sh", *server.command(verb, *more)]
         done = subprocess.run(
@@ -263,7 +263,7 @@ def test_a_verb_that_is_left_out_is_named(server: Server) -> None:
 @pytest.mark.parametrize("error", ["MemoryError", "ImportError('failed to map segment')"])
 def test_a_library_that_cannot_be_loaded_is_told_in_a_line(node: Server, error: str) -> None:
     (node.directory / "cryptography.py").write_text(f"raise {error}")
-    said = node.run("attempt", env={"PYTHONPATH": str(node.directory)})
+    said = node.process("attempt", env={"PYTHONPATH": str(node.directory)})
     assert (said.code, said.out) == (74, "")
     assert re.fullmatch(
         r"rolekeeper: Cannot run: (out of memory|failed to map segment) \[library-unusable\]\n  hint: .*\n", said.err

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rolekeeper.core import lifetime
@@ -117,7 +117,6 @@ def sleep_until_due_or(loop: Any, interruption: timedelta | None) -> None:
         loop.comes_due()
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.lists(weathers, min_size=1, max_size=6), interruptions(MONTH))
 def test_whatever_happens_for_thirty_days_the_loop_keeps_its_promises(
     kit: Any, weather: list[Weather], interrupted: list[tuple[timedelta, str]]
@@ -133,7 +132,6 @@ never_issuing = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
 @given(never_issuing, st.integers(0, 16**17 - 1))
 def test_a_service_that_never_issues_is_asked_24_times_in_an_hour_at_most(
     kit: Any, answers: list[str], number: int
@@ -143,7 +141,6 @@ def test_a_service_that_never_issues_is_asked_24_times_in_an_hour_at_most(
     assert loop.most_in_any_hour() <= 24
 
 
-@settings(max_examples=100, deadline=None)
 @given(never_issuing, interruptions(DAY))
 def test_each_interruption_causes_one_attempt_more_at_most(
     kit: Any, answers: list[str], interrupted: list[tuple[timedelta, str]]

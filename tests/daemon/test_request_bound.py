@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rolekeeper.adapters.ssm.service import SsmService
@@ -323,7 +323,6 @@ def test_with_the_clocks_alike_and_no_key_change_an_attempt_is_one_request(kit: 
 CODES = ["InvalidSignature", "503", "PublicKeyAlreadyRegistered", "InvalidInstanceId", TOKEN, TOKEN]
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.sampled_from(CODES), min_size=12, max_size=12), st.sampled_from(["pending_key", "superseded_key"]))
 def test_no_answers_in_any_order_make_an_attempt_exceed_its_bound(kit: Any, answers: list[str], second: str) -> None:
     report, requests = once(kit, with_keys(**{second: OTHER}), lambda number: answers[number - 1])

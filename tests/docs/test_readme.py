@@ -152,8 +152,10 @@ def test_every_command_of_the_aws_cli_is_one(tmp_path: Path) -> None:
     assert len(calls) >= 3
     (tmp_path / "trust.json").write_text(fences(README, "json")[0], encoding="utf-8")
     (tmp_path / "what-the-programs-may.json").write_text("{}", encoding="utf-8")
-    environment = {"PATH": os.environ["PATH"], "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     environment |= {
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "x",
         "AWS_DEFAULT_REGION": "eu-central-1",
         "AWS_MAX_ATTEMPTS": "1",
         "AWS_ENDPOINT_URL": "http://127.0.0.1:1",

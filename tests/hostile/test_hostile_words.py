@@ -85,5 +85,5 @@ def test_whatever_a_name_holds_a_message_stays_on_its_line(node: Server, act: Ca
 
 @pytest.mark.parametrize("order", ["garbage\n", "[" * 5000 + "\n", '{"settings": 1, "reload": 1}\n'])
 def test_an_attempt_takes_no_order_that_no_daemon_gives(node: Server, order: str) -> None:
-    said = node.run("attempt", "--supervised", stdin=order)
+    said = node.process("attempt", "--supervised", stdin=order)
     assert (said.code, said.out, said.err) == (76, "", "")

@@ -22,10 +22,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import rolekeeper
 from rolekeeper.adapters.supervision import journal
 from rolekeeper.model import Instant
 
-SOURCE = Path(journal.__file__).parents[1]
+SOURCE = Path(rolekeeper.__file__).parent
 LEVELS = ["debug", "info", "warning", "error"]
 STAMP = "2026-11-23T18:00:00.123Z"
 

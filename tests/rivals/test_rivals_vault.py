@@ -95,7 +95,7 @@ def test_while_one_holds_the_vault_every_other_writer_names_it_and_every_reader_
     }
 
     def run(verb: tuple[str, ...]) -> Said:
-        return node.run(*(() if verb[0] == "credential-process" else ("--config", other)), *verb, stdin=code.code)
+        return node.process(*(() if verb[0] == "credential-process" else ("--config", other)), *verb, stdin=code.code)
 
     with begun(node, "attempt") as holder:
         node.emulator.wait_for(TOKEN)
@@ -150,7 +150,7 @@ def register_twice(case: str, server: Server) -> None:
     assert contents.registration.node_id == node_ids[-1]
     assert (contents.pending_registration, contents.pending_key) == (None, None)
     server.node_id = node_ids[-1]
-    assert server.run("attempt").code == 0
+    assert server.process("attempt").code == 0
 
 
 def registrations(server: Server) -> int:
@@ -310,7 +310,7 @@ def codes_of(server: Server, *verbs: tuple[str, ...]) -> list[int]:
     def run(verb: tuple[str, ...]) -> int:
         if verb[0] == "credential-process":
             return _credential_process(server, verb)
-        return server.run(*verb, stdin=code).code
+        return server.process(*verb, stdin=code).code
 
     with ThreadPoolExecutor(4) as pool:
         return list(pool.map(run, verbs))

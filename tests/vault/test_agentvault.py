@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper.adapters.vault.agent import agent_running, read_agent_vault
+from rolekeeper.adapters.vault.agent import DEFAULT_DIRECTORY, agent_running, read_agent_vault
 from rolekeeper.adapters.vault.agentformat import (
     MalformedError,
     encode_fingerprint,
@@ -239,32 +239,34 @@ def test_any_other_text_is_no_date(written: str) -> None:
     assert found.tzinfo is UTC
 
 
-@pytest.fixture
-def processes(tmp_path: Path) -> Path:
-    """A directory like /proc that shows only what a test puts there."""
-    (tmp_path / "proc").mkdir()
-    (tmp_path / "proc" / "self").mkdir()
-    (tmp_path / "proc" / "4194305").mkdir()  # one that ended as we looked
-    return tmp_path / "proc"
+RUNNING = {
+    "the vault itself": ("amazon-ssm-agent", "agent", "agent", True),
+    "a copy of it": ("amazon-ssm-agent", "agent", "copy", True),
+    "its worker": ("ssm-agent-worker", "agent", "agent", True),
+    "a vault of its own, in a container": ("amazon-ssm-agent", "other", "agent", False),
+    "no vault": ("amazon-ssm-agent", "none", "agent", False),
+    "another program's process": ("amazon-ssm", "agent", "agent", False),
+    "an agent that has ended": ("", "agent", "agent", False),
+}
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [("amazon-ssm-agent", True), ("ssm-agent-worker", True), ("amazon-ssm", False), ("sh", False)],
-)
-def test_a_running_agent_is_seen_until_it_has_ended(
-    name: str, expected: object, processes: Path, tmp_path: Path
+def process(proc: Path, name: str, vault: Path) -> None:
+    """A process as /proc shows it; one without a name has ended."""
+    (proc / "4711" / "root" / "var/lib/amazon/ssm").mkdir(parents=True)
+    (proc / "4711" / "root" / DEFAULT_DIRECTORY[1:]).symlink_to(vault)
+    (proc / "4711" / "comm").write_text(f"{name}\n")
+    (proc / "4711" / "cmdline").write_text(f"/usr/bin/{name}\0" if name else "")
+
+
+@pytest.mark.parametrize(("name", "its", "ours", "expected"), RUNNING.values(), ids=RUNNING)
+def test_an_agent_counts_only_while_it_runs_on_this_registration(
+    name: str, its: str, ours: str, expected: object, tmp_path: Path
 ) -> None:
-    program = shutil.copy("/bin/sh", tmp_path / name)
-    assert not agent_running(processes)
-    with subprocess.Popen(
-        [program, "-c", "echo up; read end"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "up\n"
-        (processes / str(process.pid)).symlink_to(f"/proc/{process.pid}")
-        assert agent_running(processes) is expected
-        process.kill()
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # ended, and still listed as a zombie
-        assert not agent_running(processes)
-    assert not agent_running(processes)
+    for vault, tree in (("agent", HEALTHY), ("copy", HEALTHY), ("other", next(iter(CREATED)))):
+        shutil.copytree(TREES / tree / "Vault", tmp_path / vault)
+    process(tmp_path / "proc", name[:15], tmp_path / its)
+    assert agent_running(tmp_path / ours, tmp_path / "proc") is expected
+
+
+def test_this_machines_processes_can_be_looked_at(tmp_path: Path) -> None:
+    assert not agent_running(tmp_path)

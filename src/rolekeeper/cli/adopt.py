@@ -30,10 +30,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Take over."""
     keep_secrets_in_memory()
-    if agent.agent_running() and not options.force:
+    if agent.agent_running(options.source) and not options.force:
         raise RefusedError(
             "agent-running",
-            "Cannot adopt: SSM Agent runs on this machine, and either one's key rotation would lock the other out",
+            f"Cannot adopt: SSM Agent runs with the registration in {options.source}, and a key rotation by it or by "
+            "rolekeeper would lock the other out",
             "`systemctl disable --now amazon-ssm-agent` first; --force for a test",
         )
     settings = compose.settings(options.config)

@@ -10,6 +10,7 @@
 - Nothing is written here.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path, PurePath
 from typing import TypeVar
@@ -31,6 +32,7 @@ T = TypeVar("T")
 DEFAULT_DIRECTORY = "/var/lib/amazon/ssm/Vault"
 
 _AGENT_PROGRAMS = ("amazon-ssm-agent", "ssm-agent-worker")
+_KEY_SIZE = 16384  # bytes, more than the file with a node key has
 _NAME_LENGTH = 15  # characters of a program's name that the kernel keeps
 _REGISTER = (
     "create a new activation and use `rolekeeper register`; the old node can be removed with"
@@ -51,10 +53,30 @@ def read_agent_vault(directory: str | Path = DEFAULT_DIRECTORY) -> Node:
     return Node(registration, accepted)
 
 
-def agent_running(proc: str | Path = "/proc") -> bool:
-    """Whether a process of SSM Agent runs on this machine."""
+def agent_running(vault: str | Path, proc: str | Path = "/proc") -> bool:
+    """Whether a process of SSM Agent uses this vault, or one that holds the same key.
+
+    The agent's vault is at the same path in every container, so it is looked up below the root of each process. One
+    that this user may not look into is not counted.
+    """
+    key = _key_in(Path(vault))
     names = {name[:_NAME_LENGTH] for name in _AGENT_PROGRAMS}
-    return any(_program(process) in names for process in Path(proc).glob("[0-9]*"))
+    agents = (process for process in Path(proc).glob("[0-9]*") if _program(process) in names)
+    return key is not None and any(_key_in(Path(f"{agent}/root{DEFAULT_DIRECTORY}")) == key for agent in agents)
+
+
+def _key_in(vault: Path) -> bytes | None:
+    """The beginning of the agent's file with the node key; None when it cannot be read, or may keep us waiting."""
+    try:
+        descriptor = os.open(vault / "Store" / "RegistrationKey", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return os.read(descriptor, _KEY_SIZE)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
 
 
 def _program(process: Path) -> str:
