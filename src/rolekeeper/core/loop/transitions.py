@@ -164,8 +164,7 @@ def _of_node(state: State, node_id: str | None) -> State:
 def _issued(state: State, report: AttemptReport, now: Instant) -> Step:
     if state.policy is None or report.standing is None:
         raise IllegalTransition("a token issued without a configuration or without a lifetime")
-    factor = _spread(state)
-    delay = delays.refresh_delay(report.standing, now, state.policy.refresh_share, factor)
+    delay = delays.refresh_delay(report.standing, now, state.policy.refresh_share, _jitter(state))
     waiting = replace(
         state,
         phase=Phase.WAITING,
@@ -200,8 +199,10 @@ def _back_off_or_sleep_on(state: State, report: AttemptReport, now: Instant) -> 
 
 
 def _back_off(state: State, report: AttemptReport, now: Instant) -> Step:
-    refused = report.outcome is Outcome.REFUSED
-    delay = delays.refused_delay(state.refusals) if refused else delays.failed_delay(state.failures)
+    if report.outcome is Outcome.REFUSED:
+        delay = delays.around(delays.refused_delay(state.refusals), _jitter(state))
+    else:
+        delay = delays.failed_delay(state.failures, now.boot - _began(state).boot, _jitter(state))
     due = _due(state, delay, now)
     backing_off = replace(state, phase=Phase.BACKING_OFF, due=due, refresh_at=None, ask=Ask(scheduled=True))
     message = f"Attempt {state.attempts}: {report.message}; next attempt at {rfc3339(due.wall)}"
@@ -218,7 +219,7 @@ def _hibernate(state: State, report: AttemptReport, now: Instant) -> Step:
         delays.probe_interval(count, state.policy.first_probe, state.policy.longest_probe)
         for count in (probes, state.probes or 0)
     )
-    due = _due(state, interval, now)
+    due = _due(state, delays.around(interval, _jitter(state)), now)
     asleep = replace(state, phase=Phase.HIBERNATING, due=due, refresh_at=None, probes=probes, ask=Ask(scheduled=True))
     fields = _failure_fields(state, report)
     if entering:
@@ -248,22 +249,24 @@ def _unregistered(state: State, report: AttemptReport, _now: Instant) -> Step:
 
 
 def _due(state: State, delay: timedelta, now: Instant) -> Due:
-    """`delay`, spread, after the attempt began."""
-    assert state.began is not None  # noqa: S101 - an attempt has just ended
-    delay = max(delay * _spread(state), delays.LEAST_INTERVAL)
-    due = delays.after(state.began, delay)
+    """`delay` after the attempt began, and no sooner than a second after it began or from now."""
+    due = delays.after(_began(state), max(delay, delays.LEAST_INTERVAL))
     return due if not due.reached(now) else delays.after(now, delays.LEAST_INTERVAL)
 
 
-def _spread(state: State) -> float:
-    assert state.began is not None  # noqa: S101 - an attempt has just ended
-    return delays.spread(state.node_id or str(state.began.boot), state.attempts)
+def _jitter(state: State) -> float:
+    return delays.jitter(state.node_id or str(_began(state).boot), state.attempts)
 
 
 def _no_sooner(state: State, due: Due) -> Due:
-    assert state.began is not None  # noqa: S101 - an attempt has just ended
-    earliest = delays.after(state.began, delays.LEAST_INTERVAL)
+    earliest = delays.after(_began(state), delays.LEAST_INTERVAL)
     return Due(max(due.wall, earliest.wall), max(due.boot, earliest.boot))
+
+
+def _began(state: State) -> Instant:
+    """When the attempt began that has just ended."""
+    assert state.began is not None  # noqa: S101 - the table leads here from an attempt only
+    return state.began
 
 
 def _left_hibernation(before: State, after: State) -> tuple[Effect, ...]:
