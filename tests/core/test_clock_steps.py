@@ -97,6 +97,6 @@ def test_a_suspend_counts_as_age(loop: Any) -> None:
 @pytest.mark.parametrize("ahead", [-DAY, -HOUR, HOUR, DAY])
 def test_a_service_whose_clock_differs_is_asked_at_half_the_life_all_the_same(kit: Any, ahead: timedelta) -> None:
     loop = kit.loop().issues(service_ahead=ahead)
-    assert abs(loop.planned - 30 * MINUTE * delays.spread(kit.node, 1)) < SECOND / 1000
+    assert abs(loop.planned - delays.around(30 * MINUTE, delays.jitter(kit.node, 1))) < SECOND / 1000
     assert loop.state.refresh_at == loop.life.issued_at + loop.planned
     assert lifetime.freshness(loop.life, loop.now) is Freshness.FRESH

@@ -20,7 +20,7 @@ def asleep(loop: Any) -> Any:
 
 
 def probing(loop: Any) -> int:
-    """The interval that the next probe waits for, without the spread, in minutes."""
+    """The interval that the next probe waits for, without jitter, in minutes."""
     return min((5, 10, 20, 40, 60), key=lambda minutes: abs(loop.planned - minutes * MINUTE))
 
 

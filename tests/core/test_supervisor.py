@@ -101,8 +101,8 @@ def test_every_outcome_has_its_rule() -> None:
     assert set(table.transitions.OUTCOMES) == set(Outcome)
 
 
-# What an outcome leads to, from four histories: the state, and how long after the attempt's beginning, without the
-# spread, the next one is due.
+# What an outcome leads to, from several histories: the state, and how long after the attempt's beginning the next one
+# is due: without jitter, or after a failure at the latest.
 FIRST = {
     Outcome.ISSUED: ("waiting", 30 * MINUTE),
     Outcome.FAILED: ("backing-off", SECOND),
@@ -116,7 +116,7 @@ FIRST = {
     Outcome.UNREGISTERED: ("unregistered", None),
 }
 AS_FAILED = (Outcome.FAILED, Outcome.HARDWARE_UNREADABLE, Outcome.UNPUBLISHED, Outcome.VAULT_UNREADABLE)
-AFTER_THREE_FAILURES = FIRST | dict.fromkeys(AS_FAILED, ("backing-off", 8 * SECOND))
+AFTER_THREE_FAILURES = FIRST | dict.fromkeys(AS_FAILED, ("backing-off", 90 * SECOND))
 AFTER_TWO_REFUSALS = FIRST | dict.fromkeys((Outcome.REFUSED, Outcome.ROLE_REFUSED), ("backing-off", 15 * MINUTE))
 ASLEEP = (*AS_FAILED, Outcome.REFUSED, Outcome.ROLE_REFUSED, Outcome.FINGERPRINT_REFUSED, Outcome.NODE_UNKNOWN)
 AT_THE_FIRST_PROBE = FIRST | dict.fromkeys(ASLEEP, ("hibernating", 10 * MINUTE))
@@ -143,7 +143,9 @@ def test_an_outcome_leads_where_its_history_says(kit: Any, history: str, outcome
         return
     # A token's life begins when it is received, everything else is counted from the attempt's beginning.
     elapsed = kit.takes if outcome is Outcome.ISSUED else 0 * SECOND
-    exact = max(delay * delays.spread(kit.node, loop.state.attempts), SECOND)
+    share = delays.jitter(kit.node, loop.state.attempts)
+    failed = state == "backing-off" and outcome not in (Outcome.REFUSED, Outcome.ROLE_REFUSED)
+    exact = max(delay * (0.1 + 0.9 * share), SECOND) if failed else delays.around(delay, share)
     assert abs(loop.planned - elapsed - exact) <= timedelta(milliseconds=1)
 
 

@@ -62,7 +62,7 @@ def _withdraw(settings: Settings) -> None:
     """Remove our expiry from shared files that are there; keys stay, and programs use them until they expire."""
     files = SharedCredentialsFiles(PublishedFiles(compose.clock().sleep))
     for file in settings.credentials_files:
-        if file.format is not FileFormat.SHARED or not os.path.exists(file.path):
+        if file.format is not FileFormat.SHARED or not Path(file.path).exists():
             continue
         try:
             files.withdraw(file, LONGEST_FOR_FILE)

@@ -46,8 +46,7 @@ def why_not_running(unit: Unit | None) -> tuple[str, str]:
     if unit.status == _NAMESPACE:
         return (
             "systemd cannot set up the unit's sandbox (226/NAMESPACE)",
-            "a drop-in names a directory that does not exist: see `systemctl cat rolekeeper`, and write a - before it, "
-            "such as ReadWritePaths=-/srv/app/aws",
+            "a drop-in names a directory that does not exist: see `systemctl cat rolekeeper`, and write a - before it",
         )
     if unit.status == _CONFIGURATION:
         return "the configuration is wrong", "`rolekeeper check` says where; then `systemctl start rolekeeper`"

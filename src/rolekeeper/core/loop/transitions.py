@@ -202,9 +202,9 @@ def _refresh_point(state: State, now: Instant) -> tuple[timedelta, Lifetime] | N
     """How long until the first refresh point of current credentials, and their life; None when there are none."""
     if state.policy is None:
         return None
-    share, factor = state.policy.refresh_share, _spread(state)
+    share, jitter = state.policy.refresh_share, _jitter(state)
     lives = [one.life for one in state.outputs.values() if one.is_current and one.life is not None]
-    points = ((delays.refresh_delay(life, now, share, factor), life) for life in lives)
+    points = ((delays.refresh_delay(life, now, share, jitter), life) for life in lives)
     return min(points, key=lambda point: point[0], default=None)
 
 
@@ -239,8 +239,10 @@ def _back_off_or_sleep_on(state: State, report: AttemptReport, now: Instant) -> 
 
 
 def _back_off(state: State, report: AttemptReport, now: Instant) -> Step:
-    refused = report.outcome in (Outcome.REFUSED, Outcome.ROLE_REFUSED)
-    delay = delays.refused_delay(state.refusals) if refused else delays.failed_delay(state.failures)
+    if report.outcome in (Outcome.REFUSED, Outcome.ROLE_REFUSED):
+        delay = delays.around(delays.refused_delay(state.refusals), _jitter(state))
+    else:
+        delay = delays.failed_delay(state.failures, now.boot - _began(state).boot, _jitter(state))
     due = _due(state, delay, now)
     backing_off = replace(state, phase=Phase.BACKING_OFF, due=due, refresh_at=None, ask=Ask(scheduled=True))
     message = f"Attempt {state.attempts}: {report.message}; next attempt at {rfc3339(due.wall)}"
@@ -257,7 +259,7 @@ def _hibernate(state: State, report: AttemptReport, now: Instant) -> Step:
         delays.probe_interval(count, state.policy.first_probe, state.policy.longest_probe)
         for count in (probes, state.probes or 0)
     )
-    due = _due(state, interval, now)
+    due = _due(state, delays.around(interval, _jitter(state)), now)
     asleep = replace(state, phase=Phase.HIBERNATING, due=due, refresh_at=None, probes=probes, ask=Ask(scheduled=True))
     fields = _failure_fields(state, report)
     if entering:
@@ -287,22 +289,24 @@ def _unregistered(state: State, report: AttemptReport, _now: Instant) -> Step:
 
 
 def _due(state: State, delay: timedelta, now: Instant) -> Due:
-    """`delay`, spread, after the attempt began."""
-    assert state.began is not None  # noqa: S101 - an attempt has just ended
-    delay = max(delay * _spread(state), delays.LEAST_INTERVAL)
-    due = delays.after(state.began, delay)
+    """`delay` after the attempt began, and no sooner than a second after it began or from now."""
+    due = delays.after(_began(state), max(delay, delays.LEAST_INTERVAL))
     return due if not due.reached(now) else delays.after(now, delays.LEAST_INTERVAL)
 
 
-def _spread(state: State) -> float:
-    assert state.began is not None  # noqa: S101 - an attempt has just ended
-    return delays.spread(state.node_id or str(state.began.boot), state.attempts)
+def _jitter(state: State) -> float:
+    return delays.jitter(state.node_id or str(_began(state).boot), state.attempts)
 
 
 def _no_sooner(state: State, due: Due) -> Due:
-    assert state.began is not None  # noqa: S101 - an attempt has just ended
-    earliest = delays.after(state.began, delays.LEAST_INTERVAL)
+    earliest = delays.after(_began(state), delays.LEAST_INTERVAL)
     return Due(max(due.wall, earliest.wall), max(due.boot, earliest.boot))
+
+
+def _began(state: State) -> Instant:
+    """When the attempt began that has just ended."""
+    assert state.began is not None  # noqa: S101 - the table leads here from an attempt only
+    return state.began
 
 
 def _left_hibernation(before: State, after: State) -> tuple[Effect, ...]:
