@@ -9,7 +9,7 @@ from tests.attempt.conftest import HARDWARE, REGISTER, Machine
 
 from rolekeeper.adapters.ssm.nodekey import public_key
 from rolekeeper.attempt.register import Activation
-from rolekeeper.emulator.state import Activation as EmulatedActivation
+from rolekeeper.emulator import Activation as EmulatedActivation
 from rolekeeper.errors import RefusedError, ServiceError, ServiceRefusedError
 from rolekeeper.model import NodeSettings, Outcome, VaultContents
 

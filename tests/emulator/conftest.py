@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from rolekeeper.emulator import Emulator
-from rolekeeper.emulator.state import Activation
+from rolekeeper.emulator.account import Activation
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 
@@ -196,7 +196,7 @@ def client() -> Iterator[Callable[..., Any]]:
 
 
 @pytest.fixture
-def wire() -> Iterator[Callable[[Emulator], socket.socket]]:
+def raw_connection() -> Iterator[Callable[[Emulator], socket.socket]]:
     """Opens raw connections, for what no client would send."""
     opened: list[socket.socket] = []
 

@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from tests.emulator.conftest import Answer, Machine, unsigned
 
 from rolekeeper.emulator import Emulator
+from rolekeeper.emulator.account import Node, new_account
 from rolekeeper.emulator.calls import Call, Caller
 from rolekeeper.emulator.nodes import describe
-from rolekeeper.emulator.state import Node, new_state
 
 UNKNOWN_NODE = "mi-0123456789abcdef0"
 UNKNOWN_ACTIVATION = "00000000-0000-4000-8000-000000000000"
@@ -208,8 +208,8 @@ def test_a_node_that_reports_is_online_with_what_it_said(ssm: Any, node: Machine
 def test_a_node_is_online_for_ten_minutes_after_a_report(silence: timedelta | None, status: str) -> None:
     now = datetime(2026, 11, 23, tzinfo=UTC)
     node = Node(UNKNOWN_NODE, UNKNOWN_ACTIVATION, "Web", "", "", now, last_seen_at=silence and now - silence)
-    state = new_state("123456789012", "us-east-1").with_node(node)
-    (facts,) = describe(state, Call({}, Caller("AKIA"), now, timedelta(hours=1))).answer["InstanceInformationList"]
+    account = new_account("123456789012", "us-east-1").with_node(node)
+    (facts,) = describe(account, Call({}, Caller("AKIA"), now, timedelta(hours=1)))[1]["InstanceInformationList"]
     assert facts["PingStatus"] == status
 
 

@@ -158,10 +158,12 @@ def test_a_connection_can_be_dropped_before_or_after_the_request_is_applied(
     assert (record.status, record.code, record.verdict, record.applied) == (None, "", "", apply)
 
 
-def test_a_hang_lasts_until_the_client_gives_up(emulator: Emulator, node: Machine, wire: Callable[..., Any]) -> None:
+def test_a_hang_lasts_until_the_client_gives_up(
+    emulator: Emulator, node: Machine, raw_connection: Callable[..., Any]
+) -> None:
     emulator.fail(TOKEN, hang=True)
     headers, body = node.signed(TOKEN, {"Fingerprint": node.fingerprint})
-    connection = wire(emulator)
+    connection = raw_connection(emulator)
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     where = f"Host: 127.0.0.1:{emulator.port}\r\nContent-Length: {len(body)}\r\n"
     connection.sendall(f"POST / HTTP/1.1\r\n{where}{head}\r\n".encode() + body)

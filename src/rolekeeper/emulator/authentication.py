@@ -9,6 +9,7 @@ import hmac
 from dataclasses import dataclass
 from datetime import datetime
 
+from rolekeeper.emulator.account import Account
 from rolekeeper.emulator.calls import EXPIRED_TOKEN, INVALID_TOKEN, Access, Caller, arn
 from rolekeeper.emulator.hybrid import unknown_node
 from rolekeeper.emulator.messages import STS, AnswerError, Request
@@ -21,7 +22,6 @@ from rolekeeper.emulator.signature import (
     parse_authorization,
     string_to_sign,
 )
-from rolekeeper.emulator.state import State
 
 _GLOBAL_STS_REGION = "us-east-1"  # sts.amazonaws.com signs for this one, whatever region the client is in
 _MISMATCH = (
@@ -46,38 +46,38 @@ class _Signed:
         return AnswerError("InvalidSignatureException", f"{_MISMATCH}\n\n{canonical}\n\n{text}\n")
 
 
-def authenticate(request: Request, state: State, service: str, access: Access, now: datetime) -> Caller:
+def authenticate(request: Request, account: Account, service: str, access: Access, now: datetime) -> Caller:
     """Whoever signed the request; AnswerError when nobody did properly."""
     if access is Access.ANYBODY:
         return Caller(key_id="")
     authorization = parse_authorization(request, now)
-    regions = {state.region, _GLOBAL_STS_REGION} if service == STS.service else {state.region}
+    regions = {account.region, _GLOBAL_STS_REGION} if service == STS.service else {account.region}
     check_scope(authorization, regions, service)
     canonical = canonical_request(request, authorization.signed_headers)
     signed = _Signed(request, authorization, canonical, string_to_sign(authorization, canonical))
-    caller = _node_caller(signed, state) if access is Access.NODE else _credentials_caller(signed, state)
+    caller = _node_caller(signed, account) if access is Access.NODE else _credentials_caller(signed, account)
     _check_body_hash(signed)
     if caller.token is not None and caller.token.expires_at <= now:
         raise AnswerError("ExpiredTokenException", EXPIRED_TOKEN)
     return caller
 
 
-def authorize(caller: Caller, state: State, service: str, operation: str, access: Access) -> None:
+def authorize(caller: Caller, account: Account, service: str, operation: str, access: Access) -> None:
     """Refuse role credentials what only the administrator may do; the emulator knows no policies beyond that."""
     if access is Access.ADMINISTRATOR and caller.token is not None:
         action = f"{service}:{operation}"
         reason = (
-            f"User: {arn(state, caller)} is not authorized to perform: {action} on resource: * "
+            f"User: {arn(account, caller)} is not authorized to perform: {action} on resource: * "
             f"because no identity-based policy allows the {action} action"
         )
         raise AnswerError("AccessDeniedException", reason)
 
 
-def _node_caller(signed: _Signed, state: State) -> Caller:
+def _node_caller(signed: _Signed, account: Account) -> Caller:
     key_id = signed.authorization.key_id
     if not key_id.startswith("mi-"):
         raise AnswerError("UnrecognizedClientException", INVALID_TOKEN)
-    node = state.nodes.get(key_id)
+    node = account.nodes.get(key_id)
     if node is None:
         raise unknown_node(key_id)
     if not node_signature_matches(node.public_key, signed.authorization.signature, signed.text):
@@ -85,10 +85,10 @@ def _node_caller(signed: _Signed, state: State) -> Caller:
     return Caller(key_id, node=node)
 
 
-def _credentials_caller(signed: _Signed, state: State) -> Caller:
+def _credentials_caller(signed: _Signed, account: Account) -> Caller:
     key_id = signed.authorization.key_id
-    token = state.tokens.get(key_id)
-    secret, session = (token.secret_access_key, token.session_token) if token else _administrator(state, key_id)
+    token = account.tokens.get(key_id)
+    secret, session = (token.secret_access_key, token.session_token) if token else _administrator(account, key_id)
     if not _same(signed.request.header("x-amz-security-token") or "", session):
         raise AnswerError("UnrecognizedClientException", INVALID_TOKEN)
     expected = hmac_signature(secret, signed.authorization.scope, signed.text)
@@ -97,10 +97,10 @@ def _credentials_caller(signed: _Signed, state: State) -> Caller:
     return Caller(key_id, token=token)
 
 
-def _administrator(state: State, key_id: str) -> tuple[str, str]:
-    if key_id != state.administrator.access_key_id:
+def _administrator(account: Account, key_id: str) -> tuple[str, str]:
+    if key_id != account.administrator.access_key_id:
         raise AnswerError("UnrecognizedClientException", INVALID_TOKEN)
-    return state.administrator.secret_access_key, ""
+    return account.administrator.secret_access_key, ""
 
 
 def _same(one: str, other: str) -> bool:

@@ -1,7 +1,7 @@
-"""The terms in which operations are written: who calls, with what input, and what comes of it.
+"""The terms in which operations are written: who calls, with what input, and with what result.
 
-A handler is a pure function but for the random identifiers that it makes: state and call in, state and answer out; it
-raises AnswerError to refuse.
+A handler takes the account and a call, and returns the changed account and the answer, or raises AnswerError. It is a
+pure function except for the random identifiers that it creates.
 """
 
 import re
@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, TypeVar
 
+from rolekeeper.emulator.account import Account, Node, Tags, Token
 from rolekeeper.emulator.constraints import Rule
 from rolekeeper.emulator.messages import AnswerError
-from rolekeeper.emulator.state import Node, State, Tags, Token
 
 Item = TypeVar("Item")
 
@@ -53,15 +53,8 @@ class Call:
         return self.caller.node
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What an operation leaves behind and what it answers."""
-
-    state: State
-    answer: Mapping[str, Any]
-
-
-Handler = Callable[[State, Call], Outcome]
+Done = tuple[Account, Mapping[str, Any]]  # the account after the call, and the answer
+Handler = Callable[[Account, Call], Done]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +86,13 @@ def partition(region: str) -> str:
     return next((name for prefix, name in _PARTITIONS.items() if region.startswith(prefix)), "aws")
 
 
-def arn(state: State, caller: Caller) -> str:
+def arn(account: Account, caller: Caller) -> str:
     """Who somebody is, in STS's words."""
-    start = f"arn:{partition(state.region)}"
+    start = f"arn:{partition(account.region)}"
     if caller.token is None:
-        return f"{start}:iam::{state.account_id}:user/administrator"
+        return f"{start}:iam::{account.account_id}:user/administrator"
     role = role_name(caller.token.role)
-    return f"{start}:sts::{state.account_id}:assumed-role/{role}/{caller.token.node_id}"
+    return f"{start}:sts::{account.account_id}:assumed-role/{role}/{caller.token.node_id}"
 
 
 def role_name(role: str) -> str:

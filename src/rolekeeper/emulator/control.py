@@ -14,12 +14,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
+from rolekeeper.emulator.account import Node
 from rolekeeper.emulator.faultjson import fault_from_json, seconds
 from rolekeeper.emulator.hybrid import new_fingerprint
 from rolekeeper.emulator.messages import AnswerError, Reply, Request, Response
-from rolekeeper.emulator.records import RecordedRequest
+from rolekeeper.emulator.requests import RecordedRequest
 from rolekeeper.emulator.service import Service
-from rolekeeper.emulator.state import Node
 from rolekeeper.errors import RolekeeperError, UsageError
 
 PREFIX = "/_emulator"
@@ -28,7 +28,7 @@ FARTHEST = timedelta(days=36500)  # clocks and lifetimes beyond a century help n
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
+class _ControlCall:
     service: Service
     name: str  # the last part of the path, where a route has one
     document: Any
@@ -63,7 +63,7 @@ class Control:
         route, match = chosen
         try:
             document = json.loads(request.body or b"null")
-            return _answer(200, route.act(_Call(self._service, match.groupdict().get("name", ""), document)))
+            return _answer(200, route.act(_ControlCall(self._service, match.groupdict().get("name", ""), document)))
         except KeyError:
             return _answer(404, {"error": f"There is no {match['name']}."})
         except AnswerError as error:
@@ -106,17 +106,17 @@ def _plain(value: Any) -> Any:
             return bytes(value).decode("utf-8", "replace")
 
 
-def _overview(call: _Call) -> Any:
-    state = call.service.state
+def _overview(call: _ControlCall) -> Any:
+    account = call.service.account
     return {
-        "account_id": state.account_id,
-        "region": state.region,
-        "administrator": asdict(state.administrator),
+        "account_id": account.account_id,
+        "region": account.region,
+        "administrator": asdict(account.administrator),
         "settings": _settings(call),
     }
 
 
-def _settings(call: _Call) -> Any:
+def _settings(call: _ControlCall) -> Any:
     service = call.service
     return {
         "now": service.now(),
@@ -139,7 +139,7 @@ _SETTINGS: Mapping[str, Callable[[Service, timedelta], None]] = {
 }
 
 
-def _change_settings(call: _Call) -> Any:
+def _change_settings(call: _ControlCall) -> Any:
     wanted = {key: seconds(key, value) for key, value in _known(call.document, _SETTINGS).items()}
     for key, value in wanted.items():
         if abs(value) > FARTHEST:
@@ -155,23 +155,23 @@ def _known(document: Any, known: Mapping[str, Any]) -> Mapping[str, Any]:
     return document
 
 
-def _faults(call: _Call) -> Any:
+def _faults(call: _ControlCall) -> Any:
     return call.service.waiting_faults()
 
 
-def _add_faults(call: _Call) -> Any:
+def _add_faults(call: _ControlCall) -> Any:
     documents = call.document if isinstance(call.document, list) else [call.document]
     for fault in [fault_from_json(document) for document in documents]:
         call.service.add_fault(fault)
     return _faults(call)
 
 
-def _clear_faults(call: _Call) -> Any:
+def _clear_faults(call: _ControlCall) -> Any:
     call.service.clear_faults()
     return _faults(call)
 
 
-def _requests(call: _Call) -> Any:
+def _requests(call: _ControlCall) -> Any:
     return [_recorded(record) for record in call.service.records.all()]
 
 
@@ -179,17 +179,17 @@ def _recorded(record: RecordedRequest) -> Mapping[str, Any]:
     return {**asdict(record), "headers": [list(header) for header in record.headers]}
 
 
-def _forget_requests(call: _Call) -> Any:
+def _forget_requests(call: _ControlCall) -> Any:
     call.service.records.clear()
     return []
 
 
-def _nodes(call: _Call) -> Any:
-    return [asdict(node) for node in call.service.state.nodes.values()]
+def _nodes(call: _ControlCall) -> Any:
+    return [asdict(node) for node in call.service.account.nodes.values()]
 
 
-def _node(call: _Call) -> Any:
-    return asdict(call.service.state.nodes[call.name])
+def _node(call: _ControlCall) -> Any:
+    return asdict(call.service.account.nodes[call.name])
 
 
 def _rotation(value: Any) -> Callable[[Node], Node]:
@@ -206,35 +206,35 @@ _NODE_CHANGES: Mapping[str, Callable[[Any], Callable[[Node], Node]]] = {
 }
 
 
-def _change_node(call: _Call) -> Any:
+def _change_node(call: _ControlCall) -> Any:
     for key, value in _known(call.document, _NODE_CHANGES).items():
         call.service.change_node(call.name, _NODE_CHANGES[key](value))
     return _node(call)
 
 
-def _deregister(call: _Call) -> Any:
+def _deregister(call: _ControlCall) -> Any:
     call.service.perform("DeregisterManagedInstance", {"InstanceId": call.name})
     return _nodes(call)
 
 
-def _activations(call: _Call) -> Any:
-    return [asdict(activation) for activation in call.service.state.activations.values()]
+def _activations(call: _ControlCall) -> Any:
+    return [asdict(activation) for activation in call.service.account.activations.values()]
 
 
-def _create_activation(call: _Call) -> Any:
+def _create_activation(call: _ControlCall) -> Any:
     document = call.document if isinstance(call.document, dict) else {}
     return call.service.perform("CreateActivation", document)
 
 
-def _tokens(call: _Call) -> Any:
-    return [asdict(token) for token in call.service.state.tokens.values()]
+def _tokens(call: _ControlCall) -> Any:
+    return [asdict(token) for token in call.service.account.tokens.values()]
 
 
 @dataclass(frozen=True, slots=True)
 class _Route:
     method: str
     path: str
-    act: Callable[[_Call], Any]
+    act: Callable[[_ControlCall], Any]
 
 
 _NODE = "/nodes/(?P<name>[^/]+)"

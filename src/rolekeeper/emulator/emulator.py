@@ -15,13 +15,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, Unpack
 
+from rolekeeper.emulator.account import Activation, Administrator, Node, Token
 from rolekeeper.emulator.control import Control
 from rolekeeper.emulator.faults import Fault, FaultOptions
 from rolekeeper.emulator.hybrid import new_fingerprint
-from rolekeeper.emulator.records import RecordedRequest
+from rolekeeper.emulator.requests import RecordedRequest
 from rolekeeper.emulator.server import Server, Tls
 from rolekeeper.emulator.service import TOKEN_LIFETIME, Clock, Service, system_clock
-from rolekeeper.emulator.state import Activation, Administrator, Node, Token
 
 LOOPBACK = "127.0.0.1"
 
@@ -81,17 +81,17 @@ class Emulator:
     @property
     def region(self) -> str:
         """The one region that signatures must be made for."""
-        return self._service.state.region
+        return self._service.account.region
 
     @property
     def account_id(self) -> str:
         """The account in every ARN."""
-        return self._service.state.account_id
+        return self._service.account.account_id
 
     @property
     def admin(self) -> Administrator:
         """The key that may create activations."""
-        return self._service.state.administrator
+        return self._service.account.administrator
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -107,17 +107,17 @@ class Emulator:
     @property
     def activations(self) -> Mapping[str, Activation]:
         """Activations by id."""
-        return self._service.state.activations
+        return self._service.account.activations
 
     @property
     def nodes(self) -> Mapping[str, Node]:
         """Registered nodes by node id."""
-        return self._service.state.nodes
+        return self._service.account.nodes
 
     @property
     def tokens(self) -> Mapping[str, Token]:
         """Role tokens by access key id, in the order in which they were issued."""
-        return self._service.state.tokens
+        return self._service.account.tokens
 
     @property
     def requests(self) -> tuple[RecordedRequest, ...]:

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from rolekeeper.emulator.account import Account, Activation, Node, Token, new_key_id, new_secret
 from rolekeeper.emulator.activations import ACTIVATION_ID, ROLE, TAGS, UUID
-from rolekeeper.emulator.calls import Access, Call, Operation, Outcome, epoch, tags_in
+from rolekeeper.emulator.calls import Access, Call, Done, Operation, epoch, tags_in
 from rolekeeper.emulator.constraints import Rule, Text
 from rolekeeper.emulator.messages import AnswerError
 from rolekeeper.emulator.signature import parse_public_key
-from rolekeeper.emulator.state import Activation, Node, State, Token, new_key_id, new_secret
 
 _FINGERPRINT = Text(required=True, pattern=UUID)
 _PUBLIC_KEY = Text(required=True, shortest=392)
@@ -62,14 +62,14 @@ REPORT: Mapping[str, Rule] = {
 }
 
 
-def register(state: State, call: Call) -> Outcome:
+def register(account: Account, call: Call) -> Done:
     """Make a managed node of whoever knows an activation's id and code, and count it (docs/protocol.md, section 2.1).
 
     The node's role is the activation's: a machine does not choose its own. The same key and fingerprint again make
     another node.
     """
     wanted = call.input
-    activation = _usable_activation(state, call)
+    activation = _usable_activation(account, call)
     _check_key(wanted["PublicKey"])
     node = Node(
         node_id=f"mi-{secrets.token_hex(9)[:17]}",
@@ -82,11 +82,11 @@ def register(state: State, call: Call) -> Outcome:
         tags=tuple(dict(activation.tags + tags_in(wanted.get("Tags"))).items()),
     )
     counted = replace(activation, registrations=activation.registrations + 1)
-    return Outcome(state.with_activation(counted).with_node(node), {"InstanceId": node.node_id})
+    return account.with_activation(counted).with_node(node), {"InstanceId": node.node_id}
 
 
-def _usable_activation(state: State, call: Call) -> Activation:
-    activation = state.activations.get(call.input["ActivationId"])
+def _usable_activation(account: Account, call: Call) -> Activation:
+    activation = account.activations.get(call.input["ActivationId"])
     if activation is None or not secrets.compare_digest(
         activation.code.encode(), call.input["ActivationCode"].encode("utf-8", "replace")
     ):
@@ -106,7 +106,7 @@ def _check_key(public_key: str) -> None:
         raise AnswerError("InvalidPublicKey", f"The public key isn't valid: {error}") from None
 
 
-def request_token(state: State, call: Call) -> Outcome:
+def request_token(account: Account, call: Call) -> Done:
     """Issue role credentials to a node on the machine that it was registered on (docs/protocol.md, section 2.2)."""
     node, sent = call.node, call.input["Fingerprint"]
     if sent != node.fingerprint:
@@ -127,7 +127,7 @@ def request_token(state: State, call: Call) -> Outcome:
         "TokenExpirationDate": epoch(token.expires_at),
         "UpdateKeyPair": node.rotation_wanted,
     }
-    return Outcome(state.with_token(token), answer)
+    return account.with_token(token), answer
 
 
 def _later(now: datetime, lifetime: timedelta) -> datetime:
@@ -137,24 +137,24 @@ def _later(now: datetime, lifetime: timedelta) -> datetime:
         return datetime.max.replace(microsecond=0, tzinfo=UTC)
 
 
-def update_key(state: State, call: Call) -> Outcome:
+def update_key(account: Account, call: Call) -> Done:
     """Put a new public key in place of the one that signed this request (docs/protocol.md, section 2.3)."""
     new_key = call.input["NewPublicKey"]
     _check_key(new_key)
-    if any(node.public_key == new_key for node in state.nodes.values()):
+    if any(node.public_key == new_key for node in account.nodes.values()):
         raise AnswerError("PublicKeyAlreadyRegistered", "The public key is already registered.")
-    return Outcome(state.with_node(replace(call.node, public_key=new_key, rotation_wanted=False)), {})
+    return account.with_node(replace(call.node, public_key=new_key, rotation_wanted=False)), {}
 
 
-def report(state: State, call: Call) -> Outcome:
+def report(account: Account, call: Call) -> Done:
     """Note that a node is there, and what it says of itself (docs/protocol.md, section 2.4)."""
-    token, node = call.caller.token, state.nodes.get(call.input["InstanceId"])
+    token, node = call.caller.token, account.nodes.get(call.input["InstanceId"])
     if token is not None and token.node_id != call.input["InstanceId"]:
         raise AnswerError("AccessDeniedException", f"{token.node_id} may not report for another managed node.")
     if node is None:
         raise unknown_node(call.input["InstanceId"])
     facts = tuple((name, call.input[name]) for name in REPORTED if call.input.get(name))
-    return Outcome(state.with_node(replace(node, last_seen_at=call.now, report=facts)), {})
+    return account.with_node(replace(node, last_seen_at=call.now, report=facts)), {}
 
 
 def unknown_node(node_id: str) -> AnswerError:

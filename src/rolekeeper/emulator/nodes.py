@@ -5,12 +5,12 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from rolekeeper.emulator.account import Account, Node
 from rolekeeper.emulator.activations import ROLE
-from rolekeeper.emulator.calls import Access, Call, Operation, Outcome, epoch, page
+from rolekeeper.emulator.calls import Access, Call, Done, Operation, epoch, page
 from rolekeeper.emulator.constraints import Members, Rule, Several, Text, Whole
 from rolekeeper.emulator.hybrid import NODE_ID, unknown_node
 from rolekeeper.emulator.messages import AnswerError
-from rolekeeper.emulator.state import Node, State
 
 PAGE = 50
 ONLINE_FOR = timedelta(minutes=10)  # SSM Agent reports every five minutes; one report may be lost
@@ -27,30 +27,30 @@ DEREGISTER: Mapping[str, Rule] = {"InstanceId": NODE_ID}
 UPDATE_ROLE: Mapping[str, Rule] = {"InstanceId": NODE_ID, "IamRole": ROLE}
 
 
-def deregister(state: State, call: Call) -> Outcome:
+def deregister(account: Account, call: Call) -> Done:
     """Forget a node; the tokens that it holds work until they expire, as in AWS."""
-    return Outcome(state.without_node(_node(state, call).node_id), {})
+    return account.without_node(_node(account, call).node_id), {}
 
 
-def update_role(state: State, call: Call) -> Outcome:
+def update_role(account: Account, call: Call) -> Done:
     """Give a node another role, from its next token on."""
-    return Outcome(state.with_node(replace(_node(state, call), role=call.input["IamRole"])), {})
+    return account.with_node(replace(_node(account, call), role=call.input["IamRole"])), {}
 
 
-def _node(state: State, call: Call) -> Node:
-    node = state.nodes.get(call.input["InstanceId"])
+def _node(account: Account, call: Call) -> Node:
+    node = account.nodes.get(call.input["InstanceId"])
     if node is None:
         raise unknown_node(call.input["InstanceId"])
     return node
 
 
-def describe(state: State, call: Call) -> Outcome:
+def describe(account: Account, call: Call) -> Done:
     """List nodes. One that never reported, or not lately, is ConnectionLost."""
-    described = [_described(node, call) for node in state.nodes.values()]
+    described = [_described(node, call) for node in account.nodes.values()]
     for key, values in _filters(call):
-        described = [facts for facts in described if _matches(facts, state.nodes[facts["InstanceId"]], key, values)]
+        described = [facts for facts in described if _matches(facts, account.nodes[facts["InstanceId"]], key, values)]
     shown, more = page(described, call, PAGE)
-    return Outcome(state, {"InstanceInformationList": list(shown), **more})
+    return account, {"InstanceInformationList": list(shown), **more}
 
 
 def _filters(call: Call) -> Iterable[tuple[str, list[str]]]:

@@ -1,8 +1,8 @@
 """The service itself: one request in, one reply out, everything verified, everything recorded.
 
-A request is worked out under one lock, on an unchanging state. Its effect is written to disk, then remembered, then
-answered. A fault may throw the effect away, or spoil the answer, but not skip the verification: `verdict` in the record
-is what the service thought of the request, whatever it answered.
+Requests are handled one at a time, under one lock. The changed account is written to disk, then kept in memory, then
+answered. A fault may discard the change or replace the answer, but it never skips the verification: `verdict` in the
+recorded request is the service's own result, whatever was answered.
 """
 
 import threading
@@ -14,8 +14,10 @@ from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
+from rolekeeper.emulator.account import ACCOUNT_ID, REGION, Account, Node, new_account
+from rolekeeper.emulator.accountfile import load, save
 from rolekeeper.emulator.authentication import authenticate, authorize
-from rolekeeper.emulator.calls import Call, Caller, Outcome
+from rolekeeper.emulator.calls import Call, Caller, Done
 from rolekeeper.emulator.constraints import check
 from rolekeeper.emulator.faults import Fault, Faults, fingerprint_of
 from rolekeeper.emulator.messages import (
@@ -29,10 +31,8 @@ from rolekeeper.emulator.messages import (
     operation_of,
 )
 from rolekeeper.emulator.operations import OPERATIONS
-from rolekeeper.emulator.records import RecordedRequest, Records
+from rolekeeper.emulator.requests import RecordedRequest, RequestLog
 from rolekeeper.emulator.signature import key_id_of
-from rolekeeper.emulator.state import ACCOUNT_ID, REGION, Node, State, new_state
-from rolekeeper.emulator.statefile import load, save
 from rolekeeper.errors import InputOutputError
 
 TOKEN_LIFETIME = timedelta(hours=1)
@@ -58,9 +58,9 @@ class _Exchange:
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    """What the service itself makes of a request: a new state with an answer, or an error."""
+    """What the service itself makes of a request: a new account with an answer, or an error."""
 
-    state: State
+    account: Account
     answer: Mapping[str, Any] = field(default_factory=dict)
     error: AnswerError | None = None
 
@@ -71,7 +71,7 @@ class _Result:
 
 
 class Service:
-    """State, clock, faults and records.
+    """Account, clock, faults and records.
 
     `offset` is how far the service's clock is ahead of `clock`; `token_lifetime` is that of tokens issued from now on.
     """
@@ -86,21 +86,21 @@ class Service:
         clock: Clock = system_clock,
     ) -> None:
         found = load(state_file) if state_file else None
-        state = found or new_state(ACCOUNT_ID, REGION)
-        self._state = replace(state, account_id=account_id or state.account_id, region=region or state.region)
-        self._state_file = state_file
+        account = found or new_account(ACCOUNT_ID, REGION)
+        self._account = replace(account, account_id=account_id or account.account_id, region=region or account.region)
+        self._file = state_file
         self._clock = clock
         self._lock = threading.Lock()
         self._faults = Faults()
-        self.records = Records()
+        self.records = RequestLog()
         self.offset = timedelta()
         self.token_lifetime = token_lifetime
-        self._save(self._state)
+        self._save(self._account)
 
     @property
-    def state(self) -> State:
+    def account(self) -> Account:
         """What the service remembers now; a value that does not change."""
-        return self._state
+        return self._account
 
     def now(self) -> datetime:
         """The service's time."""
@@ -127,12 +127,11 @@ class Service:
 
     def _result(self, exchange: _Exchange) -> _Result:
         try:
-            outcome = self._outcome(exchange)
+            return _Result(*self._done(exchange))
         except AnswerError as error:
-            return _Result(self._state, error=error)
-        return _Result(outcome.state, outcome.answer)
+            return _Result(self._account, error=error)
 
-    def _outcome(self, exchange: _Exchange) -> Outcome:
+    def _done(self, exchange: _Exchange) -> Done:
         """Do what is asked for. AWS's order: head, input, operation, signature, permission, constraints, the act."""
         request, now, fault = exchange.request, exchange.received_at, exchange.fault
         dialect = dialect_of(request)
@@ -141,27 +140,27 @@ class Service:
         row = OPERATIONS[dialect.service].get(exchange.operation)
         if row is None:
             raise AnswerError("UnknownOperationException")
-        caller = authenticate(request, self._state, dialect.service, row.access, now)
-        authorize(caller, self._state, dialect.service, exchange.operation, row.access)
+        caller = authenticate(request, self._account, dialect.service, row.access, now)
+        authorize(caller, self._account, dialect.service, exchange.operation, row.access)
         check(row.members, document)
         lifetime = self.token_lifetime if fault is None or fault.token_lifetime is None else fault.token_lifetime
-        return row.handler(self._state, Call(document, caller, now, lifetime))
+        return row.handler(self._account, Call(document, caller, now, lifetime))
 
     def _kept(self, result: _Result) -> _Result:
         try:
-            self._keep(result.state)
+            self._keep(result.account)
         except InputOutputError as error:
             return replace(result, error=AnswerError("InternalServerError", error.message, 500))
         return result
 
-    def _keep(self, state: State) -> None:
-        if state is not self._state:
-            self._save(state)
-            self._state = state
+    def _keep(self, account: Account) -> None:
+        if account is not self._account:
+            self._save(account)
+            self._account = account
 
-    def _save(self, state: State) -> None:
-        if self._state_file is not None:
-            save(self._state_file, state)
+    def _save(self, account: Account) -> None:
+        if self._file is not None:
+            save(self._file, account)
 
     # What a test, or a person at the control interface, may do behind the protocol's back.
 
@@ -185,21 +184,21 @@ class Service:
         row = OPERATIONS[SSM.service][operation]
         check(row.members, document)
         with self._lock:
-            caller = Caller(self._state.administrator.access_key_id)
-            outcome = row.handler(self._state, Call(document, caller, self.now(), self.token_lifetime))
-            self._keep(outcome.state)
-        return outcome.answer
+            caller = Caller(self._account.administrator.access_key_id)
+            account, answer = row.handler(self._account, Call(document, caller, self.now(), self.token_lifetime))
+            self._keep(account)
+        return answer
 
     def add_node(self, node: Node) -> None:
         """Remember a node that did not register here."""
         with self._lock:
-            self._keep(self._state.with_node(node))
+            self._keep(self._account.with_node(node))
 
     def change_node(self, node_id: str, change: Callable[[Node], Node]) -> Node:
         """Put a changed node in the place of what is remembered; KeyError when there is no such node."""
         with self._lock:
-            node = change(self._state.nodes[node_id])
-            self._keep(self._state.with_node(node))
+            node = change(self._account.nodes[node_id])
+            self._keep(self._account.with_node(node))
         return node
 
 
@@ -239,5 +238,5 @@ def _node_id(request: Request, result: _Result) -> str:
     key_id = key_id_of(request)
     if key_id.startswith("mi-"):
         return key_id
-    token = result.state.tokens.get(key_id)
+    token = result.account.tokens.get(key_id)
     return token.node_id if token else str(result.answer.get("InstanceId", ""))

@@ -4,18 +4,18 @@ import base64
 import hashlib
 from collections.abc import Mapping
 
-from rolekeeper.emulator.calls import Access, Call, Operation, Outcome, arn, role_name
-from rolekeeper.emulator.state import State
+from rolekeeper.emulator.account import Account
+from rolekeeper.emulator.calls import Access, Call, Done, Operation, arn, role_name
 
 
-def get_caller_identity(state: State, call: Call) -> Outcome:
+def get_caller_identity(account: Account, call: Call) -> Done:
     """Who signed this request."""
     token = call.caller.token
     if token is None:
         user_id = _unique_id("AIDA", call.caller.key_id)
     else:
         user_id = f"{_unique_id('AROA', role_name(token.role))}:{token.node_id}"
-    return Outcome(state, {"Arn": arn(state, call.caller), "UserId": user_id, "Account": state.account_id})
+    return account, {"Arn": arn(account, call.caller), "UserId": user_id, "Account": account.account_id}
 
 
 def _unique_id(prefix: str, name: str) -> str:

@@ -31,7 +31,7 @@ class RecordedRequest:
     body: bytes
 
 
-class Records:
+class RequestLog:
     """The last requests, oldest first; safe to use from any thread."""
 
     def __init__(self) -> None:

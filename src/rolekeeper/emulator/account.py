@@ -1,8 +1,7 @@
-"""What the service remembers, as values: activations, nodes, tokens and the administrator's key.
+"""The emulated AWS account, as values: activations, nodes, tokens and the administrator's key.
 
-Nothing here is changed in place. A handler returns a new `State`; it is written to disk first and remembered after, so
-that an answer never speaks of something that a restart would forget. Activations, nodes and tokens stay in the order in
-which they came, and are listed in it.
+Nothing here is changed in place. A handler returns a new `Account`, which the service writes to disk before it answers:
+no answer mentions anything that a restart would lose. Activations, nodes and tokens keep the order of their creation.
 """
 
 import secrets
@@ -15,7 +14,7 @@ Tags = tuple[tuple[str, str], ...]
 
 ACCOUNT_ID = "123456789012"  # AWS's own placeholder in its documentation
 REGION = "us-east-1"
-TOKEN_MEMORY = timedelta(days=1)  # how long an expired token is still told apart from one that never was
+TOKEN_MEMORY = timedelta(days=1)  # an expired token is remembered this long, and refused as expired, not as unknown
 
 _KEY_ID_LETTERS = string.ascii_uppercase + "234567"
 _SECRET_LETTERS = string.ascii_letters + string.digits + "+/"
@@ -39,7 +38,7 @@ class Activation:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A managed node. `public_key` is the base64 SubjectPublicKeyInfo; `report` is what it last said of itself."""
+    """A managed node. `public_key` is the base64 SubjectPublicKeyInfo; `report` is its last health report."""
 
     node_id: str
     activation_id: str
@@ -56,7 +55,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """Role credentials that were issued to a node; they outlive the node's registration, as in AWS."""
+    """Role credentials that a node received; they stay valid after the node is deregistered, as in AWS."""
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
@@ -69,15 +68,15 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Administrator:
-    """The one long-lived key: it may do everything that is not a node's own business."""
+    """The one long-lived key; it may call every operation that needs no node key."""
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """Everything that survives a restart."""
+class Account:
+    """Everything that the state file keeps over a restart."""
 
     account_id: str
     region: str
@@ -86,32 +85,32 @@ class State:
     nodes: Mapping[str, Node] = field(default_factory=dict)
     tokens: Mapping[str, Token] = field(default_factory=dict)
 
-    def with_activation(self, activation: Activation) -> "State":
-        """The state with an activation added or replaced."""
+    def with_activation(self, activation: Activation) -> "Account":
+        """The account with an activation added or replaced."""
         return replace(self, activations={**self.activations, activation.activation_id: activation})
 
-    def without_activation(self, activation_id: str) -> "State":
-        """The state without an activation; the nodes that it registered stay."""
+    def without_activation(self, activation_id: str) -> "Account":
+        """The account without an activation; the nodes that it registered stay."""
         kept = {key: value for key, value in self.activations.items() if key != activation_id}
         return replace(self, activations=kept)
 
-    def with_node(self, node: Node) -> "State":
-        """The state with a node added or replaced."""
+    def with_node(self, node: Node) -> "Account":
+        """The account with a node added or replaced."""
         return replace(self, nodes={**self.nodes, node.node_id: node})
 
-    def without_node(self, node_id: str) -> "State":
-        """The state without a node; its tokens stay until they expire, as in AWS."""
+    def without_node(self, node_id: str) -> "Account":
+        """The account without a node; its tokens stay valid until they expire, as in AWS."""
         return replace(self, nodes={key: value for key, value in self.nodes.items() if key != node_id})
 
-    def with_token(self, token: Token) -> "State":
-        """The state with a token added, and without those that expired long ago."""
+    def with_token(self, token: Token) -> "Account":
+        """The account with a token added, and without tokens that expired long ago."""
         kept = {k: v for k, v in self.tokens.items() if v.expires_at > token.issued_at - TOKEN_MEMORY}
         return replace(self, tokens={**kept, token.access_key_id: token})
 
 
-def new_state(account_id: str, region: str) -> State:
-    """A service that nobody has used yet, with a new administrator key."""
-    return State(account_id, region, Administrator(new_key_id("AKIA"), new_secret()))
+def new_account(account_id: str, region: str) -> Account:
+    """An unused account with a new administrator key."""
+    return Account(account_id, region, Administrator(new_key_id("AKIA"), new_secret()))
 
 
 def new_key_id(prefix: str) -> str:
