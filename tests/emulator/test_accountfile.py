@@ -30,9 +30,10 @@ def test_everything_survives_a_restart(path: Path, keys: tuple[RSAPrivateKey, ..
         machine = Machine(first, keys[0]).register(activation)
         token = machine.request_token().json
         first.request_rotation(machine.node_id)
-        before = (first.activations, first.nodes, first.tokens, first.admin)
+        first.create_role("service-role/Report", trusts=("Web",), external_id="x1", longest_session=timedelta(hours=2))
+        before = (first.roles, first.activations, first.nodes, first.tokens, first.admin)
     with Emulator(state_file=path) as second:
-        assert (second.activations, second.nodes, second.tokens, second.admin) == before
+        assert (second.roles, second.activations, second.nodes, second.tokens, second.admin) == before
         assert second.activations[activation.activation_id].registrations == 1
         machine.emulator = second
         assert machine.request_token().json["UpdateKeyPair"] is True
@@ -121,7 +122,7 @@ def damaged(document: Any, change: Callable[[Any], object]) -> str:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda document: document.update(version=2),
+        lambda document: document.update(version=1),
         lambda document: document.pop("administrator"),
         lambda document: document["administrator"].pop("secret_access_key"),
         lambda document: document.update(nodes=[]),

@@ -20,7 +20,7 @@ def test_an_error_is_answered_as_often_as_was_asked_for(emulator: Emulator, node
     emulator.fail(TOKEN, error="InternalServerError", times=2)
     answers = [node.request_token() for _ in range(3)]
     assert [answer.status for answer in answers] == [500, 500, 200]
-    assert answers[0].json == {"__type": "InternalServerError", "message": "The emulator was asked to answer this."}
+    assert answers[0].json == {"__type": "InternalServerError", "message": "The emulator answers this on request."}
     assert "x-amzn-requestid" in answers[0].headers
 
 

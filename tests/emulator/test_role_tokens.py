@@ -68,6 +68,7 @@ def test_an_unknown_node_is_told_so(machine: Machine) -> None:
     machine.node_id = "mi-0123456789abcdef0"
     answer = machine.request_token()
     assert (answer.status, answer.code) == (400, "InvalidInstanceId")
+    assert answer.message == "Not existing InstanceId mi-0123456789abcdef0"
 
 
 def test_a_deregistered_node_is_unknown(emulator: Emulator, node: Machine) -> None:
@@ -148,5 +149,5 @@ def test_waiting_for_requests_ends_when_they_are_there_or_says_what_is_missing(
 ) -> None:
     node.request_token()
     assert len(emulator.wait_for("RequestManagedInstanceRoleToken")) == 1
-    with pytest.raises(TimeoutError, match="1 of 2 RequestManagedInstanceRoleToken requests came"):
+    with pytest.raises(TimeoutError, match="1 of 2 RequestManagedInstanceRoleToken requests arrived"):
         emulator.wait_for("RequestManagedInstanceRoleToken", 2, timedelta(milliseconds=1))

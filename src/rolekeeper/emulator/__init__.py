@@ -8,16 +8,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rolekeeper.emulator.account import Activation, Node, Token
+    from rolekeeper.emulator.account import Activation, Node, Role, Token
     from rolekeeper.emulator.emulator import Emulator
     from rolekeeper.emulator.faults import Fault
     from rolekeeper.emulator.requests import RecordedRequest
     from rolekeeper.emulator.server import Tls
 
-__all__ = ["Activation", "Emulator", "Fault", "Node", "RecordedRequest", "Tls", "Token"]
+__all__ = ["Activation", "Emulator", "Fault", "Node", "RecordedRequest", "Role", "Tls", "Token"]
 
 _HOMES = {
-    **dict.fromkeys(("Activation", "Node", "Token"), "account"),
+    **dict.fromkeys(("Activation", "Node", "Role", "Token"), "account"),
     "Emulator": "emulator",
     "Fault": "faults",
     "RecordedRequest": "requests",

@@ -3,16 +3,16 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from rolekeeper.adapters.files.paths import Attributes
 from rolekeeper.adapters.files.replace import describe, read_file, replace_file
-from rolekeeper.emulator.account import Account, Activation, Administrator, Node, Tags, Token
+from rolekeeper.emulator.account import Account, Activation, Administrator, Node, Role, Tags, Token
 from rolekeeper.errors import InputOutputError
 
-VERSION = 1
+VERSION = 2
 LIMIT_BYTES = 256 * 1024 * 1024  # a thousand nodes with their tokens take about 2 MB
 
 Value = TypeVar("Value")
@@ -33,12 +33,16 @@ def load(path: Path) -> Account | None:
 
 def save(path: Path, account: Account) -> None:
     """Replace the file. After an InputOutputError it still has its old content."""
-    text = json.dumps({"version": VERSION, **asdict(account)}, default=datetime.isoformat, indent=1)
+    text = json.dumps({"version": VERSION, **asdict(account)}, default=_plain, indent=1)
     try:
         replace_file(str(path), text.encode(), Attributes(mode=0o600))
     except OSError as error:
         message = f"Cannot write the emulator's state to {path}: {error.strerror or error}"
         raise InputOutputError("emulator-state-unwritable", message, describe(error)[1]) from None
+
+
+def _plain(value: datetime | timedelta) -> str | float:
+    return value.isoformat() if isinstance(value, datetime) else value.total_seconds()
 
 
 def _account(document: Any) -> Account:
@@ -48,6 +52,7 @@ def _account(document: Any) -> Account:
         account_id=_text(document["account_id"]),
         region=_text(document["region"]),
         administrator=_restore(Administrator, document["administrator"]),
+        roles=_restore_all(Role, document["roles"]),
         activations=_restore_all(Activation, document["activations"]),
         nodes=_restore_all(Node, document["nodes"]),
         tokens=_restore_all(Token, document["tokens"]),
@@ -86,6 +91,8 @@ _READERS: Mapping[Any, Callable[[Any], Any]] = {
     int: _whole,
     bool: bool,
     datetime: _moment,
+    timedelta: lambda value: timedelta(seconds=value),
+    tuple[str, ...]: lambda value: tuple(_text(item) for item in value),
     datetime | None: lambda value: None if value is None else _moment(value),
     Tags: lambda value: tuple((_text(key), _text(content)) for key, content in value),
 }
