@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -207,13 +206,3 @@ def raw_connection() -> Iterator[Callable[[Emulator], socket.socket]]:
     yield connect
     for each in opened:
         each.close()
-
-
-@dataclass
-class MovableClock:
-    """A clock that stands still until it is moved."""
-
-    now: datetime = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now

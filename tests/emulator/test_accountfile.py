@@ -68,7 +68,7 @@ def test_the_file_is_its_owners_alone_and_nothing_is_left_beside_it(path: Path) 
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_account_and_region_are_kept_unless_others_are_asked_for(path: Path) -> None:
+def test_account_and_region_are_kept_unless_others_are_requested(path: Path) -> None:
     with Emulator(state_file=path, account_id="999999999999", region="eu-west-1"):
         pass
     with Emulator(state_file=path) as kept:

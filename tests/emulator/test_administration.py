@@ -140,7 +140,7 @@ def test_letters_of_any_language_are_letters(ssm: Any) -> None:
     assert ssm.describe_activations()["ActivationList"][0]["DefaultInstanceName"] == "Bücherei 図書館"
 
 
-def test_a_deleted_activation_registers_nobody_and_its_nodes_stay(
+def test_a_deleted_activation_registers_no_node_and_its_nodes_stay(
     emulator: Emulator, ssm: Any, machine: Machine
 ) -> None:
     activation = emulator.create_activation(limit=2)
@@ -152,7 +152,7 @@ def test_a_deleted_activation_registers_nobody_and_its_nodes_stay(
     assert ssm.describe_activations()["ActivationList"] == []
 
 
-def test_an_activation_that_there_is_not_cannot_be_deleted(ssm: Any) -> None:
+def test_an_activation_that_does_not_exist_cannot_be_deleted(ssm: Any) -> None:
     assert code_of(lambda: ssm.delete_activation(ActivationId=UNKNOWN_ACTIVATION)) == "InvalidActivationId"
 
 

@@ -262,12 +262,14 @@ def test_what_xml_cannot_carry_is_replaced_in_the_answer(node: Machine) -> None:
         (json.dumps({"Statement": {**ALLOW, "Effect": "Perhaps"}}), "Syntax errors in policy."),
     ],
 )
-def test_a_session_policy_that_is_none_is_malformed(emulator: Emulator, sts: Any, policy: str, message: str) -> None:
+def test_a_session_policy_that_is_no_policy_is_malformed(
+    emulator: Emulator, sts: Any, policy: str, message: str
+) -> None:
     with pytest.raises(sts.exceptions.MalformedPolicyDocumentException, match=message):
         assume(sts, emulator.role_arn("Backup"), Policy=policy)
 
 
-def test_session_policies_and_tags_are_accepted_and_their_packed_size_is_told(emulator: Emulator, sts: Any) -> None:
+def test_session_policies_and_tags_are_accepted_and_their_packed_size_is_reported(emulator: Emulator, sts: Any) -> None:
     full = POLICY + " " * (2048 - len(POLICY))
     for options in (
         {"Policy": full},
@@ -330,7 +332,7 @@ def test_an_expired_token_assumes_nothing(emulator: Emulator, node: Machine, cli
         ("ServiceUnavailable", 503, "ServiceUnavailable"),
     ],
 )
-def test_every_error_of_sts_can_be_had_on_demand(
+def test_sts_answers_with_every_error_on_demand(
     emulator: Emulator, sts: Any, error: str, status: int, code: str
 ) -> None:
     emulator.fail("AssumeRole", error=error, message="No.")

@@ -224,7 +224,7 @@ def test_a_header_that_is_signed_twice_is_refused(node: Machine) -> None:
     assert "'host' is a 'SignedHeader' in the AWS Authorization, but not one header" in answer.message
 
 
-def test_a_request_that_is_signed_for_another_region_is_refused_whoever_signs(
+def test_a_request_that_is_signed_for_another_region_is_refused_for_every_signer(
     emulator: Emulator, node: Machine
 ) -> None:
     token = node.request_token().json

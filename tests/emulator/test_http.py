@@ -40,7 +40,7 @@ def test_a_chunked_body_is_put_together(emulator: Emulator, node: Machine, raw_c
     assert (status, json.loads(answer)["UpdateKeyPair"]) == (200, False)
 
 
-def test_a_client_that_asks_before_it_sends_the_body_is_told_to_go_on(
+def test_a_client_that_asks_before_it_sends_the_body_gets_100_continue(
     emulator: Emulator, node: Machine, raw_connection: Connect
 ) -> None:
     head, body = head_of(node, "Expect: 100-continue")
@@ -136,7 +136,7 @@ def test_a_head_request_gets_no_body(emulator: Emulator, raw_connection: Connect
     assert stream.endswith(b"\r\n\r\n")
 
 
-def test_a_connection_without_a_request_harms_nobody(
+def test_a_connection_without_a_request_does_no_harm(
     emulator: Emulator, node: Machine, raw_connection: Connect
 ) -> None:
     raw_connection(emulator).close()
@@ -164,7 +164,7 @@ def test_a_port_that_is_taken_is_an_error_that_says_so(emulator: Emulator) -> No
 
 
 @pytest.mark.parametrize("address", ["", "\u00e9..x", "nowhere.invalid"])
-def test_an_address_that_is_none_is_an_error_that_says_so(address: str) -> None:
+def test_an_invalid_address_is_an_error_that_says_so(address: str) -> None:
     with pytest.raises((UnavailableError, UsageError), match="Cannot listen on") as caught:
         Emulator(address=address)
     assert caught.value.hint

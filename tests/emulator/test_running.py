@@ -65,7 +65,7 @@ def test_it_speaks_tls_with_a_certificate(tls: Tls) -> None:
         assert answer.json["administrator"]["access_key_id"] == emulator.admin.access_key_id
 
 
-def test_a_client_without_tls_harms_nobody(tls: Tls, raw_connection: Callable[..., socket.socket]) -> None:
+def test_a_client_without_tls_does_no_harm(tls: Tls, raw_connection: Callable[..., socket.socket]) -> None:
     with Emulator(tls=tls) as emulator:
         connection = raw_connection(emulator)
         connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -185,13 +185,13 @@ def test_it_accepts_again_once_there_is_room_for_a_thread(serving: tuple[int, st
 def test_a_connection_ends_even_when_the_clock_that_was_given_fails(
     raw_connection: Callable[..., socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = threading.Event()
-    monkeypatch.setattr(threading, "excepthook", lambda _failure: told.set())
+    failed = threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda _failure: failed.set())
     with Emulator(clock=lambda: datetime.fromisoformat("no time")) as emulator:
         connection = raw_connection(emulator)
         connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
         assert connection.recv(1) == b""
-    assert told.wait(30)
+    assert failed.wait(30)
 
 
 def test_what_was_never_started_can_be_stopped() -> None:
