@@ -23,8 +23,7 @@ from rolekeeper.adapters.clock import SystemClock
 from rolekeeper.adapters.ssm.nodekey import RsaKeyMaker
 from rolekeeper.adapters.vault.store import FileVault
 from rolekeeper.attempt import register
-from rolekeeper.emulator import Emulator
-from rolekeeper.emulator.state import Activation, Token
+from rolekeeper.emulator import Activation, Emulator, Token
 from rolekeeper.model import NodeKey, VaultContents
 
 COMMAND = str(Path(sys.executable).parent / "rolekeeper")

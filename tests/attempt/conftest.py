@@ -21,10 +21,8 @@ from rolekeeper.adapters.ssm.service import SsmService
 from rolekeeper.adapters.vault.store import FileVault
 from rolekeeper.attempt.register import Activation, register
 from rolekeeper.attempt.run import run
-from rolekeeper.emulator import Emulator
-from rolekeeper.emulator.records import RecordedRequest
-from rolekeeper.emulator.state import Activation as EmulatedActivation
-from rolekeeper.emulator.state import Token
+from rolekeeper.emulator import Activation as EmulatedActivation
+from rolekeeper.emulator import Emulator, RecordedRequest, Token
 from rolekeeper.model import (
     AttemptReport,
     CredentialsFile,

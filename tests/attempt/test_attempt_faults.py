@@ -16,9 +16,8 @@ from tests.conftest import WHOLE
 from tests.daemon.test_request_bound import documented
 
 from rolekeeper.adapters.ssm.nodekey import public_key
-from rolekeeper.emulator import Emulator
+from rolekeeper.emulator import Emulator, Node
 from rolekeeper.emulator.faults import ANY, Fault
-from rolekeeper.emulator.state import Node
 from rolekeeper.model import NODE_ROLE, HeldToken, NodeKey, NodeSettings, Outcome, RoleToken, VaultContents
 
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # as in conftest: to flush a disk takes its time

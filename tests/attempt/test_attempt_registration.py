@@ -10,7 +10,7 @@ from tests.reports import events
 
 from rolekeeper.adapters.ssm.nodekey import public_key
 from rolekeeper.attempt.register import Activation
-from rolekeeper.emulator.state import Activation as EmulatedActivation
+from rolekeeper.emulator import Activation as EmulatedActivation
 from rolekeeper.errors import RefusedError, ServiceError, ServiceRefusedError
 from rolekeeper.model import NodeSettings, Outcome, VaultContents
 

@@ -12,8 +12,7 @@ from tests.daemonprocess.conftest import TOKEN, Start, published, until
 from tests.packages.conftest import need
 from tests.ssm.certificates import Authority
 
-from rolekeeper.emulator import Emulator
-from rolekeeper.emulator.server import Tls
+from rolekeeper.emulator import Emulator, Tls
 
 FLAT_BATTERY = f"-{(datetime.now(UTC) - datetime(1970, 1, 1, tzinfo=UTC)).days}d"  # as far back as 1970
 LOCALTIME, ZONES = Path("/etc/localtime"), Path("/usr/share/zoneinfo")

@@ -12,7 +12,7 @@ from tests.faults.scenarios import ACL, ACL_NAME, AFTER, BEFORE, is_registered_a
 from tests.faults.stage import Ran, Stage
 
 from rolekeeper.adapters.ssm.nodekey import public_key
-from rolekeeper.emulator.state import Node
+from rolekeeper.emulator import Node
 from rolekeeper.model import NodeKey, VaultContents
 
 CODES = {69, 74}  # of a command that something outside kept from its work (sysexits.h)

@@ -18,8 +18,7 @@ from tests.packages.conftest import left_out
 from tests.systemd.box import BOXES, Box, Said, forget_boxes, why_not
 
 from rolekeeper import __version__
-from rolekeeper.emulator import Emulator
-from rolekeeper.emulator.state import Activation
+from rolekeeper.emulator import Activation, Emulator
 
 ROOT = Path(__file__).parents[2]
 OLD_VERSION, NEW_VERSION = "0.0.1", __version__

@@ -1,9 +1,9 @@
 """`rolekeeper clear`: forget the registration on this machine, for instance before it becomes a golden image."""
 
 import argparse
-import os
 import sys
 from datetime import timedelta
+from pathlib import Path
 
 from rolekeeper import compose
 from rolekeeper.adapters.outputs.credentialsfile import SharedCredentialsFiles

@@ -101,7 +101,7 @@ def _contents(output: CredentialsFile, seen: SeenFile) -> OutputContents | None:
 
 
 def _outranked(output: CredentialsFile, values: "credentialsfile.Values") -> OutputProblem | None:
-    """The warning about settings that SDKs prefer to the keys, in this profile or in that of `config` beside the file."""
+    """The warning about settings that SDKs prefer to the keys, in this profile or in that of `config` beside it."""
     for where, settings in ((output.path, values), _config_beside(output)):
         names = credentialsfile.outranking(settings)
         if names:

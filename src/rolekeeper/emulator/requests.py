@@ -1,4 +1,4 @@
-"""What was asked and what became of it, for tests that count requests and wait for them."""
+"""The requests that the service received, with their results, for tests that count them and wait for them."""
 
 import threading
 from collections import deque
@@ -10,12 +10,12 @@ REMEMBERED = 10_000  # an emulator may run for weeks
 
 @dataclass(frozen=True, slots=True)
 class RecordedRequest:
-    """One request and what became of it.
+    """One request and its result.
 
-    `node_id` is the node that signed, that the token belongs to, or that was registered. `code` is the error code that
-    was answered, empty for success and for foreign bodies. `verdict` is the code with which the
-    service itself would have refused, empty when it found nothing wrong; the two differ under a fault. `status` is None
-    when nothing was answered. `applied` says whether the request's effect was kept.
+    `node_id` is the node that signed, that the credentials belong to, or that was registered. `code` is the error code
+    in the answer, empty for success and for foreign bodies. `verdict` is the error code with which the service itself
+    refuses the request, empty for a valid request; the two differ under a fault. `status` is None without an answer.
+    `applied` says whether the request's effect was kept.
     """
 
     operation: str
@@ -31,35 +31,35 @@ class RecordedRequest:
     body: bytes
 
 
-class Records:
+class RequestLog:
     """The last requests, oldest first; safe to use from any thread."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._requests: deque[RecordedRequest] = deque(maxlen=REMEMBERED)
 
-    def add(self, record: RecordedRequest) -> None:
-        """Remember a request and wake whoever waits for it."""
+    def add(self, request: RecordedRequest) -> None:
+        """Record a request, and wake the threads that wait for one."""
         with self._changed:
-            self._requests.append(record)
+            self._requests.append(request)
             self._changed.notify_all()
 
     def all(self) -> tuple[RecordedRequest, ...]:
-        """Every request that is remembered."""
+        """Every recorded request."""
         with self._changed:
             return tuple(self._requests)
 
     def clear(self) -> None:
-        """Begin a new list."""
+        """Forget every request."""
         with self._changed:
             self._requests.clear()
 
     def wait_for(self, operation: str, count: int, timeout: timedelta) -> tuple[RecordedRequest, ...]:
-        """The requests for an operation, as soon as there are `count`; TimeoutError when they do not come in time."""
+        """The requests for an operation, as soon as there are `count`; TimeoutError after `timeout`."""
         with self._changed:
             if not self._changed.wait_for(lambda: len(self._of(operation)) >= count, timeout.total_seconds()):
-                raise TimeoutError(f"{len(self._of(operation))} of {count} {operation} requests came")
+                raise TimeoutError(f"{len(self._of(operation))} of {count} {operation} requests arrived")
             return self._of(operation)
 
     def _of(self, operation: str) -> tuple[RecordedRequest, ...]:
-        return tuple(record for record in self._requests if record.operation == operation)
+        return tuple(request for request in self._requests if request.operation == operation)

@@ -3,6 +3,7 @@ import os
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -11,9 +12,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.emulator.conftest import Machine
 
+from rolekeeper.cli.parser import main
 from rolekeeper.emulator import Emulator
-from rolekeeper.emulator.state import new_state
-from rolekeeper.emulator.statefile import load, save
+from rolekeeper.emulator.account import new_account
+from rolekeeper.emulator.accountfile import load, save
 from rolekeeper.errors import InputOutputError
 
 
@@ -28,9 +30,10 @@ def test_everything_survives_a_restart(path: Path, keys: tuple[RSAPrivateKey, ..
         machine = Machine(first, keys[0]).register(activation)
         token = machine.request_token().json
         first.request_rotation(machine.node_id)
-        before = (first.activations, first.nodes, first.tokens, first.admin)
+        first.create_role("service-role/Report", trusts=("Web",), external_id="x1", longest_session=timedelta(hours=2))
+        before = (first.roles, first.activations, first.nodes, first.tokens, first.admin)
     with Emulator(state_file=path) as second:
-        assert (second.activations, second.nodes, second.tokens, second.admin) == before
+        assert (second.roles, second.activations, second.nodes, second.tokens, second.admin) == before
         assert second.activations[activation.activation_id].registrations == 1
         machine.emulator = second
         assert machine.request_token().json["UpdateKeyPair"] is True
@@ -65,7 +68,7 @@ def test_the_file_is_its_owners_alone_and_nothing_is_left_beside_it(path: Path) 
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_account_and_region_are_kept_unless_others_are_asked_for(path: Path) -> None:
+def test_account_and_region_are_kept_unless_others_are_requested(path: Path) -> None:
     with Emulator(state_file=path, account_id="999999999999", region="eu-west-1"):
         pass
     with Emulator(state_file=path) as kept:
@@ -79,9 +82,36 @@ def test_without_a_file_every_start_is_a_new_service() -> None:
         assert first.admin != second.admin
 
 
-def test_a_missing_directory_is_one_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(InputOutputError, match=r"Cannot write the emulator's state to .*/missing/state\.json: No such"):
-        Emulator(state_file=tmp_path / "missing" / "state.json")
+CANNOT_READ = "Cannot read the emulator's state in"
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "line", "hint"),
+    [
+        (lambda _: None, "missing/state", "Cannot write the emulator's state to {}: No such file", "create the dir"),
+        (lambda path: path.mkdir(), "state", f"{CANNOT_READ} {{}}: it is not a regular file", "correct the path"),
+        (os.mkfifo, "state", f"{CANNOT_READ} {{}}: it is not a regular file", "correct the path"),
+        (lambda path: path.write_bytes(b"\xff"), "state", f"{CANNOT_READ} {{}}: UnicodeDecodeError", "remove it"),
+        (lambda path: path.symlink_to(path), "state", f"{CANNOT_READ} {{}}: Too many levels", "symlinks"),
+    ],
+    ids=["no directory", "directory", "fifo", "not text", "symlink loop"],
+)
+def test_a_state_file_that_cannot_be_used_is_one_line_and_exit_code_74(
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    make: Callable[[Path], object],
+    name: str,
+    line: str,
+    hint: str,
+) -> None:
+    path = tmp_path / name
+    make(path)
+    assert main(["emulator", "--port", "0", "--state", str(path)]) == 74
+    printed = capfd.readouterr()
+    message, advice = printed.err.splitlines()
+    assert printed.out == ""
+    assert message.startswith(f"rolekeeper: {line.format(path)}")
+    assert hint in advice
 
 
 def damaged(document: Any, change: Callable[[Any], object]) -> str:
@@ -92,7 +122,7 @@ def damaged(document: Any, change: Callable[[Any], object]) -> str:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda document: document.update(version=2),
+        lambda document: document.update(version=1),
         lambda document: document.pop("administrator"),
         lambda document: document["administrator"].pop("secret_access_key"),
         lambda document: document.update(nodes=[]),
@@ -119,14 +149,11 @@ def test_a_damaged_file_is_one_clear_error_and_stays_as_it_is(path: Path, change
 @given(st.binary(max_size=200))
 @example(b"[" * 10_000)
 def test_bytes_that_are_no_state_never_make_anything_but_that_error(raw: bytes) -> None:
-    read, write = os.pipe()
-    os.write(write, raw)
-    os.close(write)
-    try:
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / "state.json"
+        path.write_bytes(raw)
         with pytest.raises(InputOutputError):
-            load(Path(f"/proc/self/fd/{read}"))
-    finally:
-        os.close(read)
+            load(path)
 
 
 def test_a_state_that_cannot_be_written_is_an_error_of_the_service_and_nothing_is_applied(
@@ -145,19 +172,12 @@ def test_a_state_that_cannot_be_written_is_an_error_of_the_service_and_nothing_i
         assert (record.verdict, record.applied) == ("InternalServerError", False)
 
 
-def test_a_write_that_fails_late_leaves_no_temporary_file(path: Path) -> None:
-    path.mkdir()
-    with pytest.raises(InputOutputError, match="Cannot write"):
-        save(path, new_state("123456789012", "us-east-1"))
-    assert list(path.parent.iterdir()) == [path]
-
-
 def test_a_file_that_is_not_there_is_no_state(path: Path) -> None:
     assert load(path) is None
 
 
 def test_what_was_saved_is_what_is_loaded(path: Path) -> None:
-    state = new_state("123456789012", "us-east-1")
+    state = new_account("123456789012", "us-east-1")
     save(path, state)
     assert load(path) == state
 
