@@ -29,10 +29,14 @@ class Instant:
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """The hardware hash of this moment, and for each component that could not be read the reason why."""
+    """The hardware hash of this moment, and for each component that could not be read the reason why.
+
+    `transient` names those of them that another look may find.
+    """
 
     hash: HardwareHash
     unreadable: Mapping[str, str] = field(default_factory=dict)
+    transient: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,12 +183,16 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FingerprintSummary:
-    """How the hardware compared: `matched` of `compared` components, threshold in percent (-1: check off)."""
+    """How the hardware compared: `matched` of `compared` components, threshold in percent (-1: check off).
+
+    `decided_by` names the one component that decided, whatever the others are; empty when the share decided.
+    """
 
     verdict: Verdict
     matched: int
     compared: int
     threshold: int
+    decided_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,7 +166,7 @@ def test_what_is_no_code_is_told_without_showing_it(server: Server, wrong: str) 
 def test_an_activation_id_or_a_region_of_another_form_is_told(activated: Server, option: str, wrong: str) -> None:
     said = activated.run(*activated.registration(), option, wrong, stdin=code(activated))
     assert (said.code, said.out) == (64, "")
-    assert f"What stands behind {option} is not one [argument-invalid]\n  hint: " in said.err
+    assert f"The value of {option} is not valid [argument-invalid]\n  hint: " in said.err
     assert wrong not in said.err
 
 
@@ -181,8 +181,8 @@ def test_an_activation_id_or_a_region_of_another_form_is_told(activated: Server,
         ("register ID REGION CODE", "unrecognized arguments: ***"),
         ("register ID REGION -CODE", "unrecognized arguments: ***"),
         ("register ID REGION --force=CODE", "argument --force: ignored explicit argument ***"),
-        ("register --activation-id CODE REGION", "What stands behind --activation-id is not one"),
-        ("register ID --region CODE", "What stands behind --region is not one"),
+        ("register --activation-id CODE REGION", "The value of --activation-id is not valid"),
+        ("register ID --region CODE", "The value of --region is not valid"),
         ("register ID REGION --activation-code-file CODE", "the file of --activation-code-file: No such file"),
         ("attempt --activation-code CODE", "unrecognized arguments: --activation-code ***"),
         ("--activation-code CODE register ID REGION", "argument VERB: invalid choice: ***"),

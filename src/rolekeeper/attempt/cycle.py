@@ -197,7 +197,8 @@ class _Attempt:
                 "name its file in node.activation_code_file, or hand it over as the systemd credential activation-code",
             )
         activation = register.Activation(node.activation_id, code, node.region)
-        self.contents = register.register(self.world, self.contents, activation, replace_old=False)
+        between = identity.between_looks(self.settings.daemon.attempt_timeout)
+        self.contents = register.register(self.world, self.contents, activation, replace_old=False, between=between)
         assert self.contents.registration is not None  # noqa: S101 - that is what register returns
         self.facts.append(facts.registered(self.contents.registration, node.activation_id))
 

@@ -8,6 +8,7 @@
   refuse it, unless it was told otherwise; the accepted one is kept and comes back when the hardware does.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -39,18 +40,29 @@ class Identity:
 def look(
     world: World, contents: VaultContents, accepted: AcceptedFingerprint, attempt_timeout: timedelta
 ) -> tuple[Hardware, Report]:
-    """Look at the hardware until it is similar, three times at most.
+    """Look at the hardware until it is similar, three times at most."""
 
-    The time between takes a quarter of the attempt's at most: the service has to be asked all the same.
-    """
-    between = min(BETWEEN_LOOKS, attempt_timeout / 8)
+    def judge(hardware: Hardware) -> Report:
+        return similarity.judge(accepted, contents.measured, hardware)
+
+    between = between_looks(attempt_timeout)
+    hardware = look_until(world, between, lambda seen: judge(seen).verdict is Verdict.SIMILAR)
+    return hardware, judge(hardware)
+
+
+def between_looks(attempt_timeout: timedelta) -> timedelta:
+    """The pause between two looks: all of them take a quarter of the attempt's time at most."""
+    return min(BETWEEN_LOOKS, attempt_timeout / 8)
+
+
+def look_until(world: World, between: timedelta, is_enough: Callable[[Hardware], bool]) -> Hardware:
+    """Look at the hardware until a look `is_enough`, three times at most; returns the last look."""
     for remaining in reversed(range(LOOKS)):
         hardware = world.probe.look()
-        report = similarity.judge(accepted, contents.measured, hardware)
-        if report.verdict is Verdict.SIMILAR or not remaining:
+        if is_enough(hardware) or not remaining:
             break
         world.clock.sleep(between)
-    return hardware, report
+    return hardware
 
 
 def choose(
@@ -99,8 +111,5 @@ def changes(
     fields = {"components": names, "matched": str(report.matched), "compared": str(report.compared)}
     if report.verdict is Verdict.SIMILAR:
         return (Fact("hardware_changed", "info", f"Hardware changed, still similar: {names}", fields),)
-    message = (
-        f"Hardware changed beyond the threshold ({report.matched} of {report.compared} components match, "
-        f"threshold {report.threshold}%): {names}"
-    )
+    message = f"Hardware changed ({similarity.explain(report.summary())}): {names}"
     return (Fact("hardware_changed", "warning", message, fields),)

@@ -1,8 +1,8 @@
 """`rolekeeper register`: this machine becomes a managed node.
 
-The activation code is a secret: it comes from a file, from the systemd credential `activation-code`, from standard
-input or from a prompt, never from the command line, which every user of the machine can see. Somebody may give it there
-all the same, in place of what an option wants: so what is wrong is named by its option, and not repeated.
+The activation code is a secret. It comes from a file, from the systemd credential `activation-code`, from standard
+input or from a prompt, and never from the command line, which every user of the machine can see. A user may still type
+it there by mistake, so an error names the option and never repeats its value.
 """
 
 import argparse
@@ -14,7 +14,9 @@ import sys
 from rolekeeper import compose
 from rolekeeper.adapters.process import give_up_after, keep_secrets_in_memory
 from rolekeeper.attempt.cycle import longest_wait_for_vault
+from rolekeeper.attempt.identity import LOOKS, between_looks
 from rolekeeper.attempt.register import Activation, register
+from rolekeeper.cli.fingerprint import warn_of_machine_id
 from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import print_json
 from rolekeeper.errors import InputOutputError, UsageError
@@ -31,16 +33,17 @@ ACTIVATION_CODE = re.compile(r"[\x21-\x7e]{20,250}")  # docs/protocol.md, sectio
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """What `aws ssm create-activation` gave."""
-    parser.add_argument("--activation-id", required=True, metavar="ID", help="of the hybrid activation")
-    parser.add_argument("--region", required=True, help="that the activation was created in")
+    """The activation, where its code is, and --json."""
+    id_help = "the ActivationId that `aws ssm create-activation` printed"
+    parser.add_argument("--activation-id", required=True, metavar="ID", help=id_help)
+    parser.add_argument("--region", required=True, help="the region of the activation")
     parser.add_argument(
         "--activation-code-file",
         metavar="FILE",
         help="a file that holds the activation code; without it the systemd credential `activation-code`, standard "
         "input, or a prompt",
     )
-    parser.add_argument("--force", action="store_true", help="replace the registration that there is")
+    parser.add_argument("--force", action="store_true", help="replace the existing registration")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -52,10 +55,12 @@ def run(options: argparse.Namespace) -> int:
     region = _matching("--region", REGION, options.region, REGION_HINT)
     activation = Activation(activation_id, _code(options.activation_code_file, settings), region)
     give_up_after(settings.daemon.attempt_timeout)
-    world = compose.world(settings)
+    world, between = compose.world(settings, looks=LOOKS), between_looks(settings.daemon.attempt_timeout)
     with world.vault.lock(longest_wait_for_vault(settings)):
-        contents = register(world, world.vault.load(), activation, replace_old=options.force)
+        contents = register(world, world.vault.load(), activation, replace_old=options.force, between=between)
     _print(contents, as_json=options.json)
+    if contents.fingerprint is not None:
+        warn_of_machine_id(contents.fingerprint.hardware_hash, contents.fingerprint.hardware_hash)
     if not compose.tell_daemon(settings):
         say(
             "registered; no daemon runs, or it could not be told",
@@ -66,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _matching(name: str, pattern: re.Pattern[str], value: str, hint: str) -> str:
     if pattern.fullmatch(value) is None:
-        raise UsageError("argument-invalid", f"What stands behind {name} is not one", hint)
+        raise UsageError("argument-invalid", f"The value of {name} is not valid", hint)
     return value
 
 
@@ -74,7 +79,7 @@ def _code(path: str | None, settings: Settings) -> str:
     source = path or compose.credential_file(os.environ)
     name = "the file of --activation-code-file" if path else source or "standard input"
     if source is not None:
-        give_up_after(settings.daemon.attempt_timeout)  # it may be a FIFO; a person at the prompt is given all the time
+        give_up_after(settings.daemon.attempt_timeout)  # it may be a FIFO; the prompt has no time limit
         code = compose.read_activation_code(source, name)
     elif sys.stdin is None:  # closed before we began
         code = ""
@@ -92,7 +97,7 @@ def _code(path: str | None, settings: Settings) -> str:
 
 
 def _from_standard_input() -> str:
-    """A line of it; what is not ASCII makes it no code, whatever the locale."""
+    """The first line; a character that is not ASCII makes it invalid, whatever the locale."""
     try:
         return sys.stdin.buffer.readline(compose.LONGEST_CODE).decode("ascii", errors="replace").strip()
     except OSError as error:
@@ -106,7 +111,7 @@ def _from_standard_input() -> str:
 def _ask() -> str:
     try:
         return getpass.getpass("Activation code: ").strip()
-    except (EOFError, UnicodeDecodeError):  # Ctrl-D, or what is no text: no code
+    except (EOFError, UnicodeDecodeError):  # Ctrl-D, or bytes that are no text
         return ""
 
 

@@ -6,6 +6,7 @@ from rolekeeper import compose
 from rolekeeper.cli import standing
 from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import print_json
+from rolekeeper.core import similarity
 from rolekeeper.core.jsonvalues import encode
 from rolekeeper.core.loop import status
 from rolekeeper.core.loop.status import Document
@@ -59,6 +60,4 @@ def _print(document: Document) -> None:
     for output in told["outputs"]:
         print(f"{'Output:':14}{output['path']} [{output['profile']}], published {output['published_at'] or 'never'}")
     if document.fingerprint is not None:
-        found = document.fingerprint
-        counts = f"{found.matched} of {found.compared} components match, threshold {found.threshold}"
-        print(f"{'Hardware:':14}{found.verdict}, {counts}")
+        print(f"{'Hardware:':14}{similarity.explain(document.fingerprint)}")
