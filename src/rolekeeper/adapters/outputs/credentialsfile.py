@@ -16,8 +16,6 @@ The rules of a publication, in order:
 """
 
 import errno
-import grp
-import pwd
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -34,7 +32,8 @@ from rolekeeper.adapters.files.replace import (
     read_file,
     staged,
 )
-from rolekeeper.adapters.outputs import sandbox
+from rolekeeper.adapters.outputs import accounts, sandbox
+from rolekeeper.adapters.outputs.accounts import Kind
 from rolekeeper.core import credentialsfile
 from rolekeeper.errors import OutputError
 from rolekeeper.model import CredentialsFile, RoleToken
@@ -143,6 +142,8 @@ class FileSink:
         try:
             yield
         except OSError as error:
+            if error.errno == errno.EINVAL:
+                _refuse_unmapped(output)
             code, remedy = describe(error)
             if self._unit is not None:
                 remedy = sandbox.remedy(self._unit, output.path, _owner(output), error) or remedy
@@ -215,28 +216,31 @@ def _directory_mode(mode: int) -> int:
 
 
 def _owner(output: CredentialsFile) -> int:
-    if output.owner is None:
-        return geteuid()
-    return _number(output, output.owner, "user", lambda name: pwd.getpwnam(name).pw_uid)
+    return geteuid() if output.owner is None else _number(output, Kind.USER, output.owner)
 
 
 def _group(output: CredentialsFile) -> int | None:
-    if output.group is None:
-        return None
-    return _number(output, output.group, "group", lambda name: grp.getgrnam(name).gr_gid)
+    return None if output.group is None else _number(output, Kind.GROUP, output.group)
 
 
-def _number(output: CredentialsFile, name: str | int, kind: str, look_up: Callable[[str], int]) -> int:
-    """A name's number, looked up at each publication: users come and go while we run."""
-    if isinstance(name, int):
-        return name
-    try:
-        return look_up(name)
-    except KeyError:
-        if name.isdecimal():
-            return int(name)
-    hint = f"create the {kind}, or correct the configuration"
-    raise OutputError(f"unknown-{kind}", f"Cannot publish to {output.path}: there is no {kind} {name!r}", hint)
+def _number(output: CredentialsFile, kind: Kind, name: str | int) -> int:
+    found = accounts.number(kind, name)
+    if found is None:
+        raise _unusable_account(output, f"unknown-{kind.value}", accounts.unknown(kind, name))
+    return found
+
+
+def _refuse_unmapped(output: CredentialsFile) -> None:
+    """Raise OutputError when the user namespace does not have the output's owner or group."""
+    for kind, number in ((Kind.USER, _owner(output)), (Kind.GROUP, _group(output))):
+        why = None if number is None else accounts.unmapped(kind, number)
+        if why:
+            raise _unusable_account(output, f"unmapped-{kind.value}", why)
+
+
+def _unusable_account(output: CredentialsFile, code: str, why: tuple[str, str]) -> OutputError:
+    reason, hint = why
+    return OutputError(code, f"Cannot publish to {output.path}: {reason}", hint)
 
 
 def _check_as_an_sdk(written: str, output: CredentialsFile, values: Mapping[str, str]) -> None:
