@@ -8,6 +8,7 @@ Everything is imported where it is needed: the daemon never loads what only an a
 import os
 import signal
 import sys
+from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -88,24 +89,28 @@ def credential_file(environment: Mapping[str, str]) -> str | None:
 
 
 def read_activation_code(path: str, name: str) -> str:
-    """The activation code in a file, without the line's end; raises InputOutputError, which calls the file `name`."""
+    """The activation code in a file, without byte order mark and line's end.
+
+    Raises InputOutputError, whose message calls the file `name`.
+    """
     try:
         with Path(path).open("rb") as file:
-            code = file.read(LONGEST_CODE).decode("ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
-        raise InputOutputError(
-            "activation-code-unreadable",
-            f"Cannot read the activation code from {name}: {why}",
-            "make the file readable for the user that runs rolekeeper, and for nobody else",
-        ) from error
+            code = file.read(LONGEST_CODE).removeprefix(BOM_UTF8).decode("ascii").strip()
+    except OSError as error:
+        hint = "make the file readable for the user that runs rolekeeper, and for nobody else"
+        raise _no_code("unreadable", name, error.strerror or "", hint) from error
+    except UnicodeDecodeError as error:
+        hint = "save the file as plain text that holds nothing but the code"
+        raise _no_code("unreadable", name, "it is not ASCII text", hint) from error
     if not code:
-        raise InputOutputError(
-            "activation-code-empty",
-            f"Cannot read the activation code from {name}: the file is empty",
-            "write the code that `aws ssm create-activation` gave into it",
-        )
+        hint = "write the code that `aws ssm create-activation` printed into it"
+        raise _no_code("empty", name, "the file is empty", hint)
     return code
+
+
+def _no_code(what: str, name: str, why: str, hint: str) -> InputOutputError:
+    message = f"Cannot read the activation code from {name}: {why}"
+    return InputOutputError(f"activation-code-{what}", message, hint)
 
 
 def tell_daemon(accepted: Settings) -> bool:

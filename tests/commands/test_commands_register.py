@@ -71,10 +71,10 @@ def code(server: Server) -> str:
     return server.activation.code
 
 
-def code_file(server: Server, name: str = "code", ending: str = "\n") -> Path:
+def code_file(server: Server, name: str = "code", *, beginning: str = "", ending: str = "\n") -> Path:
     path = server.directory / name
     path.parent.mkdir(exist_ok=True)
-    path.write_text(code(server) + ending)
+    path.write_text(beginning + code(server) + ending)
     return path
 
 
@@ -92,15 +92,15 @@ def test_the_code_comes_from_a_file(activated: Server) -> None:
     assert "no daemon runs" in said.err
 
 
-@pytest.mark.parametrize("ending", ["", "\r\n"], ids=repr)
-def test_the_code_comes_from_standard_input(activated: Server, ending: str) -> None:
-    said = activated.run(*activated.registration(), "--json", stdin=code(activated) + ending)
+@pytest.mark.parametrize(("beginning", "ending"), [("", ""), ("\ufeff", "\r\n")], ids=repr)
+def test_the_code_comes_from_standard_input(activated: Server, beginning: str, ending: str) -> None:
+    said = activated.run(*activated.registration(), "--json", stdin=beginning + code(activated) + ending)
     assert said.code == 0
     assert said.json == {"node_id": registered(activated), "region": "us-east-1"}
 
 
 def test_the_code_comes_from_the_systemd_credential(activated: Server) -> None:
-    path = code_file(activated, "credentials.d/activation-code")
+    path = code_file(activated, "credentials.d/activation-code", beginning="\ufeff", ending="\r\n")
     said = activated.run(*activated.registration(), env={"CREDENTIALS_DIRECTORY": str(path.parent)})
     assert said.code == 0
     assert registered(activated)

@@ -10,6 +10,7 @@ import getpass
 import os
 import re
 import sys
+from codecs import BOM_UTF8
 
 from rolekeeper import compose
 from rolekeeper.adapters.process import give_up_after, keep_secrets_in_memory
@@ -99,7 +100,8 @@ def _code(path: str | None, settings: Settings) -> str:
 def _from_standard_input() -> str:
     """The first line; a character that is not ASCII makes it invalid, whatever the locale."""
     try:
-        return sys.stdin.buffer.readline(compose.LONGEST_CODE).decode("ascii", errors="replace").strip()
+        line = sys.stdin.buffer.readline(compose.LONGEST_CODE).removeprefix(BOM_UTF8)
+        return line.decode("ascii", errors="replace").strip()
     except OSError as error:
         raise InputOutputError(
             "activation-code-unreadable",
