@@ -307,7 +307,8 @@ class CredentialsFile:
     """An output: one profile in one credentials file, or a file with the JSON of `credential_process`.
 
     `mode` is for a new file; an existing one keeps its own unless `keep_mode` is false. `owner` and `group` are names
-    or numbers, None for the user that runs rolekeeper. `role` names a Role; None is the node's own.
+    or numbers, None for the user that runs rolekeeper. `role` names a Role; None is the node's own. A process file has
+    no profile: `profile` is empty.
     """
 
     path: str
@@ -366,9 +367,10 @@ class Role:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The accepted configuration, resolved; config/load.py holds every default.
+    """The accepted configuration, resolved; config/schema.py holds every default.
 
-    `report_health_every` None: never. `digest` names the bytes of the files that this was read from.
+    `report_health_every` None: never. `digest` names the bytes of the files that this was read from (config/files.py);
+    two texts that mean the same are equal settings.
     """
 
     node: NodeSettings
@@ -383,7 +385,7 @@ class Settings:
     roles: tuple[Role, ...] = ()
     vault_seal: str = "none"
     report_health_every: timedelta | None = None
-    digest: str = ""
+    digest: str = field(default="", compare=False)
 
     @property
     def outputs(self) -> tuple[Output, ...]:

@@ -87,6 +87,7 @@ def test_a_report_returns_as_it_went(report: AttemptReport) -> None:
 @given(settings_values)
 def test_settings_return_as_they_went(settings: Settings) -> None:
     assert through_json(settings) == settings
+    assert through_json(settings).digest == settings.digest
 
 
 @given(st.sampled_from([AttemptReport, Settings, CredentialsFile, Lifetime, Fact]), json_values)
@@ -143,7 +144,7 @@ def test_a_field_with_something_else_in_it_is_refused(field: str, wrong: Any) ->
 @pytest.mark.parametrize("owner", [1.5, True, ["root"]])
 def test_an_owner_is_a_name_or_a_number(owner: Any) -> None:
     good = encode(CredentialsFile("/f", "default", 0o600, True, None, None, False))  # noqa: FBT003 - a plain value
-    with pytest.raises(ValueError, match="not a Output"):
+    with pytest.raises(ValueError, match="not a CredentialsFile"):
         decode(CredentialsFile, good | {"owner": owner})
 
 
