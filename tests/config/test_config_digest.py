@@ -68,6 +68,20 @@ def test_each_change_of_the_files_changes_the_digest(tmp_path: Path, change: Cal
     assert before != digest(tmp_path / "config.toml")
 
 
+def test_an_empty_file_is_not_an_absent_one_and_no_file_looks_like_two(tmp_path: Path) -> None:
+    path = configuration(tmp_path)
+    remove(tmp_path)
+    absent = digest(path)
+    path.touch()
+    assert digest(path) != absent
+    path.write_bytes(b"#")
+    two = digest(path)
+    (tmp_path / "conf.d" / "a.toml").unlink()
+    for separator in (b"", b"\0", b"\0\0", b"\0" + b"23\0"):
+        path.write_bytes(b"#conf.d/a.toml" + separator + b"[service]\nfips = true\n")
+        assert digest(path) != two
+
+
 def test_a_file_that_is_not_read_changes_nothing(tmp_path: Path) -> None:
     path = configuration(tmp_path)
     before = digest(path)
