@@ -9,7 +9,8 @@ from rolekeeper.adapters.outputs.processfile import ProcessFiles
 from rolekeeper.adapters.outputs.publishedfile import PublishedFiles
 from rolekeeper.core.holding import holding
 from rolekeeper.core.steps import SeenOutput
-from rolekeeper.model import CredentialsFile, Holding, IssueRecord, Lifetime, RoleToken
+from rolekeeper.model import Holding, IssueRecord, Lifetime, RoleToken
+from rolekeeper.settings import CredentialsFile
 
 LONGEST = timedelta(seconds=20)
 

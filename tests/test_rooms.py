@@ -1,6 +1,6 @@
 """The rooms of the source: which module may import which, and who alone may touch the clock, files and environment.
 
-Imports run one way: errors, model <- core <- ports <- adapters | daemon | attempt <- compose <- cli. An import inside a
+Imports run one way: leaves <- core <- ports <- adapters | daemon | attempt <- compose <- cli. An import inside a
 function or under TYPE_CHECKING counts like any other.
 """
 
@@ -20,7 +20,7 @@ SOURCE = Path(rolekeeper.__file__).parent
 
 # A room is named by the modules in it, as patterns of their names below rolekeeper; the first one that fits counts.
 ROOMS = {
-    "leaf": r"(__init__|errors|model|durations|identifiers)",
+    "leaf": r"(__init__|errors|model|settings|durations|identifiers)",
     "core": r"core(\..*)?",
     "ports": r"ports",
     "adapters": r"adapters(\..*)?",

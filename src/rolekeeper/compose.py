@@ -12,8 +12,8 @@ from typing import NoReturn
 
 from rolekeeper import __version__
 from rolekeeper.errors import InputOutputError, UnavailableError
-from rolekeeper.model import NodeSettings, Settings
 from rolekeeper.ports import Clock, DaemonWorld, Log, NodeService, Outputs, RoleService, Vault, World
+from rolekeeper.settings import NodeSettings, Settings
 
 MANAGER_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 BOOT_ID = "ROLEKEEPER_BOOT_ID"  # set by systemd/rolekeeper.service

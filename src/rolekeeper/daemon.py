@@ -33,8 +33,9 @@ from rolekeeper.core.loop.states import (
     VaultChanged,
 )
 from rolekeeper.errors import ConfigurationError, HardwareError, InputOutputError, UnavailableError
-from rolekeeper.model import AttemptReport, LogEntry, Outcome, RegistrationFound, SupervisorSettings
+from rolekeeper.model import AttemptReport, LogEntry, Outcome, RegistrationFound
 from rolekeeper.ports import Accepted, DaemonWorld, Ended, Log, Message, Outdated, Rejected, Wakeup
+from rolekeeper.settings import SupervisorSettings
 
 LONGEST_SLICE = timedelta(seconds=60)
 READY_AFTER = timedelta(seconds=20)

@@ -19,15 +19,13 @@ from rolekeeper.model import (
     Instant,
     IssueRecord,
     NodeKey,
-    Output,
     Registration,
     RegistrationFound,
-    Role,
     RoleToken,
-    SupervisorSettings,
     TokenAnswer,
     VaultContents,
 )
+from rolekeeper.settings import Output, Role, SupervisorSettings
 
 
 class Clock(Protocol):

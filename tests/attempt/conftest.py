@@ -25,23 +25,25 @@ from rolekeeper.emulator import Activation as EmulatedActivation
 from rolekeeper.emulator import Emulator, RecordedRequest, Token
 from rolekeeper.model import (
     AttemptReport,
-    CredentialsFile,
-    DaemonSettings,
     Hardware,
-    HibernationSettings,
     Instant,
     NodeKey,
-    NodeSettings,
     OutputName,
     Registration,
-    Role,
     RoleToken,
-    ServiceSettings,
-    Settings,
     TokenAnswer,
     VaultContents,
 )
 from rolekeeper.ports import Outputs, World
+from rolekeeper.settings import (
+    CredentialsFile,
+    DaemonSettings,
+    HibernationSettings,
+    NodeSettings,
+    Role,
+    ServiceSettings,
+    Settings,
+)
 
 TOKEN = "RequestManagedInstanceRoleToken"
 REGISTER = "RegisterManagedInstance"
@@ -89,19 +91,25 @@ class MovingClock:
 
 @dataclass
 class Machinery:
-    """The hardware, as a dict that tests change; `later` replaces it after so many more looks."""
+    """The hardware, as a dict that tests change; `later` replaces it after so many more looks.
+
+    A component in `transient` cannot be read before so many looks.
+    """
 
     components: dict[str, str] = field(default_factory=lambda: dict(HARDWARE))
     unreadable: dict[str, str] = field(default_factory=dict)
     looks: int = 0
     later: tuple[int, dict[str, str]] | None = None
+    transient: dict[str, int] = field(default_factory=dict)
 
     def look(self) -> Hardware:
         self.looks += 1
         if self.later is not None and self.looks > self.later[0]:
             self.components, self.later = self.later[1], None
-        shown = {name: "" if name in self.unreadable else value for name, value in self.components.items()}
-        return Hardware(shown, dict(self.unreadable))
+        waited_for = frozenset(name for name, looks in self.transient.items() if self.looks < looks)
+        unreadable = {**self.unreadable, **dict.fromkeys(waited_for, "not ready")}
+        shown = {name: "" if name in unreadable else value for name, value in self.components.items()}
+        return Hardware(shown, unreadable, waited_for)
 
     def replace_parts(self, *names: str, by: str = "another") -> None:
         self.components.update({name: f"{by} {name}" for name in names})

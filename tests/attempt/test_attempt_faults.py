@@ -18,7 +18,8 @@ from tests.daemon.test_request_bound import documented
 from rolekeeper.adapters.ssm.nodekey import public_key
 from rolekeeper.emulator import Emulator, Node
 from rolekeeper.emulator.faults import ANY, Fault
-from rolekeeper.model import NODE_ROLE, HeldToken, NodeKey, NodeSettings, Outcome, RoleToken, VaultContents
+from rolekeeper.model import NODE_ROLE, HeldToken, NodeKey, Outcome, RoleToken, VaultContents
+from rolekeeper.settings import NodeSettings
 
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # as in conftest: to flush a disk takes its time
 OTHERS = "[work]\naws_access_key_id = AKIAIOSFODNN7EXAMPLE\n"

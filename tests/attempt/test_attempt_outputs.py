@@ -14,7 +14,8 @@ from tests.reports import current, events, life, written
 from rolekeeper.adapters.outputs.credentialsfile import SharedCredentialsFiles
 from rolekeeper.adapters.outputs.publishedfile import PublishedFiles
 from rolekeeper.attempt.run import run
-from rolekeeper.model import CredentialsFile, Hardware, HeldToken, IssueRecord, Outcome, RoleToken
+from rolekeeper.model import Hardware, HeldToken, IssueRecord, Outcome, RoleToken
+from rolekeeper.settings import CredentialsFile
 
 HOUR = timedelta(hours=1)
 BROKEN = "[default\nnot a credentials file\n"

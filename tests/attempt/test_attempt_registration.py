@@ -12,7 +12,8 @@ from rolekeeper.adapters.ssm.nodekey import public_key
 from rolekeeper.attempt.register import Activation
 from rolekeeper.emulator import Activation as EmulatedActivation
 from rolekeeper.errors import RefusedError, ServiceError, ServiceRefusedError
-from rolekeeper.model import NodeSettings, Outcome, VaultContents
+from rolekeeper.model import Outcome, VaultContents
+from rolekeeper.settings import NodeSettings
 
 
 def in_unattended_mode(machine: Machine, *, code: str | None = None) -> None:
@@ -177,6 +178,23 @@ def test_a_try_that_is_taken_up_binds_the_hardware_of_now(unregistered: Machine)
     assert accepted is not None
     assert accepted.hardware_hash == unregistered.hardware.components
     assert works(unregistered)
+
+
+ADDRESS = HARDWARE["ipaddress-info"]
+
+
+@pytest.mark.parametrize(("ready_at", "looks", "bound"), [(1, 1, ADDRESS), (3, 3, ADDRESS), (4, 3, "")])
+def test_a_component_that_cannot_be_read_just_now_is_looked_at_again(
+    unregistered: Machine, ready_at: int, looks: int, bound: str
+) -> None:
+    unregistered.hardware.transient = {"ipaddress-info": ready_at}
+    unregistered.hardware.unreadable = {"bios-hash": "cannot run dmidecode"}
+    before = unregistered.clock.boot
+    accepted = unregistered.register().fingerprint
+    assert accepted is not None
+    assert accepted.hardware_hash["ipaddress-info"] == bound
+    assert unregistered.hardware.looks == looks
+    assert unregistered.clock.boot - before == timedelta(seconds=5) * (looks - 1)
 
 
 def test_a_registered_machine_is_not_registered_again_by_mistake(machine: Machine) -> None:

@@ -23,7 +23,8 @@ from tests.systemd.conftest import PUBLISH, PYTHON
 
 from rolekeeper.adapters.clock import SystemClock
 from rolekeeper.adapters.outputs.endpoint import EndpointDocuments
-from rolekeeper.model import Endpoint, Lifetime, RoleToken
+from rolekeeper.model import Lifetime, RoleToken
+from rolekeeper.settings import Endpoint
 
 ROOT = Path(__file__).parents[2]
 ROUNDS, REQUESTS, WAKES = 25, 5000, 100

@@ -40,7 +40,8 @@ def test_an_attempt_publishes_and_prints_its_outcome(node: Server) -> None:
     token = node.tokens()[-1]
     assert (said.json["outcome"], said.json["code"], said.json["published"]) == ("issued", "", [str(node.output)])
     assert abs(datetime.fromisoformat(said.json["expires_at"]) - token.expires_at) < timedelta(milliseconds=1)
-    assert said.json["fingerprint"] == {"verdict": "similar", "matched": 9, "compared": 9, "threshold": 40}
+    figures = {"verdict": "similar", "matched": 9, "compared": 9, "threshold": 40, "decided_by": ""}
+    assert said.json["fingerprint"] == figures
     assert said.json["request_id"] in {request.request_id for request in node.emulator.requests}
     assert raw_config_parse(str(node.output))["default"]["aws_access_key_id"] == token.access_key_id
 
@@ -146,7 +147,7 @@ def test_fingerprint_shows_every_component(node: Server) -> None:
     *components, verdict = said.out.splitlines()
     assert [line.split()[0] for line in components] == list(COMPONENTS)
     assert {line.split()[1] for line in components} == {"matched"}
-    assert verdict == "9 of 9 match, threshold 40: similar"
+    assert verdict == "9 of 9 match, threshold 40%: similar"
     assert node.run("fingerprint", "show").out == said.out
 
 
@@ -165,16 +166,35 @@ def test_fingerprint_check_says_no_with_its_exit_code(node: Server) -> None:
     with_saved_hash(node, machine_id="another\n")
     said = node.run("fingerprint", "check")
     assert said.code == 77
-    assert "not-similar" in said.out
+    assert "8 of 9 match, threshold 40%: not-similar, because machine-id differs, which alone decides" in said.out
+    assert "machine-id was" not in said.err
     assert node.run("fingerprint", "show").code == 0
+    with_saved_hash(node, machine_id="")
+    assert "machine-id was empty or absent at the registration" in node.run("fingerprint", "check").err
 
 
-def run_with(node: Server, sbin: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """What a verb does where /usr/sbin is that directory."""
-    script = 'mount --bind "$0" /usr/sbin && exec "$@"'
-    command = ["unshare", "--mount", "/bin/sh", "-c", script, str(sbin), *node.command(*arguments)]
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can put another machine-id in place")
+def test_an_empty_machine_id_is_warned_of(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "machine-id").touch()
+    server.activation = server.emulator.create_activation()
+    (tmp_path / "code").write_text(server.activation.code)
+    arguments = (*server.registration(), "--activation-code-file", str(tmp_path / "code"))
+    said = run_with(server, tmp_path / "machine-id", *arguments, over="/etc/machine-id").stderr
+    assert "machine-id was empty or absent at the registration" in said
+    assert "systemd-machine-id-setup" in said
+    with_saved_hash(server, machine_id="another\n")
+    said = run_with(server, tmp_path / "machine-id", "fingerprint", "check", over="/etc/machine-id", code=74).stderr
+    assert "machine-id is empty or absent now, and it decides alone" in said
+
+
+def run_with(
+    node: Server, place: Path, *arguments: str, over: str = "/usr/sbin", code: int = 0
+) -> subprocess.CompletedProcess[str]:
+    """What a verb does where `place` is at another path."""
+    script = f'mount --bind "$0" {over} && exec "$@"'
+    command = ["unshare", "--mount", "/bin/sh", "-c", script, str(place), *node.command(*arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=node.environment(), timeout=LONGEST)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
     return done
 
 

@@ -29,7 +29,6 @@ from rolekeeper.model import (
     NODE_ROLE,
     AcceptedFingerprint,
     AttemptReport,
-    CredentialsFile,
     Hardware,
     HeldToken,
     Holding,
@@ -42,11 +41,11 @@ from rolekeeper.model import (
     Outcome,
     OutputContents,
     Registration,
-    Role,
     RoleToken,
     TokenAnswer,
     VaultContents,
 )
+from rolekeeper.settings import CredentialsFile, Role
 
 HOUR = timedelta(hours=1)
 NOW = Instant(datetime(2026, 11, 23, 12, tzinfo=UTC), timedelta(days=1))

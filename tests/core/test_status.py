@@ -117,7 +117,8 @@ def test_a_failure_is_told_beside_the_last_success(loop: Any) -> None:
 
 def test_the_fingerprint_is_told_in_figures(loop: Any) -> None:
     loop.ends_with(Outcome.FINGERPRINT_REFUSED, fingerprint=FingerprintSummary(Verdict.NOT_SIMILAR, 3, 9, 40))
-    assert document(loop)["fingerprint"] == {"verdict": "not-similar", "matched": 3, "compared": 9, "threshold": 40}
+    told = {"verdict": "not-similar", "matched": 3, "compared": 9, "threshold": 40, "decided_by": ""}
+    assert document(loop)["fingerprint"] == told
 
 
 def test_credentials_that_were_there_already_keep_the_time_of_their_publication(loop: Any) -> None:

@@ -12,10 +12,7 @@ from hypothesis import strategies as st
 from rolekeeper.core.jsonvalues import decode, encode, rfc3339, to_json
 from rolekeeper.model import (
     AttemptReport,
-    CredentialsFile,
-    DaemonSettings,
     FingerprintSummary,
-    HibernationSettings,
     Holding,
     Lifetime,
     LogEntry,
@@ -24,10 +21,9 @@ from rolekeeper.model import (
     OutputName,
     OutputProblem,
     OutputReport,
-    ServiceSettings,
-    Settings,
     Verdict,
 )
+from rolekeeper.settings import CredentialsFile, DaemonSettings, HibernationSettings, ServiceSettings, Settings
 
 LIFE = {"issued_at": "2026-11-23T12:00:00Z", "expires_at": "2026-11-23T13:00:00Z"}
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -100,6 +96,7 @@ def test_a_report_returns_as_it_went(report: AttemptReport) -> None:
 @given(settings_values)
 def test_settings_return_as_they_went(settings: Settings) -> None:
     assert through_json(settings) == settings
+    assert through_json(settings).digest == settings.digest
 
 
 @given(st.sampled_from([AttemptReport, Settings, CredentialsFile, Lifetime, LogEntry]), json_values)

@@ -15,21 +15,16 @@ from rolekeeper import daemon
 from rolekeeper.core.jsonvalues import encode
 from rolekeeper.core.loop.status import Document
 from rolekeeper.errors import RolekeeperError
-from rolekeeper.model import (
-    AttemptReport,
+from rolekeeper.model import AttemptReport, Instant, Lifetime, LogEntry, Outcome, OutputName
+from rolekeeper.ports import Accepted, DaemonWorld, Ended, Log, Message, Rejected, Wakeup
+from rolekeeper.settings import (
     CredentialsFile,
     DaemonSettings,
     HibernationSettings,
-    Instant,
-    Lifetime,
-    LogEntry,
     NodeSettings,
-    Outcome,
-    OutputName,
     ServiceSettings,
     Settings,
 )
-from rolekeeper.ports import Accepted, DaemonWorld, Ended, Log, Message, Rejected, Wakeup
 
 NODE = "mi-0123456789abcdef0"
 NAME = OutputName("/root/.aws/credentials", "default")

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.model import DaemonSettings, HibernationSettings, Lifetime, Outcome
+from rolekeeper.model import Lifetime, Outcome
 from rolekeeper.ports import Ended, Wakeup
+from rolekeeper.settings import DaemonSettings, HibernationSettings
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=n) for n in (1, 60, 3600, 86400))
 STATES = {"waiting": Outcome.ISSUED, "backing-off": Outcome.REFUSED, "hibernating": Outcome.NODE_UNKNOWN}

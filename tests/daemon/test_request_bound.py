@@ -26,19 +26,17 @@ from rolekeeper.model import (
     COMPONENTS,
     AcceptedFingerprint,
     AttemptReport,
-    CredentialsFile,
     Hardware,
     Node,
     NodeKey,
-    NodeSettings,
     Outcome,
     PendingRegistration,
     Registration,
     RoleToken,
-    Settings,
     VaultContents,
 )
 from rolekeeper.ports import World
+from rolekeeper.settings import CredentialsFile, NodeSettings, Settings
 
 ROOT = Path(__file__).parents[2]
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -108,12 +108,20 @@ def test_every_piece_of_configuration_is_right(document: str, text: str, tmp_pat
     load_settings(path)
 
 
-def test_the_reference_holds_every_key_with_its_default() -> None:
+def test_the_reference_holds_every_key_with_its_default(tmp_path: Path) -> None:
     rows = ROW.findall(section(ROOT / "docs" / "configuration.md", "## Every key"))
-    told = {key.strip("`").replace("[]", ""): tomllib.loads(f"x = {value.strip('`')}")["x"] for key, value, _ in rows}
-    defaults = resolved(load_settings(None, Path("/nonexistent/toml")))
-    defaults["credentials_file"] = {**defaults["credentials_file"][0], "mode": "0600"}
-    assert told == {f"{name}.{key}": value for name, keys in defaults.items() for key, value in keys.items()}
+    required = {"endpoint.name": '"a"', "role.name": '"a"', "role.arn": '"arn:aws:iam::123456789012:role/a"'}
+    told = {key.strip("`").replace("[]", ""): value.strip("`") for key, value, _ in rows}
+    assert {key for key, value in told.items() if value == "required"} == set(required)
+    arn = required["role.arn"]
+    (tmp_path / "toml").write_text(
+        f'[[credentials_file]]\n[[endpoint]]\nname = "a"\n[[role]]\nname = "a"\narn = {arn}\n'
+    )
+    defaults = resolved(load_settings(tmp_path / "toml"))
+    tables = {name: keys[0] if isinstance(keys, list) else keys for name, keys in defaults.items()}
+    assert {key: tomllib.loads(f"x = {required.get(key, value)}")["x"] for key, value in told.items()} == {
+        f"{name}.{key}": value for name, keys in tables.items() for key, value in keys.items()
+    }
 
 
 def test_the_table_of_events_holds_every_event_of_the_log() -> None:

@@ -20,7 +20,8 @@ from tests.conftest import COMMAND, LONGEST
 
 from rolekeeper.adapters.clock import SystemClock
 from rolekeeper.adapters.outputs.endpoint import EndpointDocuments
-from rolekeeper.model import Endpoint, Lifetime, RoleToken
+from rolekeeper.model import Lifetime, RoleToken
+from rolekeeper.settings import Endpoint
 
 HOUR = timedelta(hours=1)
 # As systemd starts a unit with a socket: the socket is descriptor 3, and the variables name this very process.

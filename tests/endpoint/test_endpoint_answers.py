@@ -16,7 +16,7 @@ from tests.endpoint.conftest import ACTIVATE, LONGEST, Service, parsed, request,
 from rolekeeper.endpoint.answers import answer
 from rolekeeper.endpoint.documents import Directory, is_name
 from rolekeeper.identifiers import ENDPOINT_NAME
-from rolekeeper.model import Endpoint
+from rolekeeper.settings import Endpoint
 
 HEAVY = {"argparse", "json", "re", "socket", "dataclasses", "typing", "contextlib", "collections", "logging", "asyncio"}
 

@@ -31,7 +31,8 @@ from rolekeeper.config.show import describe
 from rolekeeper.core.credentialsfile import OUR_KEYS, STALE_TOKEN, read_profile, replace_profile, token_values
 from rolekeeper.core.ini import CONTINUATION, OPTION, Line, scan
 from rolekeeper.errors import ConfigurationError, OutputError, RefusedError, RolekeeperError, VaultError
-from rolekeeper.model import NodeKey, Registration, RoleToken, ServiceSettings
+from rolekeeper.model import NodeKey, Registration, RoleToken
+from rolekeeper.settings import ServiceSettings
 
 SCRATCH = Path(tempfile.mkdtemp(prefix="rolekeeper-fuzz-"))
 atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)

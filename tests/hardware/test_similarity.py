@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper.core.similarity import ComponentState, compare, digest, judge, merge_measured, trial_fingerprint
+from rolekeeper.core.similarity import (
+    ComponentState,
+    compare,
+    digest,
+    explain,
+    judge,
+    merge_measured,
+    trial_fingerprint,
+)
 from rolekeeper.model import COMPONENTS, AcceptedFingerprint, FingerprintSummary, Hardware, Verdict
 
 CASES = json.loads((Path(__file__).parents[1] / "vectors" / "similarity.json").read_text(encoding="utf-8"))["cases"]
@@ -53,7 +61,9 @@ def test_agrees_with_the_rules_read_literally(saved: dict[str, str], current: di
     assert (report.verdict is Verdict.SIMILAR) is similar_by_the_letter(saved, current, threshold)
     assert report.compared == len(current)
     assert report.matched == sum(component.saved == component.current for component in report.components)
-    assert report.summary() == FingerprintSummary(report.verdict, report.matched, report.compared, threshold)
+    assert report.summary() == FingerprintSummary(
+        report.verdict, report.matched, report.compared, threshold, report.decided_by
+    )
 
 
 @given(hashes, hashes, thresholds, st.sets(st.sampled_from(COMPONENTS)))
@@ -108,6 +118,35 @@ def test_a_machine_id_that_cannot_be_read_does_not_excuse_what_did_change() -> N
     changed = [name for name in COMPONENTS if name != "machine-id"]
     report = compare(NINE, hardware(*changed, unreadable={"machine-id": "absent"}), 40)
     assert report.verdict is Verdict.NOT_SIMILAR
+
+
+@pytest.mark.parametrize(
+    ("changed", "threshold", "text"),
+    [
+        (
+            ("machine-id",),
+            40,
+            "8 of 9 match, threshold 40%: not-similar, because machine-id differs, which alone decides",
+        ),
+        (
+            [name for name in COMPONENTS if name not in ("machine-id", "ipaddress-info")],
+            40,
+            "2 of 9 match, threshold 40%: similar, because ipaddress-info is the same, which alone is enough",
+        ),
+        (("hostname-info",), 40, "8 of 9 match, threshold 40%: similar"),
+        (("machine-id",), -1, "8 of 9 match, threshold off: similar"),
+        (("ipaddress-info", "disk-info"), 80, "7 of 9 match, threshold 80%: not-similar"),
+    ],
+)
+def test_a_report_names_the_component_that_decided_alone(changed: list[str], threshold: int, text: str) -> None:
+    assert explain(compare(NINE, hardware(*changed), threshold).summary()) == text
+
+
+def test_a_machine_id_that_cannot_be_read_decides_nothing() -> None:
+    rest = [name for name in COMPONENTS if name != "machine-id"]
+    for changed in ([], rest):
+        report = compare(NINE, hardware(*changed, unreadable={"machine-id": "absent"}), 40)
+        assert (report.verdict is Verdict.SIMILAR, report.decided_by) == (False, "")
 
 
 def test_nothing_measured_compares_nothing() -> None:

@@ -22,7 +22,8 @@ from tests.conftest import LONGEST
 from tests.sinks import file_sink
 
 from rolekeeper.errors import OutputError
-from rolekeeper.model import CredentialsFile, RoleToken
+from rolekeeper.model import RoleToken
+from rolekeeper.settings import CredentialsFile
 
 NOBODY = 65534
 LEAST, LEAST_PUBLISHED = 300, 10  # publications while the intruder is at it, and those of them that succeed

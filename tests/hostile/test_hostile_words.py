@@ -9,7 +9,7 @@ from tests.conftest import Said, Server
 from tests.sinks import file_sink
 
 from rolekeeper.errors import OutputError
-from rolekeeper.model import CredentialsFile
+from rolekeeper.settings import CredentialsFile
 
 UGLY = "a\nb\x1b[31m\x85\u2028c"
 LONG = "n" * 300_000

@@ -22,7 +22,7 @@ ENDPOINTS = """
 import json
 from datetime import timedelta
 from rolekeeper.adapters.ssm.client import ModelLoader, new_client
-from rolekeeper.model import ServiceSettings
+from rolekeeper.settings import ServiceSettings
 loader = ModelLoader()
 second = timedelta(seconds=1)
 table = {}

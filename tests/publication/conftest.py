@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from tests.sinks import Sink, file_sink
 
-from rolekeeper.model import CredentialsFile, RoleToken
+from rolekeeper.model import RoleToken
+from rolekeeper.settings import CredentialsFile
 
 
 @pytest.fixture

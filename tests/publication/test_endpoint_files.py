@@ -14,7 +14,8 @@ import pytest
 
 from rolekeeper.adapters.outputs.endpoint import EndpointDocuments, Published
 from rolekeeper.errors import OutputError
-from rolekeeper.model import Endpoint, Lifetime, RoleToken
+from rolekeeper.model import Lifetime, RoleToken
+from rolekeeper.settings import Endpoint
 
 NewToken = Callable[[int], RoleToken]
 RACK = Endpoint("rack")

@@ -13,7 +13,8 @@ import pytest
 from tests.publication.test_sink import NewOutput, NewToken, names, refusal
 from tests.sinks import Sink, process_sink
 
-from rolekeeper.model import CredentialsFile, FileFormat, RoleToken
+from rolekeeper.model import RoleToken
+from rolekeeper.settings import CredentialsFile, FileFormat
 
 GROUP = 12345
 

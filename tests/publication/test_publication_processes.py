@@ -12,7 +12,8 @@ from botocore.configloader import raw_config_parse
 from tests.packages.conftest import left_out
 from tests.sinks import Sink
 
-from rolekeeper.model import CredentialsFile, RoleToken
+from rolekeeper.model import RoleToken
+from rolekeeper.settings import CredentialsFile
 
 REWRITES = 200
 OTHER = "# top\n[other]\naws_access_key_id = AKIAOTHER\naws_secret_access_key = a#b\n"
@@ -45,7 +46,8 @@ WRITER = """
 import sys
 from datetime import UTC, datetime
 from tests.sinks import Sink, file_sink
-from rolekeeper.model import CredentialsFile, RoleToken
+from rolekeeper.model import RoleToken
+from rolekeeper.settings import CredentialsFile
 
 output = CredentialsFile(sys.argv[1], "default", 0o600, True, None, None, False)
 number = 0
@@ -62,7 +64,8 @@ import json, sys
 from datetime import UTC, datetime
 from tests.sinks import Sink, file_sink
 from rolekeeper.errors import OutputError
-from rolekeeper.model import CredentialsFile, RoleToken
+from rolekeeper.model import RoleToken
+from rolekeeper.settings import CredentialsFile
 
 sink, output = file_sink(lambda _: None), CredentialsFile(sys.argv[1], "default", 0o600, True, None, None, False)
 token = RoleToken("ASIANEW", "new", "new" * 1000, datetime(2026, 11, 23, tzinfo=UTC))
@@ -189,3 +192,27 @@ def test_a_directory_that_we_may_not_write_is_foreseen(file: Path) -> None:
     assert code == "permission-denied"
     assert "let the user that runs rolekeeper" in hint
     assert content == OTHER
+
+
+UNMAPPED = """
+import sys
+from rolekeeper.adapters.outputs.credentialsfile import FileSink
+from rolekeeper.errors import OutputError
+from rolekeeper.settings import CredentialsFile
+
+for owner, group in ((None, 12345), (12345, None)):
+    try:
+        FileSink(print).prepare(CredentialsFile(sys.argv[1], "default", 0o640, True, owner, group, False))
+    except OutputError as error:
+        print(error.code, error.message, error.hint, sep="|")
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a user namespace of one user needs root here")
+def test_an_owner_that_the_user_namespace_does_not_map_is_named(tmp_path: Path) -> None:
+    command = ["unshare", "--user", "--map-root-user", sys.executable, "-c", UNMAPPED, str(tmp_path / "credentials")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    group, user = (line.split("|") for line in done.stdout.splitlines())
+    assert (group[0], user[0]) == ("unmapped-group", "unmapped-user")
+    assert group[1].endswith("credentials: this user namespace does not map group 12345")
+    assert "/proc/self/uid_map" in user[2]

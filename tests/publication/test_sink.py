@@ -15,7 +15,8 @@ from tests.sinks import Sink
 
 from rolekeeper.adapters.files.lock import lock
 from rolekeeper.errors import OutputError
-from rolekeeper.model import CredentialsFile, RoleToken
+from rolekeeper.model import RoleToken
+from rolekeeper.settings import CredentialsFile
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 STRANGER = 12345

@@ -17,7 +17,8 @@ from botocore.configloader import raw_config_parse
 from tests.sinks import file_sink
 
 from rolekeeper.errors import OutputError
-from rolekeeper.model import CredentialsFile, RoleToken
+from rolekeeper.model import RoleToken
+from rolekeeper.settings import CredentialsFile
 
 OTHER = "# top\n[other]\naws_access_key_id = AKIAOTHER\naws_secret_access_key = a#b\n"
 PATIENCE = 20  # naps of the sink

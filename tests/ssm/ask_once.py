@@ -9,7 +9,8 @@ from datetime import timedelta
 from rolekeeper.adapters.clock import SystemClock
 from rolekeeper.adapters.ssm.service import SsmService
 from rolekeeper.errors import RolekeeperError
-from rolekeeper.model import NodeKey, Registration, ServiceSettings
+from rolekeeper.model import NodeKey, Registration
+from rolekeeper.settings import ServiceSettings
 
 logging.basicConfig(level=logging.DEBUG, format="%(name)s %(message)s")  # to standard error
 ask = json.load(sys.stdin)

@@ -10,7 +10,8 @@ from rolekeeper.adapters.clock import SystemClock
 from rolekeeper.adapters.process import give_up_after
 from rolekeeper.adapters.sts import StsRoles
 from rolekeeper.errors import RolekeeperError
-from rolekeeper.model import NodeKey, Registration, Role, RoleToken, ServiceSettings
+from rolekeeper.model import NodeKey, Registration, RoleToken
+from rolekeeper.settings import Role, ServiceSettings
 
 logging.basicConfig(level=logging.DEBUG, format="%(name)s %(message)s")  # to standard error
 ask = json.load(sys.stdin)

@@ -19,7 +19,8 @@ import pytest
 from tests.ssm.certificates import Authority
 
 from rolekeeper.adapters.ssm.service import SsmService
-from rolekeeper.model import Instant, NodeKey, Registration, ServiceSettings
+from rolekeeper.model import Instant, NodeKey, Registration
+from rolekeeper.settings import ServiceSettings
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 NOON = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)

@@ -16,7 +16,8 @@ from tests.ssm.test_outcomes_table import DOCUMENT, ROW
 
 from rolekeeper.adapters.sts import ROLE_MEANINGS, StsRoles
 from rolekeeper.errors import RolekeeperError, RoleRefusedError, ServiceError
-from rolekeeper.model import Registration, Role, RoleToken, TokenAnswer
+from rolekeeper.model import Registration, RoleToken, TokenAnswer
+from rolekeeper.settings import Role
 
 PROGRAM = Path(__file__).with_name("assume_once.py")
 ROLE = Role("app", "arn:aws:iam::123456789012:role/app")

@@ -35,7 +35,8 @@ import sys
 from datetime import timedelta
 from rolekeeper.adapters.clock import SystemClock
 from rolekeeper.adapters.outputs.endpoint import EndpointDocuments
-from rolekeeper.model import Endpoint, Lifetime, RoleToken
+from rolekeeper.model import Lifetime, RoleToken
+from rolekeeper.settings import Endpoint
 clock, sink, output = SystemClock(), EndpointDocuments("/run/rolekeeper"), Endpoint(sys.argv[1], group=sys.argv[2])
 now = clock.now()
 sink.prepare(output)

@@ -60,7 +60,8 @@ PUBLISH_FILE = """
 import sys
 from datetime import UTC, datetime
 from tests.sinks import Sink, process_sink
-from rolekeeper.model import CredentialsFile, RoleToken
+from rolekeeper.model import RoleToken
+from rolekeeper.settings import CredentialsFile
 output = CredentialsFile("/run/app/credentials.json", "default", 0o640, True, None, None, False)
 sink = process_sink(lambda _: None)
 sink.prepare(output)

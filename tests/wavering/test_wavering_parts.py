@@ -22,10 +22,6 @@ def get_another_address(box: Box) -> None:
     box.address = "192.0.2.99"
 
 
-def rename_card(box: Box) -> None:
-    (box.place / "net" / "eth0").rename(box.place / "net" / "enp3s0")
-
-
 def lose_dmidecode(box: Box) -> None:
     (box.place / "dmidecode").unlink()
 
@@ -38,7 +34,6 @@ def break_dmidecode(box: Box) -> None:
     ("change", "matched"),
     [
         (get_another_address, 8),
-        (rename_card, 9),
         (replace_card, 7),
         (replace_disk, 8),
         (replace_mainboard, 5),

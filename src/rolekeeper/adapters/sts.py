@@ -31,8 +31,9 @@ from rolekeeper.adapters.ssm.http import Answer, Wire
 from rolekeeper.adapters.ssm.servicetime import ServiceTime
 from rolekeeper.adapters.ssm.signing import TIME_FORMAT
 from rolekeeper.errors import RoleRefusedError, ServiceError, ServiceRefusedError, SignatureRefusedError
-from rolekeeper.model import Registration, Role, RoleToken, ServiceSettings, TokenAnswer
+from rolekeeper.model import Registration, RoleToken, TokenAnswer
 from rolekeeper.ports import Clock
+from rolekeeper.settings import Role, ServiceSettings
 
 _API_VERSION = "2011-06-15"
 _LARGEST_POLICY = 64 * 1024  # bytes; AWS allows 2,048 characters

@@ -1,12 +1,14 @@
 """What an attempt looks at before anything is decided: once, and everything."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 from rolekeeper.core import similarity
 from rolekeeper.core.similarity import Comparison
 from rolekeeper.core.steps import Seen, SeenOutput
-from rolekeeper.model import Hardware, Node, Output, Settings, VaultContents, Verdict
+from rolekeeper.model import Hardware, Node, VaultContents, Verdict
 from rolekeeper.ports import World
+from rolekeeper.settings import Output, Settings
 
 LOOKS = 3
 BETWEEN_LOOKS = timedelta(seconds=5)
@@ -50,18 +52,29 @@ def _output(world: World, output: Output, settings: Settings) -> SeenOutput:
     return world.outputs.look(output, longest_for_output(settings))
 
 
+def between_looks(attempt_timeout: timedelta) -> timedelta:
+    """The pause between two looks at the hardware: a quarter of the attempt's time at most for all of them."""
+    return min(BETWEEN_LOOKS, attempt_timeout / 8)
+
+
+def look_until(world: World, between: timedelta, is_enough: Callable[[Hardware], bool]) -> Hardware:
+    """Look at the hardware until a look `is_enough`, three times at most: at boot, something may not be ready yet."""
+    for remaining in reversed(range(LOOKS)):
+        hardware = world.probe.look()
+        if is_enough(hardware) or not remaining:
+            break
+        world.clock.sleep(between)
+    return hardware
+
+
 def _hardware(
     world: World, contents: VaultContents, node: Node, attempt_timeout: timedelta
 ) -> tuple[Hardware, Comparison]:
-    """Look at the hardware until it is similar, three times at most: at boot, something may not be ready yet.
+    """Look at the hardware until it is similar; the service has to be asked in any case."""
 
-    The time between the looks is at most a quarter of the attempt's, because the service has to be asked in any case.
-    """
-    between = min(BETWEEN_LOOKS, attempt_timeout / 8)
-    for remaining in reversed(range(LOOKS)):
-        hardware = world.probe.look()
-        comparison = similarity.judge(node.accepted, contents.measured, hardware)
-        if comparison.verdict is Verdict.SIMILAR or not remaining:
-            break
-        world.clock.sleep(between)
-    return hardware, comparison
+    def judge(hardware: Hardware) -> Comparison:
+        return similarity.judge(node.accepted, contents.measured, hardware)
+
+    between = between_looks(attempt_timeout)
+    hardware = look_until(world, between, lambda seen: judge(seen).verdict is Verdict.SIMILAR)
+    return hardware, judge(hardware)

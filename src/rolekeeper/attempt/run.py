@@ -8,15 +8,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
-from rolekeeper.attempt.look import longest_for_output, look
+from rolekeeper.attempt.look import between_looks, longest_for_output, look
 from rolekeeper.attempt.register import Activation, register
 from rolekeeper.attempt.rotate import rotate
 from rolekeeper.core import attempt, attemptlog
 from rolekeeper.core.holding import reports
 from rolekeeper.core.steps import Answer, Assume, Publish, Report, Request, Rotate, Save, Step
 from rolekeeper.errors import RolekeeperError, UnregisteredError, VaultError
-from rolekeeper.model import AttemptReport, LogEntry, RegistrationFound, Settings, VaultContents
+from rolekeeper.model import AttemptReport, LogEntry, RegistrationFound, VaultContents
 from rolekeeper.ports import World
+from rolekeeper.settings import Settings
 
 LONGEST_WAIT_FOR_VAULT = timedelta(seconds=30)
 
@@ -102,7 +103,9 @@ def _registered(world: World, settings: Settings) -> tuple[VaultContents, tuple[
             f"No registration in the vault {settings.vault_directory}, and no activation code to register with",
             "name its file in node.activation_code_file, or hand it over as the systemd credential activation-code",
         )
-    registered = register(world, contents, Activation(node.activation_id, code, node.region), replace_old=False)
+    activation = Activation(node.activation_id, code, node.region)
+    between = between_looks(settings.daemon.attempt_timeout)
+    registered = register(world, contents, activation, replace_old=False, between=between)
     return VaultContents(node=registered), (attemptlog.registered(registered.registration, node.activation_id),)
 
 

@@ -10,6 +10,7 @@ from rolekeeper.attempt.adopt import Adoption, adopt
 from rolekeeper.attempt.run import longest_wait_for_vault
 from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import print_json
+from rolekeeper.core import similarity
 from rolekeeper.errors import RefusedError
 from rolekeeper.model import Verdict
 
@@ -56,6 +57,6 @@ def _print(adoption: Adoption, *, as_json: bool) -> None:
         print(f"Adopted {node.node_id} in {node.region}.")
     if summary.verdict is not Verdict.SIMILAR:
         say(
-            f"this machine's hardware is not that of the registration: {summary.matched} of {summary.compared} match",
+            f"this machine's hardware is not that of the registration: {similarity.explain(summary)}",
             "`rolekeeper fingerprint` shows the components; the service will refuse this machine until they match",
         )

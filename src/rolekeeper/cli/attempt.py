@@ -13,8 +13,8 @@ from rolekeeper.cli.output import print_report
 from rolekeeper.core.loop.delays import READING_CONFIGURATION
 from rolekeeper.core.outcomes import exit_code
 from rolekeeper.errors import ConfigurationError
-from rolekeeper.model import Settings
 from rolekeeper.ports import World
+from rolekeeper.settings import Settings
 
 EXAMPLE = "rolekeeper attempt && aws sts get-caller-identity"
 

@@ -13,7 +13,8 @@ from rolekeeper.adapters.supervision import runtime
 from rolekeeper.attempt.run import longest_wait_for_vault
 from rolekeeper.cli.messages import say
 from rolekeeper.errors import OutputError, RefusedError, UsageError
-from rolekeeper.model import FileFormat, Settings, VaultContents
+from rolekeeper.model import VaultContents
+from rolekeeper.settings import FileFormat, Settings
 
 LONGEST_FOR_FILE = timedelta(seconds=10)
 EXAMPLE = "rolekeeper clear --yes"

@@ -15,8 +15,9 @@ from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.status import Document, OutputStatus
 from rolekeeper.core.outcomes import CONSEQUENCES
 from rolekeeper.errors import HardwareError, OutputError
-from rolekeeper.model import CredentialsFile, FileFormat, Freshness, OutputName, Settings
+from rolekeeper.model import Freshness, OutputName
 from rolekeeper.ports import Clock
+from rolekeeper.settings import CredentialsFile, FileFormat, Settings
 
 LARGEST_FILE = 4 * 1024 * 1024  # bytes; the daemon publishes into none that is larger
 

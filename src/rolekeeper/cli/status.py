@@ -9,10 +9,12 @@ from rolekeeper.cli import health, plugin
 from rolekeeper.cli.health import Health
 from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import print_json
+from rolekeeper.core import similarity
 from rolekeeper.core.jsonvalues import rfc3339
 from rolekeeper.core.loop import status
 from rolekeeper.core.loop.status import Document, OutputStatus
-from rolekeeper.model import Freshness, OutputKind, Settings
+from rolekeeper.model import Freshness, OutputKind
+from rolekeeper.settings import Settings
 
 EXAMPLE = "rolekeeper status || journalctl -u rolekeeper -n 20"
 OUTDATED = "the daemon runs by an older configuration"
@@ -119,10 +121,7 @@ def _outcome(document: Document, now: datetime) -> str | None:
 
 
 def _hardware(document: Document) -> str | None:
-    found = document.fingerprint
-    if found is None:
-        return None
-    return f"{found.verdict}, {found.matched} of {found.compared} components match, threshold {found.threshold}"
+    return similarity.explain(document.fingerprint) if document.fingerprint is not None else None
 
 
 def _table(document: Document, now: datetime) -> list[str]:

@@ -9,7 +9,8 @@ from rolekeeper.cli.arguments import duration
 from rolekeeper.cli.health import Health
 from rolekeeper.core.loop.phases import Phase
 from rolekeeper.errors import UnavailableError, UsageError
-from rolekeeper.model import Endpoint, Freshness, Output, OutputName, Settings
+from rolekeeper.model import Freshness, OutputName
+from rolekeeper.settings import Endpoint, Output, Settings
 
 EXAMPLE = "rolekeeper wait --file /srv/app/aws/credentials --timeout 90s && aws s3 ls"
 POLL = timedelta(milliseconds=200)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from rolekeeper.core import similarity
 from rolekeeper.core.jsonvalues import rfc3339
 from rolekeeper.core.similarity import Comparison, ComponentState
 from rolekeeper.errors import RolekeeperError
@@ -32,10 +33,7 @@ def hardware_changed(since_last: Comparison, decisive: Comparison) -> tuple[LogE
     fields = {"components": names, "matched": str(decisive.matched), "compared": str(decisive.compared)}
     if decisive.verdict is Verdict.SIMILAR:
         return (LogEntry("hardware_changed", "info", f"Hardware changed, still similar: {names}", fields),)
-    message = (
-        f"Hardware changed beyond the threshold ({decisive.matched} of {decisive.compared} components match, "
-        f"threshold {decisive.threshold}%): {names}"
-    )
+    message = f"Hardware changed ({similarity.explain(decisive.summary())}): {names}"
     return (LogEntry("hardware_changed", "warning", message, fields),)
 
 

@@ -14,14 +14,13 @@ from rolekeeper.model import (
     IssueRecord,
     LogEntry,
     Node,
-    Output,
     OutputContents,
     Registration,
-    Role,
     RoleToken,
     TokenAnswer,
     VaultContents,
 )
+from rolekeeper.settings import Output, Role
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ class Directory:
 
 
 def is_name(text: str) -> bool:
-    """Whether this can be an endpoint's name (identifiers.ENDPOINT_NAME): no other is ever put into a path."""
+    """Whether this can be an endpoint's name (identifiers.NAME): no other is ever put into a path."""
     letters = text[:1] + "".join(one for one in text[1:] if one not in _PUNCTUATION)
     return text.isascii() and letters.isalnum() and len(text) <= LONGEST_NAME
 

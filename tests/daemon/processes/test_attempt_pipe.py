@@ -100,7 +100,7 @@ from datetime import timedelta
 from rolekeeper.adapters.supervision.attemptpipe import AttemptProcesses
 from rolekeeper.adapters.supervision.signals import BlockedSignals
 from rolekeeper.core.jsonvalues import decode
-from rolekeeper.model import Settings
+from rolekeeper.settings import Settings
 settings = decode(Settings, json.load(sys.stdin))
 if os.geteuid() == 0:
     os.setuid(65534)  # root may have more

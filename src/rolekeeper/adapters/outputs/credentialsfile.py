@@ -13,7 +13,8 @@ from rolekeeper.adapters.outputs.publishedfile import SAMPLE, PublishedFiles, Se
 from rolekeeper.core import credentialsfile
 from rolekeeper.core.steps import SeenOutput
 from rolekeeper.errors import OutputError
-from rolekeeper.model import CredentialsFile, IssueRecord, OutputContents, OutputProblem, RoleToken
+from rolekeeper.model import IssueRecord, OutputContents, OutputProblem, RoleToken
+from rolekeeper.settings import CredentialsFile
 
 _CONFIG = "config"  # beside a file of any name: SDKs read ~/.aws/config beside ~/.aws/credentials
 

@@ -13,7 +13,8 @@ from typing import Any, Protocol, TypeVar
 
 from rolekeeper.core.steps import SeenOutput
 from rolekeeper.errors import OutputError
-from rolekeeper.model import CredentialsFile, Endpoint, FileFormat, IssueRecord, Output, RoleToken
+from rolekeeper.model import IssueRecord, RoleToken
+from rolekeeper.settings import CredentialsFile, Endpoint, FileFormat, Output
 
 T = TypeVar("T")
 

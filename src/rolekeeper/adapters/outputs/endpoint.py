@@ -28,11 +28,12 @@ from datetime import UTC, datetime, timedelta
 
 from rolekeeper.adapters.files.paths import Attributes, make_directories, place
 from rolekeeper.adapters.files.replace import describe, read_at, remove_file, replace_file, staged
-from rolekeeper.adapters.outputs.ownership import group_number, user_number
+from rolekeeper.adapters.outputs.accounts import group_number, user_number
 from rolekeeper.core.credentialsfile import format_expiry
 from rolekeeper.core.steps import SeenOutput
 from rolekeeper.errors import OutputError
-from rolekeeper.model import Endpoint, IssueRecord, Lifetime, OutputContents, Role, RoleToken
+from rolekeeper.model import IssueRecord, Lifetime, OutputContents, RoleToken
+from rolekeeper.settings import Endpoint, Role
 
 ADDRESS = "127.0.0.1:4580"  # systemd/rolekeeper-endpoint.socket listens there
 _ENDPOINT, _TOKEN, _ENV = "endpoint", "token", "env"

@@ -24,7 +24,8 @@ from rolekeeper.adapters.outputs.publishedfile import SAMPLE, PublishedFiles
 from rolekeeper.core import processfile
 from rolekeeper.core.steps import SeenOutput
 from rolekeeper.errors import OutputError
-from rolekeeper.model import CredentialsFile, IssueRecord, RoleToken
+from rolekeeper.model import IssueRecord, RoleToken
+from rolekeeper.settings import CredentialsFile
 
 DEFAULT = "default"
 PROFILE = ".profile"  # the end of the name of the file beside FILE

@@ -28,10 +28,10 @@ from typing import Protocol
 from rolekeeper.adapters.files.lock import lock_at
 from rolekeeper.adapters.files.paths import Attributes, Place, RefusedFileError, place
 from rolekeeper.adapters.files.replace import Contents, Staged, describe, read_at, staged
-from rolekeeper.adapters.outputs import sandbox
-from rolekeeper.adapters.outputs.ownership import group_number, user_number
+from rolekeeper.adapters.outputs import accounts, sandbox
 from rolekeeper.errors import OutputError
-from rolekeeper.model import CredentialsFile, RoleToken
+from rolekeeper.model import RoleToken
+from rolekeeper.settings import CredentialsFile
 
 SAMPLE = RoleToken(  # as large as role tokens come
     "ASIA" + "0" * 16, "0" * 40, "0" * 4096, datetime(2000, 1, 1, tzinfo=UTC)
@@ -123,6 +123,8 @@ class PublishedFiles:
         try:
             yield
         except OSError as error:
+            if error.errno == errno.EINVAL:
+                accounts.refuse_unmapped(_owner(output), _group(output), output.path)
             code, remedy = describe(error)
             if self._unit is not None:
                 remedy = sandbox.remedy(self._unit, output.path, _owner(output), error) or remedy
@@ -209,8 +211,8 @@ def _directory_mode(mode: int) -> int:
 
 
 def _owner(output: CredentialsFile) -> int:
-    return user_number(output.owner, output.path)
+    return accounts.user_number(output.owner, output.path)
 
 
 def _group(output: CredentialsFile) -> int | None:
-    return group_number(output.group, output.path)
+    return accounts.group_number(output.group, output.path)

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from rolekeeper.errors import ServiceRefusedError
 from rolekeeper.identifiers import REGION
-from rolekeeper.model import ServiceSettings
+from rolekeeper.settings import ServiceSettings
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 _WITHOUT_DUAL_STACK = frozenset({"aws-iso-e", "aws-iso-f"})  # partitions.json offers it there; endpoints.json does not

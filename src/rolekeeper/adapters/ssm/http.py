@@ -24,8 +24,9 @@ from rolekeeper.adapters.ssm.endpoints import Endpoint
 from rolekeeper.adapters.ssm.failures import AnswerTooLongError, ProxyError, failure_error
 from rolekeeper.adapters.ssm.proxies import Proxy, proxy_for
 from rolekeeper.adapters.ssm.tls import TlsInTls, is_systems_own, secured, trust_store
-from rolekeeper.model import Instant, ServiceSettings
+from rolekeeper.model import Instant
 from rolekeeper.ports import Clock
+from rolekeeper.settings import ServiceSettings
 
 LONGEST_ANSWER = 1024 * 1024  # bytes; the longest that the service is known to send has 2 KiB
 _SUCCESS = range(200, 300)

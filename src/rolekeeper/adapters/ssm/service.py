@@ -17,8 +17,9 @@ from rolekeeper.adapters.ssm.http import Answer, Wire
 from rolekeeper.adapters.ssm.nodekey import public_key
 from rolekeeper.adapters.ssm.servicetime import ServiceTime
 from rolekeeper.adapters.ssm.signing import signed
-from rolekeeper.model import NodeKey, Registration, ServiceSettings, TokenAnswer
+from rolekeeper.model import NodeKey, Registration, TokenAnswer
 from rolekeeper.ports import Clock
+from rolekeeper.settings import ServiceSettings
 
 _KEY_TYPE = "Rsa"
 _CONTENT_TYPE = "application/x-amz-json-1.1"

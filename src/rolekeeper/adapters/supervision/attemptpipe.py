@@ -29,8 +29,9 @@ from typing import Any
 from rolekeeper import __version__
 from rolekeeper.adapters.supervision.signals import wake_self
 from rolekeeper.core.jsonvalues import decode, encode
-from rolekeeper.model import AttemptReport, RegistrationFound, Settings, SupervisorSettings, supervisor_settings
+from rolekeeper.model import AttemptReport, RegistrationFound
 from rolekeeper.ports import Accepted, Ended, Message, Outdated, Rejected
+from rolekeeper.settings import Settings, SupervisorSettings, supervisor_settings
 
 LONGEST_BYTES = 1 << 20  # of everything that an attempt says; a report has some thousand
 CANNOT_START = 71  # EX_OSERR

@@ -42,15 +42,7 @@ from rolekeeper.adapters.vault.agentformat import (
     whole_number,
 )
 from rolekeeper.core.jsonvalues import to_json
-from rolekeeper.model import (
-    HeldToken,
-    IssueRecord,
-    Lifetime,
-    Node,
-    PendingRegistration,
-    RoleToken,
-    VaultContents,
-)
+from rolekeeper.model import HeldToken, IssueRecord, Lifetime, Node, PendingRegistration, RoleToken, VaultContents
 
 T = TypeVar("T")
 
