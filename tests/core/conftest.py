@@ -108,6 +108,8 @@ class Loop:
             return self.issues()
         node_id = None if outcome is Outcome.UNREGISTERED else self.node_id
         told = {"code": outcome.value, "message": f"Cannot: {outcome}", "hint": "mend it", "node_id": node_id}
+        if outcome is Outcome.ROLE_REFUSED:  # the output that lacks its role's credentials
+            told |= {"outputs": (OutputReport(NAME),)}
         return self.happens(Finished(AttemptReport(outcome, **(told | fields))))  # type: ignore[arg-type]
 
     def issues(
