@@ -154,7 +154,7 @@ def named(machine: Machine) -> str:
 
 def test_a_directory_for_a_group_opens_by_the_drop_in_of_the_hint(plain: Machine) -> None:
     hint = publish_elsewhere(plain, f'path = "{SHARED}"\nmode = "0640"\ngroup = "{GROUP}"')
-    assert "ReadWritePaths=/srv/aws" in hint
+    assert "ReadWritePaths=-/srv/aws" in hint
     plain.run("install", "-d", "-m", "750", "-g", GROUP, "/srv/aws")
     follow(plain, hint)
     key = plain.until_published(SHARED)
@@ -166,7 +166,7 @@ def test_a_directory_for_a_group_opens_by_the_drop_in_of_the_hint(plain: Machine
 
 def test_a_users_home_opens_by_the_drop_in_of_the_hint_and_stays_writable_for_the_next_token(plain: Machine) -> None:
     hint = publish_elsewhere(plain, 'path = "/home/app/.aws/credentials"\nowner = "app"\ngroup = "app"')
-    assert "BindPaths=/home/app/.aws" in hint
+    assert "BindPaths=-/home/app/.aws" in hint
     plain.run("install", "-d", "-m", "700", "-o", "app", "-g", "app", "/home/app/.aws")
     follow(plain, hint)
     plain.until_published("/home/app/.aws/credentials")
@@ -187,4 +187,4 @@ def test_a_file_of_another_user_in_an_open_directory_takes_the_capability_of_the
 
 def test_below_tmp_nothing_is_published_that_nobody_would_find(plain: Machine) -> None:
     hint = publish_elsewhere(plain, 'path = "/tmp/aws/credentials"')
-    assert hint == f"publish elsewhere: {UNIT} has a /tmp of its own, which nobody else sees"
+    assert hint == f"publish elsewhere: {UNIT} has a /tmp of its own, which no other program sees"
