@@ -146,44 +146,32 @@ def test_version_is_the_packages(server: Server) -> None:
     assert server.run("version", "--json").json == {"version": __version__}
 
 
+def written_to(server: Server, where: str, *arguments: str) -> tuple[int, str]:
+    """Exit code and standard error of a command whose standard output leads somewhere else."""
+    line = ["sh", "-c", f'"$@" {where}', "sh", *server.command(*arguments)]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, env=server.environment())
+    return done.returncode, done.stderr
+
+
 @pytest.mark.parametrize("arguments", [("check",), ("version",), ("--help",), ("status", "--json")], ids=" ".join)
 def test_a_reader_that_has_seen_enough_is_no_error(server: Server, arguments: tuple[str, ...]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
+    command = server.command(*arguments)
     with os.fdopen(writer, "wb") as gone:
-        done = subprocess.run(
-            server.command(*arguments),
-            stdout=gone,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-            env=server.environment(),
-        )
-    assert "Error" not in done.stderr
+        done = subprocess.run(command, stdout=gone, stderr=subprocess.PIPE, check=False, env=server.environment())
+    assert b"Error" not in done.stderr
     assert done.returncode == server.run(*arguments).code
 
 
-@pytest.mark.parametrize("arguments", [("check",), ("version",), ("--help",)], ids=" ".join)
-def test_output_that_cannot_be_written_is_told(server: Server, arguments: tuple[str, ...]) -> None:
-    with Path("/dev/full").open("wb") as full:
-        done = subprocess.run(
-            server.command(*arguments),
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-            env=server.environment(),
-        )
-    assert (done.returncode, done.stderr) == (
-        74,
-        "rolekeeper: Cannot write to standard output: No space left on device\n",
-    )
+@pytest.mark.parametrize("verb", ["check", "version", "--help"])
+def test_output_that_cannot_be_written_is_told(server: Server, verb: str) -> None:
+    told = "rolekeeper: Cannot write to standard output: No space left on device\n"
+    assert written_to(server, ">/dev/full", verb) == (74, told)
 
 
 def test_no_standard_output_is_no_error(server: Server) -> None:
-    line = f"{' '.join(server.command('version'))} >&-"
-    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False, env=server.environment())
-    assert (done.returncode, done.stderr) == (0, "")
+    assert written_to(server, ">&-", "version") == (0, "")
 
 
 def test_a_question_that_cannot_be_seen_can_be_answered(node: Server) -> None:
@@ -241,23 +229,16 @@ def test_a_file_of_the_daemons_never_takes_the_place_of_a_closed_stream(node: Se
     assert (node.runtime / "lock").read_text() == f"{daemon.pid}\n"
 
 
-def test_a_threshold_that_is_left_out_is_told_with_what_it_may_be(server: Server) -> None:
-    assert (
-        "hint: write threshold N, with 1 to 100 percent, or threshold off" in server.run("fingerprint", "threshold").err
-    )
+NAMED = {
+    (): "the following arguments are required: VERB [argument-invalid]\n  hint: rolekeeper --help\n",
+    ("stauts",): "invalid choice: 'stauts'",
+    ("fingerprint", "threshold"): "hint: write threshold N, with 1 to 100 percent, or threshold off",
+}
 
 
-def test_a_misspelt_verb_is_repeated(server: Server) -> None:
-    assert "invalid choice: 'stauts'" in server.run("stauts").err
-
-
-def test_a_verb_that_is_left_out_is_named(server: Server) -> None:
-    said = server.run()
-    assert (said.code, said.out) == (64, "")
-    assert (
-        said.err
-        == "rolekeeper: the following arguments are required: VERB [argument-invalid]\n  hint: rolekeeper --help\n"
-    )
+@pytest.mark.parametrize("arguments", NAMED, ids=" ".join)
+def test_what_is_wrong_or_left_out_is_named(server: Server, arguments: tuple[str, ...]) -> None:
+    assert NAMED[arguments] in server.run(*arguments).err
 
 
 @pytest.mark.parametrize("error", ["MemoryError", "ImportError('failed to map segment')"])
