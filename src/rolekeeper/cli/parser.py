@@ -28,6 +28,7 @@ VERBS = {
     "credential-process": "print the published credentials as SDKs want them from credential_process",
     "endpoint": "serve the published credentials as SDKs want them from a container credentials endpoint",
     "adopt": "take over the registration of SSM Agent",
+    "export": "write the registration in SSM Agent's layout, for the way back",
     "check": "validate the configuration and print it resolved",
     "clear": "forget the registration on this machine",
     "emulator": "run the loopback service that stands in for AWS",

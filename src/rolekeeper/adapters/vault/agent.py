@@ -1,4 +1,4 @@
-"""SSM Agent's vault, read for `adopt`, and whether the agent runs (docs/protocol.md, section 4).
+"""SSM Agent's vault, for `adopt` and `export`, and whether the agent runs (docs/protocol.md, section 4).
 
 - The manifest holds absolute paths, which in a copied tree still point to the original. So only the last name of each
   path counts, below `Store`.
@@ -7,7 +7,7 @@
   remedy.
 - A file of 0 bytes is what the agent leaves when it is killed during a write, or when the disk is full.
 - The files do not show whether the service still accepts the fingerprint. Only a token request does.
-- Nothing is written here.
+- `adopt` writes nothing there. `export` writes the manifest last, so that a vault that was cut off is none.
 """
 
 import os
@@ -15,9 +15,13 @@ from collections.abc import Callable
 from pathlib import Path, PurePath
 from typing import TypeVar
 
-from rolekeeper.adapters.files.replace import describe, read_file
+from rolekeeper.adapters.files.paths import Attributes, place
+from rolekeeper.adapters.files.replace import describe, read_file, staged
 from rolekeeper.adapters.vault.agentformat import (
     MalformedError,
+    encode_fingerprint,
+    encode_manifest,
+    encode_registration,
     parse_fingerprint,
     parse_manifest,
     parse_object,
@@ -32,6 +36,7 @@ T = TypeVar("T")
 DEFAULT_DIRECTORY = "/var/lib/amazon/ssm/Vault"
 
 _AGENT_PROGRAMS = ("amazon-ssm-agent", "ssm-agent-worker")
+_DIRECTORY, _PRIVATE = Attributes(0o700), Attributes(0o600)
 _KEY_SIZE = 16384  # bytes, more than the file with a node key has
 _NAME_LENGTH = 15  # characters of a program's name that the kernel keeps
 _REGISTER = (
@@ -51,6 +56,45 @@ def read_agent_vault(directory: str | Path = DEFAULT_DIRECTORY) -> Node:
     if accepted is None:
         raise _damaged(vault / "Store" / "InstanceFingerprint", "the fingerprint of the registration is missing")
     return Node(registration, accepted)
+
+
+def write_agent_vault(directory: str | Path, node: Node) -> None:
+    """Put the registration into the agent's layout; raises VaultError, and RefusedError for a vault of another node.
+
+    An older registration of the same node, such as one from before a key rotation, is replaced.
+    """
+    vault = Path(directory).absolute()
+    _refuse_other_node(vault, node)
+    data = {
+        "InstanceFingerprint": encode_fingerprint(node.accepted),
+        "RegistrationKey": encode_registration(node.registration),
+    }
+    files = {vault / "Store" / name: content for name, content in data.items()}
+    files[vault / "Manifest"] = encode_manifest({name: str(vault / "Store" / name) for name in data})
+    for path, content in files.items():
+        try:
+            with place(str(path), _DIRECTORY) as target, staged(target, content, _PRIVATE) as new:
+                new.commit()
+        except OSError as error:
+            code, remedy = describe(error)
+            raise VaultError(f"agent-vault-{code}", f"Cannot write {path}: {error.strerror}", remedy) from error
+
+
+def _refuse_other_node(vault: Path, node: Node) -> None:
+    try:
+        found = read_agent_vault(vault).registration.node_id
+    except (VaultError, RefusedError) as unreadable:
+        if unreadable.code in ("agent-vault-absent", "agent-vault-unregistered"):
+            return
+        raise RefusedError(
+            "agent-vault-in-use", f"Cannot export to {vault}: {unreadable.message}", "move it away, or export elsewhere"
+        ) from unreadable
+    if found != node.registration.node_id:
+        raise RefusedError(
+            "agent-vault-in-use",
+            f"Cannot export {node.registration.node_id} to {vault}: it holds the registration of {found}",
+            "move it away, or export elsewhere",
+        )
 
 
 def agent_running(vault: str | Path, proc: str | Path = "/proc") -> bool:
