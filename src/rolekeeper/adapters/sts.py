@@ -201,7 +201,6 @@ def _client(endpoint: Endpoint) -> Any:
     session = botocore.session.Session(include_builtin_handlers=False)
     session.register_component("config_store", _constants())
     session.register_component("data_loader", _loader())
-    session.register_component("token_provider", _NoTokens())
     config = Config(
         signature_version=botocore.UNSIGNED,
         ignore_configured_endpoint_urls=True,
@@ -241,13 +240,6 @@ def _loader() -> Any:
             return super().load_data_with_path(name)
 
     return StsLoader([botocore_file("data")], include_default_search_paths=False, include_default_extras=False)
-
-
-class _NoTokens:
-    """A source of bearer tokens that has none, whatever AWS_BEARER_TOKEN_STS says."""
-
-    def load_token(self, **_: Any) -> None:
-        """None."""
 
 
 def _sign(request: Any, token: RoleToken, region: str, at: datetime) -> None:

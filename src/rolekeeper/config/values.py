@@ -269,9 +269,9 @@ def _url(value: object) -> tuple[str, SplitResult]:
         raise wrong("is not a URL", _URL_HINT) from None
     if parts.scheme not in {"http", "https"} or not parts.hostname or not port_is_possible or " " in text:
         raise wrong("is not an http or https URL with a host", _URL_HINT)
-    if "\\" in text:  # some clients take it for the end of the host, urlsplit for a character of user or password
+    if "\\" in text:  # some take it for the end of the host, others for a character of user or password
         raise wrong("has a backslash in it", "write / for it; in a user or password, write %5C")
-    if not (text.isascii() and unquote(parts.netloc).isascii()):  # a login is sent as ASCII, however it is written
+    if not (text.isascii() and unquote(parts.netloc).isascii()):  # a login has no agreed encoding for others
         raise wrong("has a character in it that is not ASCII", _ASCII_HINT)
     if parts.query or parts.fragment:
         raise wrong("has a query or a fragment", "write the URL without ? and #")

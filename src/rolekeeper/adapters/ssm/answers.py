@@ -1,15 +1,16 @@
-"""What the service answered, made into values and errors of ours; what never became an answer is in ssm_failures.
+"""What the service answers, as values and errors of ours. What keeps an answer from coming is in `failures`.
 
 The rules (docs/protocol.md, section 2):
 
-1. An answer is a JSON object. Anything else (HTML from a proxy with status 200, a cut body) is `unusable-answer`;
-   nothing at all is an answer only together with the service's request id.
+1. An answer is a JSON object. Anything else (HTML from a proxy with status 200, a cut body) is `unusable-answer`. An
+   empty body is an answer only together with the service's request id.
 2. An error's code is the body's `__type` without `prefix#` and `:suffix`, or else the header x-amzn-ErrorType.
-3. Every field is required and has its form. UpdateKeyPair alone may be missing, and then, or when it is no boolean, is
-   false: the token is good, and the service asks again with the next one.
+3. Every field is required and has its form. Only UpdateKeyPair may be missing. Then, or when it is no boolean, it is
+   false: the token is good, and the service repeats the wish with the next one.
 4. A token expires more than a second and at most 36 hours from now on the service's clock (AWS has no longer session).
-5. What the service says is shown as one line of at most 300 characters, without the activation code, and without
+5. An error shows what the service says as one line of at most 300 characters, without the activation code, and without
    anything that is or looks like a key, a token or a signature.
+6. A refused signature that the service explains with the region is `region-mismatch`: no other key would help.
 """
 
 import json
