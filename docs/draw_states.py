@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from rolekeeper.core.loop import table
 from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.states import Configured, Event, Finished, Policy, State
-from rolekeeper.model import (AttemptReport, Holding, Instant, Lifetime, Outcome, OutputName, OutputReport)
+from rolekeeper.model import AttemptReport, Holding, Instant, Lifetime, Outcome, OutputName, OutputReport
 
 NOW = Instant(datetime(2026, 11, 23, tzinfo=UTC), timedelta(days=1))
 LIFE = Lifetime(NOW.wall, NOW.wall + timedelta(hours=1), NOW.boot)

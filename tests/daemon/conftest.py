@@ -132,7 +132,9 @@ class World:
     def runs(self, until: timedelta) -> int:
         """Run the daemon until it ends by itself, or SIGTERM comes."""
         self.at(until, Wakeup.STOP)
-        return daemon.run(DaemonWorld(self, self, self, self, self, self, self.execute_anew, self.open_log, 4711, "1.2.3"))
+        return daemon.run(
+            DaemonWorld(self, self, self, self, self, self, self.execute_anew, self.open_log, 4711, "1.2.3")
+        )
 
     def began(self) -> list[timedelta]:
         return [told.at for told in self.starts]
