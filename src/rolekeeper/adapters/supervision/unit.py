@@ -42,9 +42,15 @@ def properties(name: str, names: Iterable[str]) -> Mapping[str, str] | None:
     """Properties of a unit as systemctl prints them; None where no systemd runs or it does not answer."""
     if not os.path.isdir(_SYSTEMD):
         return None
+    shown = _shown("show", name, f"--property={','.join(names)}")
+    return dict(line.split("=", 1) for line in shown.splitlines() if "=" in line) or None
+
+
+def _shown(*words: str) -> str:
+    """What systemctl prints; nothing when it does not answer."""
     try:
-        shown = subprocess.run(
-            ["/usr/bin/env", "systemctl", "show", name, f"--property={','.join(names)}"],
+        return subprocess.run(
+            ["/usr/bin/env", "systemctl", *words],
             capture_output=True,
             text=True,
             errors="replace",
@@ -52,8 +58,7 @@ def properties(name: str, names: Iterable[str]) -> Mapping[str, str] | None:
             check=True,
         ).stdout
     except (OSError, subprocess.SubprocessError):
-        return None
-    return dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+        return ""
 
 
 def environment(name: str = UNIT) -> dict[str, str]:
@@ -68,6 +73,14 @@ def environment(name: str = UNIT) -> dict[str, str]:
     except (OSError, ValueError):
         words = _words(found.get("Environment", ""))
     return dict(word.split("=", 1) for word in words if "=" in word)
+
+
+def manager_environment() -> dict[str, str]:
+    """The variables that systemd gives to every service (systemctl(1), show-environment)."""
+    lines = _shown("show-environment").splitlines()
+    return {
+        name: (_words(value) or [""])[0].removeprefix("$") for name, _, value in (one.partition("=") for one in lines)
+    }
 
 
 def _words(line: str) -> list[str]:
