@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
-from tests.systemd.conftest import GROUP, OUTPUT, UNIT, Machine, add_reader
+from tests.systemd.conftest import GROUP, OUTPUT, STRANGER, UNIT, Machine, add_reader, as_user
 
 SOCKET = "rolekeeper-endpoint.socket"
 DROP_INS = f"/etc/systemd/system/{UNIT}.d"
@@ -185,6 +185,21 @@ def test_nothing_of_the_look_from_within_the_sandbox_is_left(machine: Machine) -
     findings(machine)
     assert machine.shell("find /run/rolekeeper /var/lib/rolekeeper /root/.aws | sort").out == before
     assert "run-" not in machine.systemctl("list-units", "--all", "--plain", "--no-legend", "run-*.service").out
+
+
+def test_another_user_sees_what_only_root_can_look_at(machine: Machine) -> None:
+    said = as_user(machine, STRANGER, "rolekeeper", "doctor", "--json")
+    found = {one["name"]: one for one in json.loads(said.out)["findings"]}
+    assert (said.code, said.err) == (74, "")
+    assert (found["vault"]["level"], found["vault"]["code"]) == ("failed", "vault-permission-denied")
+    assert {found[name]["level"] for name in ("hardware", "output", "reader", "ssm-agent")} == {"skipped"}
+    assert {found[name]["level"] for name in ("configuration", "unit", "daemon", "service", "clock")} == {"ok"}
+
+
+def test_outputs_are_looked_at_although_a_key_is_wrong(machine: Machine) -> None:
+    machine.configure("[refresh]\nat = 2\n")
+    assert finding(machine, "configuration", "configuration-invalid")["exit_code"] == 78
+    assert levels(machine, "output") == ["ok"]
 
 
 def test_a_dead_network_with_a_resolver_that_never_answers_ends_in_time(new_machine: Callable[..., Machine]) -> None:

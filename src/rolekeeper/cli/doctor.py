@@ -10,7 +10,7 @@ from rolekeeper.adapters.process import keep_secrets_in_memory
 from rolekeeper.cli.output import print_json
 from rolekeeper.cli.probes import chain, outputs
 from rolekeeper.cli.probes.case import Case
-from rolekeeper.config.load import load
+from rolekeeper.config.load import Loaded, load
 from rolekeeper.core.findings import Finding, Level, exit_code, failed, misconfigured, skipped, summary
 from rolekeeper.errors import ConfigurationError, RolekeeperError
 
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     """Look at every link, print what was found, and end with the exit code of the first that failed."""
     keep_secrets_in_memory()
     if options.outputs:
-        print_json(list(outputs.look(compose.settings(options.config))))
+        print_json(list(outputs.look(_case(options, load(_path(options))).settings)))
         return 0
     found = _examine(options)
     code = exit_code(found)
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _examine(options: argparse.Namespace) -> list[Finding]:
     try:
-        loaded = load(Path(options.config) if options.config is not None else None)
+        loaded = load(_path(options))
     except RolekeeperError as error:  # the machine fails, and the configuration is not to blame
         return [failed("configuration", error), _rest()]
     unread = [problem for problem in loaded.problems if not problem.key]
@@ -62,7 +62,15 @@ def _examine(options: argparse.Namespace) -> list[Finding]:
             *(misconfigured("configuration", Level.FAILED, code, one, ConfigurationError.exit_code) for one in unread),
             _rest(),
         ]
-    return chain.walk(Case(options.config, options.token, compose.clock(), dict(os.environ), loaded))
+    return chain.walk(_case(options, loaded))
+
+
+def _path(options: argparse.Namespace) -> Path | None:
+    return Path(options.config) if options.config is not None else None
+
+
+def _case(options: argparse.Namespace, loaded: Loaded) -> Case:
+    return Case(options.config, options.token, compose.clock(), dict(os.environ), loaded)
 
 
 def _rest() -> Finding:

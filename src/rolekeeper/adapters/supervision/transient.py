@@ -30,6 +30,7 @@ _LISTS = (
 _OWN = {"StateDirectory": "/var/lib", "RuntimeDirectory": "/run"}
 _EMPTY_COUNTS = {"CapabilityBoundingSet"}  # empty: none at all
 _UNPRINTABLE = "[unprintable]"
+UNKNOWN = "sandbox-unknown"  # the code of the error that says that the sandbox cannot be repeated
 _NAMESPACE = 226  # EXIT_NAMESPACE of systemd.exec(5)
 _NAME = "ROLEKEEPER_UNIT"  # in whose name errors suggest a drop-in, as in systemd/rolekeeper.service
 
@@ -78,4 +79,4 @@ def sandbox(found: Mapping[str, str]) -> list[str]:
 
 
 def _unknown(why: str, hint: str) -> UnavailableError:
-    return UnavailableError("sandbox-unknown", f"Cannot look from within the unit's sandbox: {why}", hint)
+    return UnavailableError(UNKNOWN, f"Cannot look from within the unit's sandbox: {why}", hint)

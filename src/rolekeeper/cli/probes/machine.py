@@ -56,6 +56,11 @@ def service_unit(case: Case) -> Iterator[Finding]:
     if found is None:
         yield skipped("unit", "no systemd runs here, or it does not answer")
         return
+    if found.load == "not-found":
+        case.unit = None
+        hint = "install the package, or the files in systemd/ below /etc/systemd/system"
+        yield warning("unit", OutputProblem("unit-missing", f"there is no {unit.UNIT}", hint))
+        return
     wrong = _unit_error(found)
     if wrong is not None:
         yield failed("unit", wrong)
@@ -71,10 +76,6 @@ def service_unit(case: Case) -> Iterator[Finding]:
 
 
 def _unit_error(found: unit.Unit) -> UnavailableError | None:
-    if found.load == "not-found":
-        return UnavailableError(
-            "unit-missing", f"there is no {unit.UNIT}", "install it below /etc/systemd/system, or the package"
-        )
     if found.load == "masked":
         return UnavailableError("unit-masked", f"{unit.UNIT} is masked", "systemctl unmask rolekeeper")
     if found.load != "loaded":

@@ -135,6 +135,9 @@ def _keys_before_endpoint(home: str, settings: Settings) -> OutputProblem | None
 
 def agent_beside(case: Case) -> Iterator[Finding]:
     """SSM Agent: with this registration it locks us out, with another it may write where we publish."""
+    if os.geteuid() != 0:
+        yield skipped("ssm-agent", "not looked at: only root can tell")
+        return
     if not agent.agent_running(agent.DEFAULT_DIRECTORY):
         yield ok("ssm-agent", "does not run here")
         return
