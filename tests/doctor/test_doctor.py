@@ -14,9 +14,12 @@ from tests.daemonprocess.conftest import Daemon
 from tests.doctor.conftest import Doctor
 from tests.doctor.test_doctor_faults import configured, deaf
 
+from rolekeeper import compose
 from rolekeeper.adapters.patience import within
 from rolekeeper.adapters.supervision.transient import sandbox
-from rolekeeper.cli.probes.chain import CHAIN
+from rolekeeper.cli.probes.case import Case
+from rolekeeper.cli.probes.chain import CHAIN, Link, walk
+from rolekeeper.config.load import load
 from rolekeeper.core.findings import Finding, Level, exit_code, ok, summary
 from rolekeeper.emulator import Emulator
 from rolekeeper.errors import RolekeeperError
@@ -146,6 +149,39 @@ def test_a_service_that_hangs_ends_in_time(doctor: Doctor, emulator: Emulator) -
     assert done.returncode == 69
     assert re.search(r"^failed +service ", done.stdout, re.MULTILINE)
     assert re.search(r"^ok +output ", done.stdout, re.MULTILINE)
+
+
+def case_of(doctor: Doctor) -> Case:
+    return Case(None, with_token=False, clock=compose.clock(), environment={}, loaded=load(doctor.server.config))
+
+
+def test_a_link_that_hangs_costs_its_own_time_and_those_that_need_it(doctor: Doctor) -> None:
+    reader, writer = os.pipe()
+
+    def hangs(_: Case) -> Iterator[Finding]:
+        yield ok("disk", "so far")
+        os.read(reader, 1)
+
+    links = (
+        Link("disk", hangs, longest=timedelta(seconds=1)),
+        Link("file", lambda _: iter([ok("file", "")]), ("disk",)),
+        Link("else", lambda _: iter([ok("else", "")])),
+    )
+    found = walk(case_of(doctor), links=links)
+    os.close(writer)
+    assert [(one.name, one.level, one.code) for one in found] == [
+        ("disk", Level.OK, ""),
+        ("disk", Level.FAILED, "timeout"),
+        ("file", Level.SKIPPED, ""),
+        ("else", Level.OK, ""),
+    ]
+    assert "within 1 s" in found[1].message
+
+
+def test_when_the_time_of_all_is_over_what_is_left_is_skipped(doctor: Doctor) -> None:
+    found = walk(case_of(doctor), timedelta(0))
+    assert {one.level for one in found} == {Level.SKIPPED}
+    assert [one.name for one in found] == [link.name for link in CHAIN]
 
 
 def test_work_that_hangs_is_left_behind() -> None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.conftest import Server, rebound
@@ -280,9 +281,17 @@ def test_a_captive_portal_in_the_place_of_aws(doctor: Doctor, emulator: Emulator
     assert doctor.finding("service", "unusable-answer")["exit_code"] == 69
 
 
-def test_a_web_service_that_is_not_aws(doctor: Doctor, emulator: Emulator) -> None:
-    emulator.fail("*", body='{"ok": true}', content_type="application/json", headers={"x-amzn-RequestId": None})
-    assert "it is not AWS" in doctor.finding("service", "unusable-answer")["message"]
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"body": '{"ok": true}', "content_type": "application/json"},
+        {"body": '{"message": "no"}', "content_type": "application/json", "status": 403},
+        {"error": "AccessDeniedException"},
+    ],
+)
+def test_a_web_service_that_is_not_aws(doctor: Doctor, emulator: Emulator, answer: Any) -> None:
+    emulator.fail("*", **answer, headers={"x-amzn-RequestId": None})
+    assert "service.endpoint_url" in doctor.finding("service", "unusable-answer")["hint"]
 
 
 def test_a_service_that_fails(doctor: Doctor, emulator: Emulator) -> None:
