@@ -5,7 +5,8 @@
 2. The settings in force lie in a file in memory, which every attempt inherits as descriptor 3: they may hold a proxy's
    password, and the supervisor neither reads nor keeps them. An attempt that is to reload, or finds no settings there,
    reads the configuration, writes the settings to that file and says `{"settings": {...}}`, the part that the
-   supervisor needs; or it says `{"rejected": "..."}` and uses those in force. Without any it ends with exit status 78.
+   supervisor needs; or it says `{"rejected": "..."}` and uses those in force. Without any it then ends with exit
+   status 78.
 3. An attempt that found no settings then waits for a line, `go`: until then another daemon may hold the lock.
 4. An attempt that has read the configuration says `{"found": {...}}` once it has read the vault: node and outputs.
 5. The attempt says `{"report": {...}}` and ends.
