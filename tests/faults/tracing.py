@@ -134,7 +134,7 @@ class Trace:
         return INFO.unpack(self.info)[4:]
 
     def _stops(self) -> Iterator[bool]:
-        """Each stop at a system call: True when it is entered, False when it returns; `thread` is the one that stops."""
+        """Each stop of a `thread` at a system call: True when it is entered, False when it returns."""
         inside: dict[int, bool] = {}  # for each thread, whether it is in a system call
         self.thread, passed_on = self.pid, 0
         while True:
