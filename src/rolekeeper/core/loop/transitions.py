@@ -110,8 +110,8 @@ def _known(state: State, configured: OutputReport) -> OutputReport:
 def found(state: State, event: Event, _now: Instant) -> Step:
     """Know the node and what the outputs hold before the service has answered: it may hang."""
     assert isinstance(event, RegistrationFound)  # noqa: S101 - the table's key says so
-    state = _with_outputs(_of_node(state, event.node_id), event.outputs)
-    return replace(state, node_id=event.node_id, region=event.region), ()
+    known = replace(_of_node(state, event.node_id), node_id=event.node_id, region=event.region)
+    return _with_outputs(known, event.outputs), _left_hibernation(state, known)
 
 
 def stop(state: State, _event: Event, _now: Instant) -> Step:
