@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 from tests.docs.test_readme import README, fences, section
-from tests.systemd.conftest import CHECKOUT, OUTPUT, ROOT, Machine
+from tests.systemd.conftest import CHECKOUT, ROOT, Machine
 
 from rolekeeper.adapters.ssm.nodekey import public_key
 from rolekeeper.adapters.vault.agent import read_agent_vault
 
 AGENT_VAULT = ROOT / "tests" / "vectors" / "vaults" / "tz-kolkata" / "Vault"
 ACTIVATION_ID, REGION = "12345678-1234-1234-1234-123456789012", "eu-central-1"
+APP_OUTPUT = "/srv/app/aws/credentials"  # of the README's example, which the test before has configured
 AGENT = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n"
 PROGRAM = """\
 Type=oneshot
@@ -87,7 +88,7 @@ def test_the_registration_moves_from_ssm_agent_and_back(machine: Machine, tmp_pa
     assert machine.property("amazon-ssm-agent", "ActiveState") == "inactive"
     machine.until_status(node)
     machine.rolekeeper("fingerprint", "threshold", "off")  # the recorded registration is of another machine
-    machine.until_published()
+    machine.until_published(APP_OUTPUT)
     service_key = machine.service.nodes[node].public_key
     machine.service.request_rotation(node)
     machine.rolekeeper("refresh")
@@ -97,4 +98,4 @@ def test_the_registration_moves_from_ssm_agent_and_back(machine: Machine, tmp_pa
     shutil.copytree(machine.root / "var/lib/amazon/ssm/Vault", tmp_path / "Vault")
     exported = read_agent_vault(str(tmp_path / "Vault")).registration
     assert (exported.node_id, public_key(exported.key)) == (node, machine.service.nodes[node].public_key)
-    assert "x_security_token_expires" not in machine.read(OUTPUT)
+    assert "x_security_token_expires" not in machine.read(APP_OUTPUT)
