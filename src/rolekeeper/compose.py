@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -50,10 +51,11 @@ def service(accepted: Settings) -> NodeService:
 
 
 def roles(accepted: Settings) -> RoleService:
-    """STS as the configuration says it is reached."""
+    """STS as the configuration says it is reached; one role that hangs takes a quarter of the attempt's time."""
     from rolekeeper.adapters.sts import StsRoles
 
-    return StsRoles(accepted.service, clock(), __version__, os.environ)
+    longest = min(accepted.service.read_timeout, accepted.daemon.attempt_timeout / 4)
+    return StsRoles(replace(accepted.service, read_timeout=longest), clock(), __version__, os.environ)
 
 
 def outputs(accepted: Settings) -> Outputs:
