@@ -71,7 +71,7 @@ def test_a_directory_option_completes_to_directories(tmp_path: Path) -> None:
 
 
 def test_the_words_of_fingerprint_are_offered() -> None:
-    assert completed("fingerprint", "") == ["show", "check", "threshold"]
+    assert completed("fingerprint", "") == ["show", "check", "accept", "threshold"]
     assert completed("fingerprint", "threshold", "") == ["off"]
 
 

@@ -58,5 +58,5 @@ def _print(adoption: Adoption, *, as_json: bool) -> None:
     if summary.verdict is not Verdict.SIMILAR:
         say(
             f"this machine's hardware is not that of the registration: {similarity.explain(summary)}",
-            "`rolekeeper fingerprint` shows the components; the service will refuse this machine until they match",
+            "`rolekeeper fingerprint` shows the components; if this is the machine, `rolekeeper fingerprint accept`",
         )

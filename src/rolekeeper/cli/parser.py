@@ -24,7 +24,7 @@ VERBS = {
     "refresh": "tell the running daemon to try now, and wait for the outcome",
     "status": "say how the running daemon and the credentials are",
     "wait": "wait until fresh credentials are published",
-    "fingerprint": "compare the hardware with the vault; set the similarity threshold",
+    "fingerprint": "compare the hardware with the vault; accept other hardware; set the similarity threshold",
     "credential-process": "print the published credentials as SDKs want them from credential_process",
     "endpoint": "serve the published credentials as SDKs want them from a container credentials endpoint",
     "adopt": "take over the registration of SSM Agent",
