@@ -31,6 +31,7 @@ VERBS = {
     "export": "write the registration in SSM Agent's layout, for the way back",
     "check": "validate the configuration and print it resolved",
     "clear": "forget the registration on this machine",
+    "deregister": "end the managed node in AWS, and forget the registration",
     "emulator": "run the loopback service that stands in for AWS",
     "version": "print the version",
 }
