@@ -50,6 +50,7 @@ def test_a_verb_is_known_behind_the_common_options(verb: str) -> None:
 FILE_OPTIONS = {
     "--config": (),
     "--activation-code-file": ("register",),
+    "--agent-config": ("adopt",),
     "--file": ("credential-process",),
     "--state": ("emulator",),
     "--tls-certificate": ("emulator",),

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 UNIT = "rolekeeper.service"
@@ -22,12 +23,21 @@ class Unit:
 
 def state(name: str = UNIT) -> Unit | None:
     """The state of a unit; None where no systemd runs or it does not answer."""
+    properties = ("ActiveState", "Result", "ExecMainStatus", "UnitFileState")
+    shown = show(properties, name)
+    if shown is None:
+        return None
+    found = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+    return Unit(*(found.get(name, "") for name in properties))
+
+
+def show(properties: Iterable[str], *names: str) -> str | None:
+    """What `systemctl show` prints of units; None where no systemd runs or it does not answer."""
     if not os.path.isdir("/run/systemd/system"):
         return None
-    properties = ("ActiveState", "Result", "ExecMainStatus", "UnitFileState")
     try:
-        shown = subprocess.run(
-            ["/usr/bin/env", "systemctl", "show", name, f"--property={','.join(properties)}"],
+        return subprocess.run(
+            ["/usr/bin/env", "systemctl", "show", *names, f"--property={','.join(properties)}"],
             capture_output=True,
             text=True,
             timeout=_PATIENCE,
@@ -35,8 +45,6 @@ def state(name: str = UNIT) -> Unit | None:
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return None
-    found = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
-    return Unit(*(found.get(name, "") for name in properties))
 
 
 def why_not_running(unit: Unit | None) -> tuple[str, str]:
