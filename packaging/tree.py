@@ -41,8 +41,8 @@ LEFT_OUT = {
 }
 # Scanners for vulnerable versions read METADATA and the lists of Rust crates; pip's own notes would be wrong here.
 KEPT_OF_DIST_INFO = ("METADATA", "sboms")
-# All that adapters/ssm/endpoints.py and adapters/sts.py load; the rest is for boto3's ordinary chain of credentials, with
-# its single sign-on, and for DeregisterManagedInstance (adapters/operator.py).
+# All that adapters/ssm/endpoints.py and adapters/sts.py load; the rest is for boto3's ordinary chain of credentials,
+# single sign-on included, and for DeregisterManagedInstance (adapters/operator.py).
 BOTOCORE_DATA = (
     "_retry.json",
     "endpoints.json",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.adapters.agentconfig import environment_of, read
+from rolekeeper.adapters.agentconfig import read
 from rolekeeper.core.agentsettings import AgentSettings
 
 VAULTS = Path(__file__).parents[1] / "vectors" / "vaults"
@@ -108,21 +108,3 @@ def test_a_file_that_cannot_be_read_is_left_out_with_a_warning(vault: Path) -> N
     settings, warnings = read(vault, configuration, {})
     assert settings == AgentSettings()
     assert warnings == (f"cannot read {configuration}: it is not a regular file",)
-
-
-SHOWN = {
-    "": {},
-    "Environment=\n\nEnvironment=\n": {},
-    "Environment=HTTPS_PROXY=http://p:3128 no_proxy=169.254.169.254\n": {
-        "HTTPS_PROXY": "http://p:3128",
-        "no_proxy": "169.254.169.254",
-    },
-    'Environment="A=two words" B=c=d\n': {"A": "two words", "B": "c=d"},
-    "Environment=\n\nEnvironment=A=b\n": {"A": "b"},
-    'Environment="unfinished\n': {},
-}
-
-
-@pytest.mark.parametrize("shown", SHOWN)
-def test_the_units_environment_is_read_as_systemctl_shows_it(shown: str) -> None:
-    assert environment_of(shown) == SHOWN[shown]

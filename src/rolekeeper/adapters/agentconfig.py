@@ -10,7 +10,6 @@ credentials are expected, and no more, so it never keeps a registration from bei
 """
 
 import json
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -97,20 +96,6 @@ def read(
         rotate_after=timedelta(days=days) if days else None,
     )
     return settings, tuple(reader.warnings)
-
-
-def environment_of(shown: str) -> Mapping[str, str]:
-    """The variables in what `systemctl show --property=Environment` prints; what cannot be read is left out."""
-    variables: dict[str, str] = {}
-    for line in shown.splitlines():
-        name, _, assignments = line.partition("=")
-        if name == "Environment":
-            try:
-                words = shlex.split(assignments)
-            except ValueError:
-                continue
-            variables |= dict(word.split("=", 1) for word in words if "=" in word)
-    return variables
 
 
 def _url(text: str, scheme: str = "https") -> str:

@@ -91,8 +91,10 @@ def _agents_settings(options: argparse.Namespace, source: str) -> AgentSettings:
     """What the agent was configured to do, with a warning for each thing that cannot be read."""
     is_here = options.source is None
     configuration = options.agent_config or (agentconfig.DEFAULT_CONFIGURATION if is_here else None)
-    shown = unit.show(("Environment",), *agentconfig.UNITS) if is_here else None
-    theirs, warnings = agentconfig.read(source, configuration, agentconfig.environment_of(shown or ""))
+    environment: dict[str, str] = {}
+    for name in agentconfig.UNITS if is_here else ():
+        environment |= unit.environment(name)
+    theirs, warnings = agentconfig.read(source, configuration, environment)
     for warning in warnings:
         say(f"warning: SSM Agent's configuration: {warning}")
     return theirs

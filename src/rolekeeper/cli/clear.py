@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from rolekeeper.attempt.run import longest_wait_for_vault
 from rolekeeper.cli.messages import say
 from rolekeeper.errors import OutputError, RefusedError, UsageError
 from rolekeeper.model import VaultContents
+from rolekeeper.ports import Vault
 from rolekeeper.settings import FileFormat, Settings
 
 LONGEST_FOR_FILE = timedelta(seconds=10)
@@ -33,13 +35,19 @@ def run(options: argparse.Namespace) -> int:
         print("Nothing was changed.")
         return 0
     refuse_while_daemon_registers_anew(settings)
-    vault = compose.vault(settings)
-    with vault.lock(longest_wait_for_vault(settings)):
-        vault.save(VaultContents())
-    withdraw(settings)
-    compose.tell_daemon(settings)
+    forget(settings)
     print("Forgot the registration; the managed node still exists in AWS until it is deregistered there.")
     return 0
+
+
+def forget(settings: Settings, check: Callable[[Vault], None] = lambda _: None) -> None:
+    """Empty the vault, once `check` has looked at it under its lock; the daemon learns it at once."""
+    vault = compose.vault(settings)
+    with vault.lock(longest_wait_for_vault(settings)):
+        check(vault)
+        vault.save(VaultContents())
+    _withdraw(settings)
+    compose.tell_daemon(settings)
 
 
 def confirmed(question: str, verb: str) -> bool:
@@ -65,7 +73,7 @@ def refuse_while_daemon_registers_anew(settings: Settings) -> None:
         )
 
 
-def withdraw(settings: Settings) -> None:
+def _withdraw(settings: Settings) -> None:
     """Remove our expiry from shared files that are there; keys stay, and programs use them until they expire."""
     files = SharedCredentialsFiles(PublishedFiles(compose.clock().sleep))
     for file in settings.credentials_files:

@@ -6,11 +6,10 @@ from functools import partial
 from rolekeeper import compose
 from rolekeeper.adapters.process import give_up_after, keep_secrets_in_memory
 from rolekeeper.attempt import deregister
-from rolekeeper.attempt.run import longest_wait_for_vault
-from rolekeeper.cli.clear import confirmed, refuse_while_daemon_registers_anew, withdraw
+from rolekeeper.cli.clear import confirmed, forget, refuse_while_daemon_registers_anew
 from rolekeeper.errors import RefusedError, UnregisteredError
-from rolekeeper.model import Registration, VaultContents
-from rolekeeper.settings import Settings
+from rolekeeper.model import Registration
+from rolekeeper.ports import Vault
 
 EXAMPLE = "AWS_PROFILE=admin rolekeeper deregister"
 
@@ -50,23 +49,18 @@ def run(options: argparse.Namespace) -> int:
     else:
         by_operator = partial(compose.deregister_as_operator, settings)
         was_there = deregister.with_operator(contents, node, service, by_operator)
-    _forget(settings, registration)
+    forget(settings, partial(_refuse_another, registration))
     done = "Deregistered {}" if was_there else "{} was deregistered already"
     print(f"{done.format(registration.node_id)}; forgot the registration. Credentials stay valid until they expire.")
     return 0
 
 
-def _forget(settings: Settings, gone: Registration) -> None:
-    """Empty the vault, unless it holds another node by now."""
-    vault = compose.vault(settings)
-    with vault.lock(longest_wait_for_vault(settings)):
-        now = vault.load().registration
-        if now is not None and now.node_id != gone.node_id:
-            raise RefusedError(
-                "already-registered",
-                f"Deregistered {gone.node_id}; the vault keeps {now.node_id}, which was registered meanwhile",
-                "nothing else is to be done",
-            )
-        vault.save(VaultContents())
-    withdraw(settings)
-    compose.tell_daemon(settings)
+def _refuse_another(gone: Registration, vault: Vault) -> None:
+    """RefusedError when the vault holds another node by now."""
+    now = vault.load().registration
+    if now is not None and now.node_id != gone.node_id:
+        raise RefusedError(
+            "already-registered",
+            f"Deregistered {gone.node_id}; the vault keeps {now.node_id}, which was registered meanwhile",
+            "nothing else is to be done",
+        )
