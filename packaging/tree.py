@@ -41,10 +41,21 @@ LEFT_OUT = {
 }
 # Scanners for vulnerable versions read METADATA and the lists of Rust crates; pip's own notes would be wrong here.
 KEPT_OF_DIST_INFO = ("METADATA", "sboms")
-# All that adapters/ssm/endpoints.py and adapters/sts.py load.
+# All that adapters/ssm/endpoints.py and adapters/sts.py load; the rest is for boto3's ordinary chain of credentials,
+# single sign-on included, and for DeregisterManagedInstance (adapters/operator.py).
 BOTOCORE_DATA = (
+    "_retry.json",
+    "endpoints.json",
     "partitions.json",
     "sdk-default-configuration.json",
+    "signin/2023-01-01/endpoint-rule-set-1.json.gz",
+    "signin/2023-01-01/service-2.json.gz",
+    "ssm/2014-11-06/endpoint-rule-set-1.json.gz",
+    "ssm/2014-11-06/service-2.json.gz",
+    "sso/2019-06-10/endpoint-rule-set-1.json.gz",
+    "sso/2019-06-10/service-2.json.gz",
+    "sso-oidc/2019-06-10/endpoint-rule-set-1.json.gz",
+    "sso-oidc/2019-06-10/service-2.json.gz",
     "sts/2011-06-15/endpoint-rule-set-1.json.gz",
     "sts/2011-06-15/service-2.json.gz",
 )

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from rolekeeper import __version__
 from rolekeeper.errors import InputOutputError, UnavailableError
-from rolekeeper.ports import Clock, DaemonWorld, Log, NodeService, Outputs, RoleService, Vault, World
+from rolekeeper.model import Registration
+from rolekeeper.ports import Clock, DaemonWorld, Log, NodeService, Outputs, RoleCalls, RoleService, Vault, World
 from rolekeeper.settings import NodeSettings, Settings
 
 if TYPE_CHECKING:
@@ -51,6 +52,20 @@ def service(accepted: Settings) -> NodeService:
     from rolekeeper.adapters.ssm.service import SsmService
 
     return SsmService(accepted.service, clock(), __version__, os.environ)
+
+
+def role_calls(accepted: Settings) -> RoleCalls:
+    """SSM, for what a node calls with its role token."""
+    from rolekeeper.adapters.ssm.service import SsmService
+
+    return SsmService(accepted.service, clock(), __version__, os.environ)
+
+
+def deregister_as_operator(accepted: Settings, node: Registration) -> None:
+    """End the node with the credentials of the person at the command line."""
+    from rolekeeper.adapters import operator
+
+    operator.deregister(node, accepted.service)
 
 
 def roles(accepted: Settings) -> RoleService:

@@ -61,6 +61,16 @@ class NodeService(Protocol):
         """UpdateManagedInstancePublicKey, signed with the registration's current key."""
 
 
+class RoleCalls(Protocol):
+    """What a node calls at SSM with its role token (docs/protocol.md, section 2.4); errors as of NodeService.
+
+    A refusal for want of a permission names the permission.
+    """
+
+    def deregister(self, registration: Registration, token: RoleToken) -> None:
+        """DeregisterManagedInstance: the node exists no longer."""
+
+
 class RoleService(Protocol):
     """Roles by sts:AssumeRole."""
 
