@@ -29,10 +29,8 @@ BYTECODE_ROOT = f"{PREFIX}/{SITE_PACKAGES}"  # what tracebacks say
 # Below site-packages, as patterns for glob.
 LEFT_OUT = {
     "bin": "commands of the dependencies",
-    "boto3": "a requirement of the source distribution for its emulator's users; no module of ours imports it",
-    "boto3-*": "as above",
-    "s3transfer": "boto3's",
-    "s3transfer-*": "as above",
+    "boto3/data": "resources, which no module of ours uses",
+    "boto3/examples": "documentation",
     "cffi": "compiles bindings; cryptography needs only the module _cffi_backend of it",
     "pycparser": "cffi's",
     "pycparser-*": "as above",
@@ -43,12 +41,12 @@ LEFT_OUT = {
 }
 # Scanners for vulnerable versions read METADATA and the lists of Rust crates; pip's own notes would be wrong here.
 KEPT_OF_DIST_INFO = ("METADATA", "sboms")
-# All that the client loads (adapters/ssm_client.py); the model of ssm is our own.
+# All that adapters/ssm/endpoints.py and adapters/sts.py load.
 BOTOCORE_DATA = (
-    "endpoints.json",
     "partitions.json",
     "sdk-default-configuration.json",
-    "ssm/2014-11-06/endpoint-rule-set-1.json.gz",
+    "sts/2011-06-15/endpoint-rule-set-1.json.gz",
+    "sts/2011-06-15/service-2.json.gz",
 )
 # Of our own: it stands in for AWS in tests and needs h11.
 EMULATOR = "emulator"

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from rolekeeper.core.loop import delays
-from rolekeeper.core.loop.states import Elapsed, Phase
+from rolekeeper.core.loop.phases import Phase
+from rolekeeper.core.loop.states import Elapsed
 from rolekeeper.model import Outcome
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=n) for n in (1, 60, 3600, 86400))
@@ -99,10 +100,10 @@ def test_a_token_is_refreshed_at_the_configured_share_of_its_life(kit: Any) -> N
 
 
 def test_credentials_that_were_published_before_are_refreshed_at_the_same_point_of_their_life(kit: Any) -> None:
-    loop = kit.loop().issues(HOUR, age=10 * MINUTE, spared=True)
+    loop = kit.loop().issues(HOUR, age=10 * MINUTE, reused=True)
     at = delays.around(30 * MINUTE, delays.jitter(kit.node, 1))
     assert abs(loop.planned + 10 * MINUTE - at) < SECOND / 1000
-    overdue = kit.loop().issues(HOUR, age=44 * MINUTE, spared=True)
+    overdue = kit.loop().issues(HOUR, age=44 * MINUTE, reused=True)
     assert overdue.planned == SECOND
 
 

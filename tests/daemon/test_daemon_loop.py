@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.model import DaemonSettings, HibernationSettings, Lifetime, Outcome
+from rolekeeper.model import Outcome
 from rolekeeper.ports import Ended, Wakeup
+from rolekeeper.settings import DaemonSettings, HibernationSettings
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=n) for n in (1, 60, 3600, 86400))
 STATES = {"waiting": Outcome.ISSUED, "backing-off": Outcome.REFUSED, "hibernating": Outcome.NODE_UNKNOWN}
@@ -242,10 +243,8 @@ def test_a_refresh_that_comes_together_with_the_attempts_last_word_gets_an_attem
     world = kit.world(kit.attempt(None), Outcome.ISSUED)
 
     def last_word() -> None:
-        at = world.now()
-        life = Lifetime(at.wall, at.wall + HOUR, at.boot)
         world.running = 0
-        world.inbox.append(replace(kit.issued(HOUR), standing=life))
+        world.inbox.append(kit.as_of(kit.issued(HOUR), world.now()))
 
     world.at(SECOND / 2, last_word).at(SECOND / 2, Wakeup.REFRESH)
     world.runs(MINUTE)

@@ -17,28 +17,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rolekeeper.adapters.ssm.service import SsmService
-from rolekeeper.attempt import cycle
 from rolekeeper.errors import OutputError, VaultError
 from rolekeeper.model import (
     COMPONENTS,
     AcceptedFingerprint,
     AttemptReport,
-    CredentialsFile,
     Hardware,
+    Node,
     NodeKey,
-    NodeSettings,
     Outcome,
     PendingRegistration,
     Registration,
     RoleToken,
-    Settings,
     VaultContents,
 )
 from rolekeeper.ports import World
+from rolekeeper.settings import CredentialsFile, NodeSettings, Settings
 
 ROOT = Path(__file__).parents[2]
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -187,15 +185,15 @@ def attempting(service: Hostile, memory: Memory, plain: Settings) -> Callable[[]
         client = SsmService(accepted.service, service.clock, "1.2.3")
         code = "an-activation-code-of-20"
         world = World(service.clock, memory, client, memory, memory, memory, lambda: "a-fingerprint", lambda: code)
-        return cycle.run(world, accepted, reuse=False)
+        return run(world, accepted, reuse=False)
 
     return run
 
 
 def with_keys(**more: Any) -> Memory:
     """What a key change that was cut off leaves: two keys, of which the service knows one."""
-    node = Registration(NODE, "eu-central-1", CURRENT)
-    return Memory(VaultContents(registration=node, fingerprint=FINGERPRINT, **more))
+    registration = Registration(NODE, "eu-central-1", CURRENT)
+    return Memory(VaultContents(Node(registration, FINGERPRINT), **more))
 
 
 def documented(row: str, column: int) -> int:
@@ -327,7 +325,6 @@ def test_with_the_clocks_alike_and_no_key_change_an_attempt_is_one_request(kit: 
 CODES = ["InvalidSignature", "503", "PublicKeyAlreadyRegistered", "InvalidInstanceId", TOKEN, TOKEN]
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.sampled_from(CODES), min_size=12, max_size=12), st.sampled_from(["pending_key", "superseded_key"]))
 def test_no_answers_in_any_order_make_an_attempt_exceed_its_bound(kit: Any, answers: list[str], second: str) -> None:
     report, requests = once(kit, with_keys(**{second: OTHER}), lambda number: answers[number - 1])

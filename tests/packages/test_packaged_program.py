@@ -17,24 +17,30 @@ from rolekeeper.cli import parser
 MAGIC_OF_311 = b"\xa7\r\r\n"
 UNCHECKED_HASH = (1).to_bytes(4, "little")  # PEP 552
 
-# Where the client would connect to, for every region that botocore knows, in each variant.
+# Where requests would go, for every region that botocore knows, in each variant; and a role's request, unsent.
 ENDPOINTS = """
 import json
-from datetime import timedelta
-from rolekeeper.adapters.ssm.client import ModelLoader, new_client
-from rolekeeper.model import ServiceSettings
-loader = ModelLoader()
+from datetime import UTC, datetime, timedelta
+from rolekeeper.adapters import sts
+from rolekeeper.adapters.ssm.endpoints import partitions, resolve
+from rolekeeper.errors import ServiceRefusedError
+from rolekeeper.model import RoleToken
+from rolekeeper.settings import ServiceSettings
 second = timedelta(seconds=1)
 table = {}
-for partition in loader.load_data("endpoints")["partitions"]:
-    for region in partition["regions"]:
-        for fips, dual_stack in ((False, False), (True, False), (False, True), (True, True)):
-            settings = ServiceSettings(None, None, None, fips, dual_stack, second, second)
+for region in [region for one in partitions() for region in one["regions"]]:
+    for fips, dual_stack in ((False, False), (True, False), (False, True), (True, True)):
+        settings = ServiceSettings(None, None, None, fips, dual_stack, second, second)
+        for service in ("ssm", "sts"):
             try:
-                client = new_client(loader, region, settings, "0", None, lambda *_, **__: None)
-                table[f"{region} {fips} {dual_stack}"] = client.meta.endpoint_url
-            except Exception as error:
-                table[f"{region} {fips} {dual_stack}"] = type(error).__name__
+                table[f"{service} {region} {fips} {dual_stack}"] = resolve(service, "", region, settings).url
+            except ServiceRefusedError as error:
+                table[f"{service} {region} {fips} {dual_stack}"] = error.code
+noon = datetime(2026, 11, 23, 12, tzinfo=UTC)
+token = RoleToken("ASIA", "secret", "token", noon)
+plain = resolve("sts", "", "eu-central-1", ServiceSettings(None, None, None, False, False, second, second))
+headers, body = sts._signed(plain, sts._Call("", "eu-central-1", {"RoleArn": "arn"}, token), noon)
+table["request"] = body.decode()
 print(json.dumps(table))
 """
 IMPORT_ALL = """
@@ -84,7 +90,7 @@ def test_it_finds_every_endpoint_that_the_whole_botocore_finds(unpacked: Unpacke
     assert done.stderr == ""
     whole = subprocess.run([sys.executable, "-I", "-c", ENDPOINTS], check=True, capture_output=True, text=True)
     table = json.loads(done.stdout)
-    assert table["eu-central-1 False False"] == "https://ssm.eu-central-1.amazonaws.com"
+    assert table["ssm eu-central-1 False False"] == "https://ssm.eu-central-1.amazonaws.com/"
     assert len(table) > 100
     assert table == json.loads(whole.stdout)
 
@@ -97,7 +103,7 @@ def test_of_botocores_data_only_what_the_client_loads_is_there(unpacked: Unpacke
 
 def test_what_is_for_developers_stays_out(unpacked: Unpacked) -> None:
     names = {path.name for path in unpacked.site_packages.iterdir()}
-    assert names.isdisjoint({"boto3", "s3transfer", "pip", "setuptools", "h11", "pytest", "pycparser", "bin"})
+    assert names.isdisjoint({"pip", "setuptools", "h11", "pytest", "pycparser", "bin"})
     found = (str(path.relative_to(unpacked.site_packages)) for path in unpacked.site_packages.rglob("*"))
     assert [path for path in found if re.search(r"(^|/)(tests?|emulator)(/|$)|\.pyi$|\.pth$", path)] == []
 
