@@ -15,6 +15,7 @@ import signal
 from contextlib import suppress
 from datetime import timedelta
 
+from rolekeeper.core import metrics
 from rolekeeper.core.loop import delays, status, table
 from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.states import (
@@ -75,8 +76,8 @@ class _Daemon:
         self.reloading = False  # the attempt in progress has not yet accepted or rejected the configuration
         self.vault_seen: object = None
         self.last_line = ""
-        self.last_document: status.Document | None = None  # in status.json
-        self.status_trouble = ""  # why it could not be written last time; logged once
+        self.last_document: status.Document | None = None  # in status.json and metrics.prom
+        self.status_trouble = ""  # why they could not be written last time; logged once
         self.exit_code: int | None = None
 
     def run(self) -> int:
@@ -224,7 +225,7 @@ class _Daemon:
             self.world.manager.tell("READY=1")
 
     def _tell(self) -> None:
-        """Sign of life; status line and status.json when they differ from what was reported last."""
+        """Sign of life; status line, status.json and metrics.prom when there is something new."""
         now = self.world.clock.now()
         self.world.manager.tell("WATCHDOG=1")
         if self.ready_boot is not None and now.boot >= self.ready_boot:
@@ -245,6 +246,7 @@ class _Daemon:
             return
         try:
             self.world.runtime.write_status(document)
+            self.world.runtime.write_metrics(metrics.render(self.state, document))
         except InputOutputError as error:
             if error.code != self.status_trouble:
                 fields = {"code": error.code, "hint": error.hint}

@@ -1,21 +1,21 @@
-"""The metrics file: what the daemon reports to Prometheus, in the text format that node_exporter's textfile collector reads.
+"""metrics.prom: what the daemon reports to Prometheus, in the text format for node_exporter's textfile collector.
 
-- Names follow OpenMetrics: base units (seconds, ratios), `_timestamp_seconds` for a moment, `_total` for a counter,
+- Names follow the conventions of Prometheus: base units, `_timestamp_seconds` for a moment, `_total` for a counter,
   `_info` for facts in labels.
 - A state is one sample for each of its values, 1 for the one that holds and 0 for the others, so that no series ends
   when the state changes.
-- What is not known has no sample: an absent expiry is not 0, which would be an expiry in 1970. An alert rule finds it
-  with `absent()` or with `unless`.
-- There is no timestamp behind a sample: the collector refuses such a file.
-- No secret is in it: the file is 0644.
+- What is not known has no sample: an absent expiry is not 0, which would be an expiry in 1970.
+- No sample has a timestamp: the collector refuses such a file.
+- The file is for everybody (0644) and holds no secret. It says what status.json says, and what only the loop knows.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 
-from rolekeeper.core.loop.states import Phase
-from rolekeeper.model import FingerprintSummary, Freshness, Outcome
+from rolekeeper.core.loop.phases import Phase
+from rolekeeper.core.loop.states import State
+from rolekeeper.core.loop.status import Document, OutputStatus
+from rolekeeper.model import Freshness, Outcome
 
 Labels = Mapping[str, str]
 Sample = tuple[Labels, float]
@@ -23,95 +23,65 @@ _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 _NONE: Labels = {}
 
 
-@dataclass(frozen=True, slots=True)
-class OutputMetrics:
-    """One output: a profile of a credentials file, or an endpoint. `role` is empty for the node's own role."""
-
-    kind: str
-    name: str  # the path of a file, the name of an endpoint
-    profile: str
-    role: str
-    freshness: Freshness
-    published_at: datetime | None
-    expires_at: datetime | None
+def render(state: State, document: Document) -> str:
+    """The whole file; `document` is what status.json says of `state` at the same moment."""
+    return "".join((*_daemon(state, document), *_credentials(document), *_node(state), *_outputs(document)))
 
 
-@dataclass(frozen=True, slots=True)
-class Metrics:
-    """Everything that the metrics file says. None is unknown, or does not apply, and has no sample."""
-
-    version: str
-    state: Phase
-    freshness: Freshness  # of the worst output
-    expires_at: datetime | None = None
-    issued_at: datetime | None = None
-    next_attempt_at: datetime | None = None
-    last_success_at: datetime | None = None
-    attempts: Mapping[Outcome, int] = field(default_factory=dict)  # ended since the daemon started
-    consecutive_failures: int = 0  # since the last success, refusals and probes included
-    hibernation_since_at: datetime | None = None
-    fingerprint: FingerprintSummary | None = None
-    outputs: tuple[OutputMetrics, ...] = ()
-    clock_difference: timedelta | None = None  # the service's clock less this machine's
-    node_key_created_at: datetime | None = None
-    configuration_loaded_at: datetime | None = None
+def _daemon(state: State, document: Document) -> Iterator[str]:
+    ended = [({"outcome": one.value}, state.outcomes.get(one, 0)) for one in Outcome]
+    yield _gauge("build_info", "The daemon's version.", [({"version": document.version}, 1)])
+    yield _gauge("state", "What the daemon does.", _enum(_NONE, "state", Phase, document.state))
+    yield _family("attempts_total", "counter", "Attempts that ended since the daemon started.", ended)
+    yield _value("consecutive_failures", "Attempts without success since the last success.", state.unsuccessful)
+    yield _moment("next_attempt", "When the next attempt is due.", document.next_attempt_at)
+    yield _moment("last_success", "When an attempt last left fresh credentials everywhere.", document.last_success_at)
+    yield _moment("hibernation_since", "When the hibernation began.", state.hibernating_since_at)
+    yield _moment("configuration_loaded", "When the daemon read its configuration.", state.loaded_at)
 
 
-def render(metrics: Metrics) -> str:
-    """The whole file, with a newline at its end."""
-    families = (*_about_daemon(metrics), *_about_credentials(metrics), *_about_node(metrics), *_about_outputs(metrics))
-    return "".join(families)
+def _credentials(document: Document) -> Iterator[str]:
+    """Of the output that is worst off, and of the credentials that expire first."""
+    worst = _enum(_NONE, "freshness", Freshness, document.freshness)
+    lives = [one.life for one in document.outputs if one.life is not None]
+    first = min(lives, key=lambda life: life.expires_at, default=None)
+    yield _gauge("credentials_freshness", "Freshness of the published credentials, of the worst output.", worst)
+    yield _moment("credentials_expiry", "When the published credentials expire.", document.expires_at)
+    yield _moment("credentials_issued", "When these credentials were issued.", first.issued_at if first else None)
 
 
-def _about_daemon(metrics: Metrics) -> Iterable[str]:
-    attempts = [({"outcome": one.value}, metrics.attempts.get(one, 0)) for one in Outcome]
-    yield _gauge("build_info", "The daemon's version.", [({"version": metrics.version}, 1)])
-    yield _gauge("state", "Where the daemon is.", _enum({}, "state", Phase, metrics.state))
-    yield _counter("attempts_total", "Attempts that ended since the daemon started.", attempts)
-    yield _gauge(
-        "consecutive_failures",
-        "Attempts without credentials since the last success.",
-        [(_NONE, metrics.consecutive_failures)],
-    )
-    yield _moment("next_attempt", "When the next attempt is due.", metrics.next_attempt_at)
-    yield _moment("last_success", "When an attempt last brought or found fresh credentials.", metrics.last_success_at)
-    yield _moment("hibernation_since", "When the hibernation began.", metrics.hibernation_since_at)
-    yield _moment("configuration_loaded", "When the daemon read its configuration.", metrics.configuration_loaded_at)
-
-
-def _about_credentials(metrics: Metrics) -> Iterable[str]:
-    fresh = _enum({}, "freshness", Freshness, metrics.freshness)
-    yield _gauge("credentials_freshness", "Freshness of the published credentials, of the worst output.", fresh)
-    yield _moment("credentials_expiry", "When the published credentials expire.", metrics.expires_at)
-    yield _moment("credentials_issued", "When the published credentials were issued.", metrics.issued_at)
-
-
-def _about_node(metrics: Metrics) -> Iterable[str]:
-    found = metrics.fingerprint
-    if found is not None:
-        yield _gauge("fingerprint_components_matched", "Components that are as registered.", [(_NONE, found.matched)])
-        yield _gauge("fingerprint_components_compared", "Components that were compared.", [(_NONE, found.compared)])
-        yield _gauge(
-            "fingerprint_similarity_threshold",
-            "Percentage of components that has to match.",
-            [(_NONE, found.threshold)],
+def _node(state: State) -> Iterator[str]:
+    if state.node_id is not None and state.region is not None:
+        yield _gauge("node_info", "The managed node.", [({"node_id": state.node_id, "region": state.region}, 1)])
+    if (found := state.fingerprint) is not None:
+        yield _value("fingerprint_components_matched", "Hardware components that are as registered.", found.matched)
+        yield _value("fingerprint_components_compared", "Hardware components that were compared.", found.compared)
+        threshold = "Percentage of components that has to match; -1: any machine is accepted."
+        yield _value("fingerprint_similarity_threshold_percent", threshold, found.threshold)
+    if (difference := state.clock_difference) is not None:
+        yield _value(
+            "clock_difference_seconds", "The service's clock minus this machine's.", difference.total_seconds()
         )
-    if metrics.clock_difference is not None:
-        difference = metrics.clock_difference.total_seconds()
-        yield _gauge("clock_difference_seconds", "The service's clock less this machine's.", [(_NONE, difference)])
-    yield _moment("node_key_created", "When the node key was created.", metrics.node_key_created_at)
+    yield _moment("node_key_created", "When the node key was created.", state.key_created_at)
 
 
-def _about_outputs(metrics: Metrics) -> Iterable[str]:
-    published, expiry, fresh = [], [], []
-    for output in metrics.outputs:
-        labels = {"kind": output.kind, "name": output.name, "profile": output.profile, "role": output.role}
-        published += _at(labels, output.published_at)
-        expiry += _at(labels, output.expires_at)
-        fresh += _enum(labels, "freshness", Freshness, output.freshness)
-    yield _gauge("output_published_timestamp_seconds", "When this output was published.", published)
+def _outputs(document: Document) -> Iterator[str]:
+    """Each family's samples together, as the format requires."""
+    all_of = [(one, _labels_of(one)) for one in document.outputs]
+    published = [sample for one, labels in all_of for sample in _at(labels, one.published_at)]
+    expiry = [sample for one, labels in all_of for sample in _at(labels, one.expires_at)]
+    fresh = [sample for one, labels in all_of for sample in _enum(labels, "freshness", Freshness, one.freshness)]
+    problem = [(labels, float(one.problem is not None)) for one, labels in all_of]
+    yield _gauge("output_published_timestamp_seconds", "When credentials were published in this output.", published)
     yield _gauge("output_expiry_timestamp_seconds", "When the credentials in this output expire.", expiry)
     yield _gauge("output_freshness", "Freshness of the credentials in this output.", fresh)
+    yield _gauge(
+        "output_problem", "1 when this output does not hold what it should, or programs may not use it.", problem
+    )
+
+
+def _labels_of(one: OutputStatus) -> Labels:
+    return {"kind": one.kind.value, "name": one.name, "profile": one.profile, "role": one.role or ""}
 
 
 def _enum(labels: Labels, name: str, values: Iterable[str], current: str) -> list[Sample]:
@@ -122,22 +92,22 @@ def _at(labels: Labels, moment: datetime | None) -> list[Sample]:
     return [] if moment is None else [(labels, moment.timestamp())]
 
 
-def _moment(name: str, help_text: str, moment: datetime | None) -> str:
-    return _gauge(f"{name}_timestamp_seconds", help_text, _at(_NONE, moment))
+def _moment(name: str, meaning: str, moment: datetime | None) -> str:
+    return _gauge(f"{name}_timestamp_seconds", meaning, _at(_NONE, moment))
 
 
-def _gauge(name: str, help_text: str, samples: Iterable[Sample]) -> str:
-    return _family(name, "gauge", help_text, samples)
+def _value(name: str, meaning: str, value: float) -> str:
+    return _gauge(name, meaning, [(_NONE, value)])
 
 
-def _counter(name: str, help_text: str, samples: Iterable[Sample]) -> str:
-    return _family(name, "counter", help_text, samples)
+def _gauge(name: str, meaning: str, samples: Iterable[Sample]) -> str:
+    return _family(name, "gauge", meaning, samples)
 
 
-def _family(name: str, kind: str, help_text: str, samples: Iterable[Sample]) -> str:
+def _family(name: str, kind: str, meaning: str, samples: Iterable[Sample]) -> str:
     """One metric with its help and type; nothing when it has no sample."""
     lines = [f"rolekeeper_{name}{_labels(labels)} {_number(value)}\n" for labels, value in samples]
-    return f"# HELP rolekeeper_{name} {help_text}\n# TYPE rolekeeper_{name} {kind}\n{''.join(lines)}" if lines else ""
+    return f"# HELP rolekeeper_{name} {meaning}\n# TYPE rolekeeper_{name} {kind}\n{''.join(lines)}" if lines else ""
 
 
 def _labels(labels: Labels) -> str:
