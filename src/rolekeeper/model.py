@@ -304,8 +304,8 @@ class AttemptReport:
 
     `expires_at` is that of the node's role token at hand. `is_reused`: every output held fresh credentials, and no
     token was requested. `clock_difference` is the service's clock minus this machine's, None when no answer told it;
-    `key_created_at` is that of the node key in use. `outputs` is what the outputs hold after the attempt, also after one
-    that brought no token; empty when the attempt did not come to look at them.
+    `key_created_at` is that of the node key in use. `outputs` is what the outputs hold after the attempt, also when
+    it brought no token; empty when the attempt did not come to look at them.
     """
 
     outcome: Outcome
