@@ -16,6 +16,7 @@ import signal
 from contextlib import suppress
 from datetime import timedelta
 
+from rolekeeper.core import metrics
 from rolekeeper.core.loop import delays, status, table
 from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.states import (
@@ -76,8 +77,8 @@ class _Daemon:
         self.reloading = False  # the attempt in progress has not yet accepted or rejected the configuration
         self.vault_seen: object = None
         self.last_line = ""
-        self.last_document: status.Document | None = None  # in status.json
-        self.status_trouble = ""  # why it could not be written last time; logged once
+        self.last_document: status.Document | None = None  # in status.json and metrics.prom
+        self.status_trouble = ""  # why they could not be written last time; logged once
         self.exit_code: int | None = None
         self.why_ended = ""  # the status line of a daemon that ends with a wrong configuration
 
@@ -228,7 +229,7 @@ class _Daemon:
             self.world.manager.tell("READY=1")
 
     def _tell(self) -> None:
-        """Sign of life; status line and status.json when they differ from what was reported last."""
+        """Sign of life; status line, status.json and metrics.prom when there is something new."""
         now = self.world.clock.now()
         self.world.manager.tell("WATCHDOG=1")
         if self.ready_boot is not None and now.boot >= self.ready_boot:
@@ -249,6 +250,7 @@ class _Daemon:
             return
         try:
             self.world.runtime.write_status(document)
+            self.world.runtime.write_metrics(metrics.render(self.state, document))
         except InputOutputError as error:
             if error.code != self.status_trouble:
                 fields = {"code": error.code, "hint": error.hint}

@@ -222,7 +222,7 @@ class Attempts(Protocol):
 
 
 class RuntimeDirectory(Protocol):
-    """Where one running daemon shows itself: a lock with its pid, a socket to see that it lives, and status.json."""
+    """Where one running daemon shows itself: a lock with its pid, a socket to see that it lives, its reports."""
 
     def claim(self, directory: str) -> None:
         """Take the lock and write our pid; UnavailableError `daemon-running` when another daemon holds it.
@@ -232,6 +232,9 @@ class RuntimeDirectory(Protocol):
 
     def write_status(self, document: Document) -> None:
         """Replace status.json; errors as of `claim`."""
+
+    def write_metrics(self, text: str) -> None:
+        """Replace metrics.prom; errors as of `claim`."""
 
 
 class VaultWatch(Protocol):
