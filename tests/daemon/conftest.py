@@ -259,7 +259,8 @@ class World:
         self.documents.append(Told(self.elapsed, encode(document)))
 
     def look(self, directory: str) -> object:
-        assert directory == SETTINGS.vault_directory
+        assert self.in_force is not None
+        assert directory == self.in_force.vault_directory
         return self.vault
 
     def watchdog_interval(self) -> timedelta | None:
