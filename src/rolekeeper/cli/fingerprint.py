@@ -10,10 +10,10 @@ from rolekeeper.adapters.process import keep_secrets_in_memory
 from rolekeeper.attempt.run import longest_wait_for_vault
 from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import print_json
-from rolekeeper.core import similarity
+from rolekeeper.core import similarity, weakness
 from rolekeeper.core.similarity import Comparison
 from rolekeeper.errors import HardwareError, RefusedError, UnregisteredError, UsageError
-from rolekeeper.model import SMBIOS_COMPONENTS, THRESHOLD_OFF, HardwareHash, Node, VaultContents, Verdict
+from rolekeeper.model import THRESHOLD_OFF, HardwareHash, Node, OutputProblem, VaultContents, Verdict
 from rolekeeper.ports import World
 from rolekeeper.settings import Settings
 
@@ -49,35 +49,18 @@ def run(options: argparse.Namespace) -> int:
     if options.action == "show":
         return 0
     warn_of_machine_id(accepted.hardware_hash, hardware.hash)
-    _warn_of_clones(accepted.hardware_hash, hardware.hash)
+    _warn(weakness.of_smbios(accepted.hardware_hash, hardware.hash))
     return CODES[report.verdict]
 
 
 def warn_of_machine_id(saved: HardwareHash, current: HardwareHash) -> None:
     """Warn when `machine-id`, which decides alone when it differs, is empty in the vault or now."""
-    if not saved.get(similarity.MACHINE_ID, "").strip():
-        say(
-            "machine-id was empty or absent at the registration: a copy of this disk without one looks similar, and "
-            "this machine stops being similar once it gets one",
-            "run `systemd-machine-id-setup`, then `rolekeeper register --force` with a new activation",
-        )
-    elif not current.get(similarity.MACHINE_ID, "").strip():
-        say("machine-id is empty or absent now, and it decides alone", "restore the content of /etc/machine-id")
+    _warn(weakness.of_machine_id(saved, current))
 
 
-def _warn_of_clones(saved: HardwareHash, current: HardwareHash) -> None:
-    """Two empty components are equal: without SMBIOS a clone that keeps machine-id and host name matches in 6 of 9."""
-    if not any(current.get(name) for name in SMBIOS_COMPONENTS):
-        say(
-            "the four SMBIOS components are empty: a copy of this disk on other hardware would look similar",
-            "install dmidecode, on a machine that has SMBIOS tables",
-        )
-    elif not any(saved.get(name) for name in SMBIOS_COMPONENTS):
-        say(
-            "the four SMBIOS components were empty when the fingerprint was bound to them: a copy of this disk would "
-            "look similar where they are empty",
-            "register again with a new activation (`rolekeeper register --force`), to bind a fingerprint to them",
-        )
+def _warn(problem: OutputProblem | None) -> None:
+    if problem is not None:
+        say(problem.message, problem.hint)
 
 
 def _node(contents: VaultContents, settings: Settings) -> Node:

@@ -23,6 +23,7 @@ VERBS = {
     "attempt": "make one attempt by hand and print its outcome as JSON",
     "refresh": "tell the running daemon to try now, and wait for the outcome",
     "status": "say how the running daemon and the credentials are",
+    "doctor": "look at everything between this machine and its credentials, and name the remedies",
     "wait": "wait until fresh credentials are published",
     "fingerprint": "compare the hardware with the vault; set the similarity threshold",
     "credential-process": "print the published credentials as SDKs want them from credential_process",

@@ -46,6 +46,16 @@ _SAMPLE_BYTES = 8 * 1024  # more than any document takes
 _AUTHORIZATION = "authorization"
 
 
+def document_path(directory: str, output: Endpoint) -> str:
+    """The document of the endpoint; `directory` is the daemon's runtime directory."""
+    return f"{directory}/{_ENDPOINT}/{output.name}"
+
+
+def shown_paths(directory: str, output: Endpoint) -> tuple[str, ...]:
+    """The files that show the endpoint's token to programs."""
+    return tuple(f"{directory}/{kind}/{output.name}" for kind in (_TOKEN, _ENV))
+
+
 @dataclass(frozen=True, slots=True)
 class Published:
     """What an endpoint holds: the access key id and the expiry, on the service's clock, of its credentials."""

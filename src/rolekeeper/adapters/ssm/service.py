@@ -22,7 +22,7 @@ from rolekeeper.ports import Clock
 from rolekeeper.settings import ServiceSettings
 
 _KEY_TYPE = "Rsa"
-_CONTENT_TYPE = "application/x-amz-json-1.1"
+CONTENT_TYPE = "application/x-amz-json-1.1"
 _NO_PROXIES: Mapping[str, str] = {}
 
 
@@ -85,7 +85,7 @@ class SsmService:
         body = json.dumps(call.parameters).encode("ascii")
         headers = {
             "host": endpoint.netloc,
-            "content-type": _CONTENT_TYPE,
+            "content-type": CONTENT_TYPE,
             "x-amz-target": f"AmazonSSM.{call.operation}",
         }
         if signer is not None:

@@ -6,7 +6,7 @@
    password, and the supervisor neither reads nor keeps them. An attempt that is to reload, or finds no settings of the
    order's digest there (an attempt may have been killed while it put others in force), reads the configuration, writes
    the settings to that file and says `{"settings": {...}}`, the part that the supervisor needs; or it says
-   `{"rejected": "..."}` and uses those in force. Without any it ends with exit status 78.
+   `{"rejected": "..."}` and uses those in force. Without any it then ends with exit status 78.
 3. An attempt that found no settings then waits for a line, `go`: until then another daemon may hold the lock.
 4. An attempt that has read the configuration says `{"found": {...}}` once it has read the vault: node and outputs.
 5. The attempt says `{"report": {...}}` and ends.
