@@ -265,7 +265,8 @@ class World:
         self.metrics.append(Told(self.elapsed, text))
 
     def look(self, directory: str) -> object:
-        assert directory == SETTINGS.vault_directory
+        assert self.in_force is not None
+        assert directory == self.in_force.vault_directory
         return self.vault
 
     def watchdog_interval(self) -> timedelta | None:

@@ -32,7 +32,7 @@ def test_a_report_is_heard_and_the_attempt_is_gone_without_a_trace(attempts: Any
 def test_an_attempt_is_told_what_to_do(attempts: Any) -> None:
     running = attempts.start("tell(order)", reload=True, reuse=False)
     told = json.loads(attempts.hear(running, Rejected).problems)
-    assert told == {"version": __version__, "reload": True, "reuse": False}
+    assert told == {"version": __version__, "digest": None, "reload": True, "reuse": False}
 
 
 def test_an_attempt_begins_with_no_signal_blocked_or_ignored(attempts: Any) -> None:

@@ -1,12 +1,12 @@
 """How the supervisor and an attempt talk: JSON lines, over the attempt's standard input and output.
 
-1. The supervisor sends an order: `{"version": "...", "reload": bool, "reuse": bool}`. An attempt of another version
-   says `{"outdated": "its version"}` and ends: rolekeeper was upgraded under a running daemon.
+1. The supervisor sends an order: `{"version": "...", "digest": "...", "reload": bool, "reuse": bool}`. An attempt of
+   another version says `{"outdated": "its version"}` and ends: rolekeeper was upgraded under a running daemon.
 2. The settings in force lie in a file in memory, which every attempt inherits as descriptor 3: they may hold a proxy's
-   password, and the supervisor neither reads nor keeps them. An attempt that is to reload, or finds no settings there,
-   reads the configuration, writes the settings to that file and says `{"settings": {...}}`, the part that the
-   supervisor needs; or it says `{"rejected": "..."}` and uses those in force. Without any it then ends with exit
-   status 78.
+   password, and the supervisor neither reads nor keeps them. An attempt that is to reload, or finds no settings of the
+   order's digest there (an attempt may have been killed while it put others in force), reads the configuration, writes
+   the settings to that file and says `{"settings": {...}}`, the part that the supervisor needs; or it says
+   `{"rejected": "..."}` and uses those in force. Without any it then ends with exit status 78.
 3. An attempt that found no settings then waits for a line, `go`: until then another daemon may hold the lock.
 4. An attempt that has read the configuration says `{"found": {...}}` once it has read the vault: node and outputs.
 5. The attempt says `{"report": {...}}` and ends.
@@ -48,6 +48,7 @@ class AttemptProcesses:
     def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self._command = tuple(command)
         self._environment = dict(environment)
+        self._digest: str | None = None  # of the settings that an attempt has reported
         self._settings = os.memfd_create("rolekeeper-settings", os.MFD_CLOEXEC)
         self._running: _Running | None = None
         self._leaving: set[int] = set()  # pids of attempts that are done with, until they are gone
@@ -55,9 +56,9 @@ class AttemptProcesses:
 
     def start(self, *, reload: bool, reuse: bool) -> None:
         """Start an attempt; one that cannot be started shows as Ended."""
-        order = json.dumps({"version": __version__, "reload": reload, "reuse": reuse}).encode() + b"\n"
+        order = {"version": __version__, "digest": self._digest, "reload": reload, "reuse": reuse}
         try:
-            self._running = _spawn(self._command, self._environment, order, self._settings)
+            self._running = _spawn(self._command, self._environment, json.dumps(order).encode() + b"\n", self._settings)
         except OSError as error:
             self._cannot_start = f"{self._command[0]}: {error.strerror}"
             wake_self()
@@ -77,6 +78,8 @@ class AttemptProcesses:
         for message in running.hear():
             if isinstance(message, Ended):
                 _kill(running.pid)
+            if isinstance(message, Accepted):
+                self._digest = message.settings.digest
             if isinstance(message, (AttemptReport, Ended, Outdated)):
                 self._let_go(running)
                 yield message
@@ -229,7 +232,7 @@ class SupervisorPipe:
             if said["version"] != __version__:
                 self._say({"outdated": __version__})
                 raise SystemExit(0)
-            return Order(_settings_in_force(), bool(said["reload"]), bool(said["reuse"]))
+            return Order(_settings_in_force(said["digest"]), bool(said["reload"]), bool(said["reuse"]))
         except (AttributeError, OSError, ValueError, TypeError, KeyError, RecursionError):  # the first: no input at all
             raise SystemExit(BROKEN_WORD) from None
 
@@ -259,10 +262,11 @@ class SupervisorPipe:
         sys.stdout.flush()
 
 
-def _settings_in_force() -> Settings | None:
-    """What an earlier attempt of this daemon wrote; None before that, and when it was killed while writing."""
+def _settings_in_force(digest: str | None) -> Settings | None:
+    """What an earlier attempt of this daemon wrote; None when the daemon knows of no such settings."""
     written = os.pread(SETTINGS, os.fstat(SETTINGS).st_size, 0)
     try:
-        return decode(Settings, json.loads(written))
-    except ValueError:
+        settings = decode(Settings, json.loads(written))
+    except ValueError:  # none yet, or not all of them
         return None
+    return settings if settings.digest == digest else None
