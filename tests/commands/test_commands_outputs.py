@@ -68,6 +68,16 @@ def test_credentials_that_are_gone_are_not_fresh_and_are_waited_for(node: Server
     assert published(node) == node.tokens()[-1].access_key_id
 
 
+def test_what_another_registration_left_behind_is_not_called_another_programs(node: Server) -> None:
+    """`clear` takes our expiry away, so what stays looks like the keys of SSM Agent."""
+    node.run("attempt")
+    node.run("clear", "--yes")
+    node.register()
+    assert node.run("attempt").err == ""
+    node.output.write_text(OTHER)
+    assert f"Another program writes to {node.output}" in node.run("attempt").err
+
+
 def test_an_output_that_was_never_published_is_waited_for_in_vain(node: Server, start: Start) -> None:
     second = with_two_outputs(node)
     second.mkdir(parents=True)

@@ -115,11 +115,19 @@ def sleep(machine: Machine) -> None:
     machine.systemctl("stop", SERVICE)
 
 
-def test_the_package_enables_no_endpoint(new_machine: Callable[..., Machine]) -> None:
+def test_the_package_enables_no_endpoint_and_check_says_so_when_one_is_configured(
+    new_machine: Callable[..., Machine],
+) -> None:
     machine = new_machine(emulated=None)
     machine.install()
     assert machine.property(SOCKET, "UnitFileState") == "disabled"
     assert machine.property(SOCKET, "ActiveState") == "inactive"
+    assert machine.rolekeeper("check").err == ""
+    machine.configure('[[endpoint]]\nname = "rack"\n')
+    said = machine.rolekeeper("check").err
+    assert f"endpoint[0]: nothing serves it: {SOCKET} is not active" in said
+    machine.shell(said.split("hint: `")[1].split("`")[0])
+    assert machine.rolekeeper("check").err == ""
 
 
 def test_before_anything_is_published_it_answers_that_there_is_no_such_endpoint(machine: Machine) -> None:

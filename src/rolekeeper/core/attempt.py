@@ -141,8 +141,14 @@ class _Attempt:
         before = seen.contents.measured or seen.node.accepted.hardware_hash
         since_last = similarity.compare(before, seen.hardware, seen.node.accepted.threshold)
         self.entries += attemptlog.hardware_changed(since_last, seen.comparison)
-        others = (one.name for one in self.outputs.values() if one.holding is Holding.OTHER)
-        self.entries += [attemptlog.overwritten_by_another(name) for name in others if name not in self.errors]
+        others = (
+            one for one in self.outputs.values() if one.holding is Holding.OTHER and self._was_published(one.role)
+        )
+        self.entries += [attemptlog.overwritten_by_another(one.name) for one in others if one.name not in self.errors]
+
+    def _was_published(self, role: str) -> bool:
+        """Whether this node has published for the role: what an output held before that has overwritten nothing."""
+        return issue_of(self.contents, role, self.seen.node.registration.node_id) is not None
 
     def _fingerprint(self) -> str:
         """The fingerprint that this hardware may send; HardwareError when it cannot be judged."""
