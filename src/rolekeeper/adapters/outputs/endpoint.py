@@ -146,18 +146,25 @@ class EndpointDocuments:
         """Remove every endpoint but these. The document goes first: from then on the server knows no such name."""
         kept = {output.name for output in outputs}
         for kind in _DIRECTORIES:
-            with suppress(FileNotFoundError):
-                for name in os.listdir(f"{self._directory}/{kind}"):
-                    if name not in kept:
-                        self._remove(kind, name)
+            for name in self._names(kind):
+                if name not in kept:
+                    self._remove(kind, name)
+
+    def _names(self, kind: str) -> list[str]:
+        path = f"{self._directory}/{kind}"
+        try:
+            return os.listdir(path)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise _cannot("list", path, error) from error
 
     def _remove(self, kind: str, name: str) -> None:
         path = self._path(kind, name)
         try:
             remove_file(path)
         except OSError as error:
-            code, remedy = describe(error)
-            raise OutputError(code, f"Cannot remove {path}: {error.strerror}", remedy) from error
+            raise _cannot("remove", path, error) from error
 
     def _token(self, output: Endpoint) -> str:
         """The endpoint's token, which is made if there is none; the directories are made as well."""
@@ -213,6 +220,11 @@ class EndpointDocuments:
         except OSError as error:
             code, remedy = describe(error)
             raise OutputError(code, f"Cannot publish to {_where(output)}: {error.strerror}", remedy) from error
+
+
+def _cannot(act: str, path: str, error: OSError) -> OutputError:
+    code, remedy = describe(error)
+    return OutputError(code, f"Cannot {act} {path}: {error.strerror}", remedy)
 
 
 def _where(output: Endpoint) -> str:
