@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from rolekeeper import __version__
 from rolekeeper.errors import InputOutputError, UnavailableError
-from rolekeeper.model import Registration
+from rolekeeper.model import HealthFacts, Registration
 from rolekeeper.ports import Clock, DaemonWorld, Log, NodeService, Outputs, RoleCalls, RoleService, Vault, World
 from rolekeeper.settings import NodeSettings, Settings
 
@@ -62,6 +62,13 @@ def deregister_as_operator(accepted: Settings, node: Registration) -> None:
     from rolekeeper.adapters import operator
 
     operator.deregister(node, accepted.service)
+
+
+def health_facts() -> HealthFacts:
+    """What a health report says of this machine."""
+    from rolekeeper.adapters.platform import facts
+
+    return facts(__version__)
 
 
 def roles(accepted: Settings) -> RoleService:
@@ -135,12 +142,14 @@ def daemon_world(configuration: str | None) -> DaemonWorld:
     environment = os.environ
     expected, inherited = _anew(environment.pop(ANEW, ""))
     runtime = FileRuntimeDirectory(os.getpid(), inherited)
+    children = _attempt_environment(environment)
+    attempts = AttemptProcesses(_command(configuration, "attempt", "--supervised"), children)
+    health = AttemptProcesses(_command(configuration, "attempt", "--report-health"), children, attempts.settings)
     return DaemonWorld(
         clock=clock(),
         signals=BlockedSignals(),
-        attempts=AttemptProcesses(
-            _command(configuration, "attempt", "--supervised"), _attempt_environment(environment)
-        ),
+        attempts=attempts,
+        health=health,
         runtime=runtime,
         watch=StatWatch(),
         manager=Systemd(

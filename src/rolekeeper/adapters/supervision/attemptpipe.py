@@ -10,6 +10,9 @@
 4. An attempt that has read the configuration says `{"found": {...}}` once it has read the vault: node and outputs.
 5. The attempt says `{"report": {...}}` and ends.
 
+Health reports are such processes, too, in a line of their own beside the attempts: they get the same order and the same
+settings, and say `{"health": {...}}`.
+
 The supervisor never waits for a pipe. What a pipe does not take of an order (past a user's quota it holds 4096 bytes or
 8192) follows as the attempt reads. Answers are read only until the report: what the attempt has started may hold the
 pipe open for longer. The rest of the attempt's process group is killed when it is reaped. Unknown members are ignored.
@@ -29,7 +32,7 @@ from typing import Any
 from rolekeeper import __version__
 from rolekeeper.adapters.supervision.signals import wake_self
 from rolekeeper.core.jsonvalues import decode, encode
-from rolekeeper.model import AttemptReport, RegistrationFound
+from rolekeeper.model import AttemptReport, HealthReported, RegistrationFound
 from rolekeeper.ports import Accepted, Ended, Message, Outdated, Rejected
 from rolekeeper.settings import Settings, SupervisorSettings, supervisor_settings
 
@@ -44,10 +47,11 @@ SETTINGS = 3  # the descriptor of the settings in force, in an attempt
 class AttemptProcesses:
     """The supervisor's end: attempts as child processes, in sessions of their own, one at a time."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], settings: int | None = None) -> None:
         self._command = tuple(command)
         self._environment = dict(environment)
-        self._settings = os.memfd_create("rolekeeper-settings", os.MFD_CLOEXEC)
+        made = os.memfd_create("rolekeeper-settings", os.MFD_CLOEXEC) if settings is None else settings
+        self.settings = made  # the descriptor of the settings in force
         self._running: _Running | None = None
         self._leaving: set[int] = set()  # pids of attempts that are done with, until they are gone
         self._cannot_start = ""  # or the reason
@@ -56,7 +60,7 @@ class AttemptProcesses:
         """Start an attempt; one that cannot be started shows as Ended."""
         order = json.dumps({"version": __version__, "reload": reload, "reuse": reuse}).encode() + b"\n"
         try:
-            self._running = _spawn(self._command, self._environment, order, self._settings)
+            self._running = _spawn(self._command, self._environment, order, self.settings)
         except OSError as error:
             self._cannot_start = f"{self._command[0]}: {error.strerror}"
             wake_self()
@@ -77,7 +81,7 @@ class AttemptProcesses:
         for message in running.hear():
             if isinstance(message, Ended):
                 _kill(running.pid)
-            if isinstance(message, (AttemptReport, Ended, Outdated)):
+            if isinstance(message, (AttemptReport, HealthReported, Ended, Outdated)):
                 self._let_go(running)
                 yield message
                 return
@@ -158,6 +162,8 @@ def _message(line: bytes) -> Message:
             return Rejected(str(said["rejected"]))
         if "found" in said:
             return decode(RegistrationFound, said["found"])
+        if "health" in said:
+            return decode(HealthReported, said["health"])
         return decode(AttemptReport, said["report"])
     except (ValueError, TypeError, KeyError, RecursionError):
         return Ended(BROKEN_WORD)
@@ -253,6 +259,10 @@ class SupervisorPipe:
     def found(self, found: RegistrationFound) -> None:
         """Report which node this is, and what the outputs hold."""
         self._say({"found": encode(found)})
+
+    def health(self, reported: HealthReported) -> None:
+        """Report what came of a health report."""
+        self._say({"health": encode(reported)})
 
     def report(self, report: AttemptReport) -> None:
         """Report how the attempt ended."""
