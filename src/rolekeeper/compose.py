@@ -7,14 +7,18 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from rolekeeper import __version__
 from rolekeeper.errors import InputOutputError, UnavailableError
 from rolekeeper.model import HealthFacts, Registration
 from rolekeeper.ports import Clock, DaemonWorld, Log, NodeService, Outputs, RoleCalls, RoleService, Vault, World
 from rolekeeper.settings import NodeSettings, Settings
+
+if TYPE_CHECKING:
+    from rolekeeper.adapters.ssm.reach import Reach
 
 MANAGER_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 BOOT_ID = "ROLEKEEPER_BOOT_ID"  # set by systemd/rolekeeper.service
@@ -72,10 +76,18 @@ def health_facts() -> HealthFacts:
 
 
 def roles(accepted: Settings) -> RoleService:
-    """STS as the configuration says it is reached."""
+    """STS as the configuration says it is reached; one role that hangs takes a quarter of the attempt's time."""
     from rolekeeper.adapters.sts import StsRoles
 
-    return StsRoles(accepted.service, clock(), __version__, os.environ)
+    longest = min(accepted.service.read_timeout, accepted.daemon.attempt_timeout / 4)
+    return StsRoles(replace(accepted.service, read_timeout=longest), clock(), __version__, os.environ)
+
+
+def reach(accepted: Settings, environment: Mapping[str, str]) -> "Reach":
+    """The way to the service, step by step, with the proxies that `environment` names."""
+    from rolekeeper.adapters.ssm.reach import Reach
+
+    return Reach(accepted.service, clock(), __version__, environment)
 
 
 def outputs(accepted: Settings) -> Outputs:
@@ -143,8 +155,8 @@ def daemon_world(configuration: str | None) -> DaemonWorld:
     expected, inherited = _anew(environment.pop(ANEW, ""))
     runtime = FileRuntimeDirectory(os.getpid(), inherited)
     children = _attempt_environment(environment)
-    attempts = AttemptProcesses(_command(configuration, "attempt", "--supervised"), children)
-    health = AttemptProcesses(_command(configuration, "attempt", "--report-health"), children, attempts.settings)
+    attempts = AttemptProcesses(own_command(configuration, "attempt", "--supervised"), children)
+    health = AttemptProcesses(own_command(configuration, "attempt", "--report-health"), children, attempts.settings)
     return DaemonWorld(
         clock=clock(),
         signals=BlockedSignals(),
@@ -178,7 +190,7 @@ def _execute_anew(version: str, expected: str, configuration: str | None, held: 
         for descriptor in held:
             if descriptor >= 0:
                 os.set_inheritable(descriptor, True)  # noqa: FBT003 - the function takes it so
-        command = _command(configuration, "run")
+        command = own_command(configuration, "run")
         try:
             environment = {**os.environ, ANEW: f"{version} {held[0]} {held[1]}"}
             os.execve(command[0], command, environment)  # noqa: S606 - no shell is wanted
@@ -191,7 +203,7 @@ def _execute_anew(version: str, expected: str, configuration: str | None, held: 
     )
 
 
-def _command(configuration: str | None, *verb: str) -> tuple[str, ...]:
+def own_command(configuration: str | None, *verb: str) -> tuple[str, ...]:
     """A command of the interpreter that runs us, as isolated as we are, never with a path of its own."""
     isolation = ("-I",) if sys.flags.isolated else ("-P", "-s")
     options = ("--config", configuration) if configuration is not None else ()

@@ -3,7 +3,8 @@
 - The daemon sleeps nearly always, in slices of at most a minute and half the watchdog interval, so that it notices a
   step of the wall clock, a change of the vault and a change of freshness. It never waits for a disk, the network or an
   attempt.
-- The first attempt reads the configuration. A wrong one ends the daemon (78) when none is in force.
+- The first attempt reads the configuration. A wrong one ends the daemon (78) when none is in force; the status line,
+  which systemd keeps showing, then says what is wrong.
 - READY=1 at the first outcome, whatever it is, or after 20 s: a boot never hangs on the service.
 - The deadline of an attempt is measured by CLOCK_BOOTTIME alone: the clock that is set right while the first attempt of
   a boot runs must not cost that attempt.
@@ -16,6 +17,7 @@ import signal
 from contextlib import suppress
 from datetime import timedelta
 
+from rolekeeper.core import metrics
 from rolekeeper.core.loop import delays, health, status, table
 from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.states import (
@@ -76,10 +78,11 @@ class _Daemon:
         self.reloading = False  # the attempt in progress has not yet accepted or rejected the configuration
         self.vault_seen: object = None
         self.last_line = ""
-        self.last_document: status.Document | None = None  # in status.json
-        self.status_trouble = ""  # why it could not be written last time; logged once
+        self.last_document: status.Document | None = None  # in status.json and metrics.prom
+        self.status_trouble = ""  # why they could not be written last time; logged once
         self.reports = health.Reports()
         self.exit_code: int | None = None
+        self.why_ended = ""  # the status line of a daemon that ends with a wrong configuration
 
     def run(self) -> int:
         self.world.manager.tell(f"EXTEND_TIMEOUT_USEC={START_TIMEOUT // timedelta(microseconds=1)}")
@@ -161,7 +164,7 @@ class _Daemon:
         if isinstance(message, HealthReported):  # of its own processes only
             return []
         if self.settings is None and message.status == ConfigurationError.exit_code:
-            self.exit_code = message.status  # the attempt has said why
+            self.exit_code = message.status  # the attempt has logged why
             return []
         return [self._finish(_crashed(message))]
 
@@ -228,7 +231,9 @@ class _Daemon:
         self._say_reloaded()
 
     def _reject(self, problems: str) -> None:
-        assert self.settings is not None  # noqa: S101 - there is an old configuration
+        if self.settings is None:
+            self.why_ended = _wrong_configuration(problems)
+            return
         self._set_deadline(self.settings.daemon.attempt_timeout)
         self._keep(f"the new one is wrong: {problems}")
 
@@ -248,14 +253,14 @@ class _Daemon:
             self.world.manager.tell("READY=1")
 
     def _tell(self) -> None:
-        """Sign of life; status line and status.json when they differ from what was reported last."""
+        """Sign of life; status line, status.json and metrics.prom when there is something new."""
         now = self.world.clock.now()
         self.world.manager.tell("WATCHDOG=1")
         if self.ready_boot is not None and now.boot >= self.ready_boot:
             self._say_ready()
         if self.state.phase is Phase.STOPPING:
             self.world.manager.tell("STOPPING=1")
-        line = status.line(self.state, now)
+        line = self.why_ended or status.line(self.state, now)
         if line != self.last_line:
             self.world.manager.tell(f"STATUS={line}")
             self.last_line = line
@@ -269,6 +274,7 @@ class _Daemon:
             return
         try:
             self.world.runtime.write_status(document)
+            self.world.runtime.write_metrics(metrics.render(self.state, document))
         except InputOutputError as error:
             if error.code != self.status_trouble:
                 fields = {"code": error.code, "hint": error.hint}
@@ -318,6 +324,12 @@ def _unreported(message: Message, node_id: str | None) -> HealthReported:
         return HealthReported(node_id, code="timeout", message="Cannot report health: no answer in time", hint=hint)
     how = _crashed(message)
     return HealthReported(node_id, code=how.code, message=f"Cannot report health: {how.message}", hint=how.hint)
+
+
+def _wrong_configuration(problems: str) -> str:
+    first, *others = problems.splitlines()
+    more = f" (and {len(others)} more)" if others else ""
+    return f"Stopped: the configuration is wrong: {first}{more}; `rolekeeper check` shows everything that is wrong"
 
 
 def _crashed(ended: Ended) -> AttemptReport:

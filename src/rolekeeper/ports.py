@@ -42,7 +42,7 @@ class Clock(Protocol):
     def boot_id(self) -> str:
         """A name for the time since this machine was started; another one after every boot.
 
-        Raises HardwareError when nothing tells it; once it was told, it stays known.
+        Raises HardwareError when it cannot be read; once read, it stays known.
         """
 
 
@@ -115,14 +115,14 @@ class HardwareProbe(Protocol):
     """The machine's hardware."""
 
     def look(self) -> Hardware:
-        """The hardware hash of this moment; never raises: what cannot be read is told in the answer."""
+        """The hardware hash of this moment; never raises: the answer names what cannot be read."""
 
 
 class Outputs(Protocol):
     """Where credentials are published. No method takes longer than `longest`, whatever hangs or is locked."""
 
     def remove_others(self, outputs: Iterable[Output]) -> None:
-        """Remove what an earlier configuration published and nobody else can: endpoints that are not in `outputs`."""
+        """Remove the endpoints of an earlier configuration that are not in `outputs`."""
 
     def look(self, output: Output, longest: timedelta) -> SeenOutput:
         """What the output holds, and whether `publish` would succeed; changes nothing that a reader sees."""
@@ -181,7 +181,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The attempt has read a configuration that is wrong, and uses the one in force."""
+    """The attempt has read a configuration that is wrong, and uses the one in force; without one it ends."""
 
     problems: str
 
@@ -227,7 +227,7 @@ class Attempts(Protocol):
 
 
 class RuntimeDirectory(Protocol):
-    """Where one running daemon shows itself: a lock with its pid, a socket to see that it lives, and status.json."""
+    """Where one running daemon shows itself: a lock with its pid, a socket to see that it lives, its reports."""
 
     def claim(self, directory: str) -> None:
         """Take the lock and write our pid; UnavailableError `daemon-running` when another daemon holds it.
@@ -237,6 +237,9 @@ class RuntimeDirectory(Protocol):
 
     def write_status(self, document: Document) -> None:
         """Replace status.json; errors as of `claim`."""
+
+    def write_metrics(self, text: str) -> None:
+        """Replace metrics.prom; errors as of `claim`."""
 
 
 class VaultWatch(Protocol):

@@ -5,9 +5,6 @@ from datetime import timedelta
 import pytest
 from tests.attempt.conftest import NO_WAIT, Machine
 
-from rolekeeper.adapters.outputs.credentialsfile import SharedCredentialsFiles
-from rolekeeper.adapters.outputs.dispatch import AllOutputs
-from rolekeeper.adapters.outputs.publishedfile import PublishedFiles
 from rolekeeper.adapters.ssm.service import SsmService
 from rolekeeper.attempt.health import report
 from rolekeeper.model import HealthFacts, HealthReported, Outcome, VaultContents
@@ -20,8 +17,6 @@ NOTHING = HealthReported(is_due=False)
 @pytest.fixture
 def reporting(machine: Machine) -> Machine:
     """A machine that reports its health, with credentials for an hour."""
-    shared = SharedCredentialsFiles(PublishedFiles(machine.clock.sleep))
-    machine.outputs = AllOutputs(shared, shared, shared, lambda _: None)
     machine.change(report_health_every=timedelta(minutes=5))
     assert machine.attempt().outcome is Outcome.ISSUED
     return machine

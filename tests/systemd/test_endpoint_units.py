@@ -56,17 +56,22 @@ After=consumer.service
 Type=oneshot
 ExecStart=/usr/bin/systemctl reload consumer.service
 """
+# Looks at a process file, and publishes the token of the number argv[1], if there is one, as an attempt does.
 PUBLISH_FILE = """
 import sys
-from datetime import UTC, datetime
-from tests.sinks import Sink, process_sink
-from rolekeeper.model import RoleToken
-from rolekeeper.settings import CredentialsFile
-output = CredentialsFile("/run/app/credentials.json", "default", 0o640, True, None, None, False)
-sink = process_sink(lambda _: None)
-sink.prepare(output)
+from datetime import UTC, datetime, timedelta
+from rolekeeper.adapters.outputs.processfile import ProcessFiles
+from rolekeeper.adapters.outputs.publishedfile import PublishedFiles
+from rolekeeper.model import IssueRecord, Lifetime, RoleToken
+from rolekeeper.settings import CredentialsFile, FileFormat
+output = CredentialsFile("/run/app/credentials.json", "", 0o640, True, None, None, False, format=FileFormat.PROCESS)
+files = ProcessFiles(PublishedFiles(lambda _: None))
+longest, end = timedelta(seconds=10), datetime(2026, 12, 1, tzinfo=UTC)
+assert files.look(output, longest).problem is None
 if len(sys.argv) > 1:
-    sink.publish(output, RoleToken("ASIA" + sys.argv[1], "secret", "session", datetime(2026, 12, 1, tzinfo=UTC)))
+    token = RoleToken("ASIA" + sys.argv[1], "secret", "session", end)
+    issue = IssueRecord("mi-0", token.access_key_id, Lifetime(end, end, timedelta(0)), "")
+    files.publish(output, token, issue, longest)
 """
 CONTAINER = """
 ip netns add container

@@ -24,6 +24,7 @@ What an output holds is one of four things, never a None (core/holding.py).
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 from rolekeeper.core import attemptlog, keyrotation, lifetime, similarity
 from rolekeeper.core.holding import holding, issue_of, problem, reports
@@ -90,8 +91,11 @@ def _with_error(report: AttemptReport, error: RolekeeperError) -> AttemptReport:
 
 
 def _of_node(report: AttemptReport, node: Node | None) -> AttemptReport:
-    registration = node.registration if node else None
-    return replace(report, node_id=registration.node_id, region=registration.region) if registration else report
+    if node is None:
+        return report
+    registration = node.registration
+    created_at = registration.key.created_at
+    return replace(report, node_id=registration.node_id, region=registration.region, key_created_at=created_at)
 
 
 @dataclass(slots=True)
@@ -105,6 +109,7 @@ class _Attempt:
     errors: dict[OutputName, RolekeeperError] = field(default_factory=dict)  # of outputs that lack their credentials
     token: HeldToken | None = None  # the node's, at hand
     request_id: str | None = None
+    clock_difference: timedelta | None = None
     by: Registration | None = None  # the registration that the service accepted in this attempt
 
     def __post_init__(self) -> None:
@@ -230,7 +235,7 @@ class _Attempt:
         return self.outputs[one.output.output_name].is_current and self._is_fresh(one.role)
 
     def _token_accepted(self, by: Registration, answer: TokenAnswer, fingerprint: str) -> None:
-        self.by, self.request_id = by, answer.request_id
+        self.by, self.request_id, self.clock_difference = by, answer.request_id, answer.clock_difference
         self.token = HeldToken(answer.token, self._issued(answer))
         self.entries.append(attemptlog.token_issued(by, answer))
         self.entries += attemptlog.long_session(by, answer)
@@ -366,10 +371,11 @@ class _Attempt:
             request_id=self.request_id,
             expires_at=self.token.token.expires_at if self.token else None,
             fingerprint=self.seen.comparison.summary(),
+            clock_difference=self.clock_difference,
             outputs=tuple(self.outputs.values()),
             entries=tuple(self.entries),
         )
-        return _of_node(report, self.seen.node)
+        return _of_node(report, self.contents.node)
 
 
 def _urgency(error: RolekeeperError) -> int:

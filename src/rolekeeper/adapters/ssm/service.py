@@ -26,7 +26,7 @@ from rolekeeper.ports import Clock
 from rolekeeper.settings import ServiceSettings
 
 _KEY_TYPE = "Rsa"
-_CONTENT_TYPE = "application/x-amz-json-1.1"
+CONTENT_TYPE = "application/x-amz-json-1.1"
 _AGENT_NAME = "amazon-ssm-agent"  # the name that the service knows; nothing shows it
 _NO_PROXIES: Mapping[str, str] = {}
 
@@ -131,7 +131,7 @@ class SsmService:
         body = json.dumps(call.parameters).encode("ascii")
         headers = {
             "host": endpoint.netloc,
-            "content-type": _CONTENT_TYPE,
+            "content-type": CONTENT_TYPE,
             "x-amz-target": f"AmazonSSM.{call.operation}",
         }
         if sign is not None:

@@ -10,6 +10,7 @@ UNIT = "rolekeeper.service"
 _PATIENCE = 5  # seconds
 _NAMESPACE = "226"  # EXIT_NAMESPACE of systemd.exec(5)
 _CONFIGURATION = "78"  # EX_CONFIG
+_DROP_INS = "/etc/systemd/system"  # where an administrator writes them
 _SYSTEMD = "/run/systemd/system"  # sd_booted(3)
 
 
@@ -30,12 +31,22 @@ class Unit:
 
 def state(name: str = UNIT) -> Unit | None:
     """The state of a unit; None where no systemd runs or it does not answer."""
-    names = ("ActiveState", "Result", "ExecMainStatus", "UnitFileState", "LoadState", "NeedDaemonReload")
-    found = properties(name, names)
+    names = ("ActiveState", "Result", "ExecMainStatus", "UnitFileState", "LoadState")
+    found = properties(name, (*names, "NeedDaemonReload", "DropInPaths"))
     if found is None:
         return None
-    active, result, status, enabled, load, needs_reload = (found.get(one, "") for one in names)
-    return Unit(active, result, status, enabled, load, needs_reload == "yes")
+    active, result, status, enabled, load = (found.get(one, "") for one in names)
+    needs_reload = found.get("NeedDaemonReload") == "yes" or _has_unread(name, found.get("DropInPaths", "").split())
+    return Unit(active, result, status, enabled, load, needs_reload)
+
+
+def _has_unread(name: str, read: Iterable[str]) -> bool:
+    """Whether there is a drop-in that systemd has not read: it overlooks those in a directory that is new."""
+    directory = f"{_DROP_INS}/{name}.d"
+    try:
+        return any(one.endswith(".conf") and f"{directory}/{one}" not in read for one in os.listdir(directory))
+    except OSError:
+        return False
 
 
 def properties(name: str, names: Iterable[str]) -> Mapping[str, str] | None:
