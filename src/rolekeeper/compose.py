@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from rolekeeper import __version__
 from rolekeeper.errors import InputOutputError, UnavailableError
-from rolekeeper.model import Registration
+from rolekeeper.model import HealthFacts, Registration
 from rolekeeper.ports import Clock, DaemonWorld, Log, NodeService, Outputs, RoleCalls, RoleService, Vault, World
 from rolekeeper.settings import NodeSettings, Settings
 
@@ -66,6 +66,13 @@ def deregister_as_operator(accepted: Settings, node: Registration) -> None:
     from rolekeeper.adapters import operator
 
     operator.deregister(node, accepted.service)
+
+
+def health_facts() -> HealthFacts:
+    """What a health report says of this machine."""
+    from rolekeeper.adapters.platform import facts
+
+    return facts(__version__)
 
 
 def roles(accepted: Settings) -> RoleService:
@@ -139,7 +146,7 @@ def tell_daemon(accepted: Settings, number: signal.Signals = signal.SIGUSR1) -> 
 
 def daemon_world(configuration: str | None) -> DaemonWorld:
     """What the daemon works with; its signals are blocked from here on."""
-    from rolekeeper.adapters.supervision.attemptpipe import AttemptProcesses
+    from rolekeeper.adapters.supervision.attemptpipe import AttemptProcesses, SettingsInForce
     from rolekeeper.adapters.supervision.runtime import FileRuntimeDirectory, StatWatch
     from rolekeeper.adapters.supervision.signals import BlockedSignals
     from rolekeeper.adapters.supervision.systemd import Systemd
@@ -147,12 +154,15 @@ def daemon_world(configuration: str | None) -> DaemonWorld:
     environment = os.environ
     expected, inherited = _anew(environment.pop(ANEW, ""))
     runtime = FileRuntimeDirectory(os.getpid(), inherited)
+    children = _attempt_environment(environment)
+    in_force = SettingsInForce()
+    attempts = AttemptProcesses(own_command(configuration, "attempt", "--supervised"), children, in_force)
+    health = AttemptProcesses(own_command(configuration, "attempt", "--report-health"), children, in_force)
     return DaemonWorld(
         clock=clock(),
         signals=BlockedSignals(),
-        attempts=AttemptProcesses(
-            own_command(configuration, "attempt", "--supervised"), _attempt_environment(environment)
-        ),
+        attempts=attempts,
+        health=health,
         runtime=runtime,
         watch=StatWatch(),
         manager=Systemd(

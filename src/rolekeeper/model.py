@@ -325,6 +325,31 @@ class AttemptReport:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthFacts:
+    """What a health report says of this machine; empty: it cannot be told (docs/protocol.md, section 2.4)."""
+
+    agent_version: str
+    computer_name: str = ""
+    ip_address: str = ""
+    platform_name: str = ""
+    platform_version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HealthReported:
+    """What came of a health report. `code`, `message` and `hint` are empty when the service took it.
+
+    `is_due`: False when there was nothing to report with, such as before the first token.
+    """
+
+    node_id: str | None = None
+    is_due: bool = True
+    code: str = ""
+    message: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class RegistrationFound:
     """The attempt has read the vault and looked at the outputs; the service has not answered yet."""
 

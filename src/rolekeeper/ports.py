@@ -16,6 +16,8 @@ from rolekeeper.core.steps import SeenOutput
 from rolekeeper.model import (
     AttemptReport,
     Hardware,
+    HealthFacts,
+    HealthReported,
     Instant,
     IssueRecord,
     NodeKey,
@@ -66,6 +68,9 @@ class RoleCalls(Protocol):
 
     A refusal for want of a permission names the permission.
     """
+
+    def report_health(self, registration: Registration, token: RoleToken, facts: HealthFacts) -> None:
+        """UpdateInstanceInformation: Systems Manager shows the node as online."""
 
     def deregister(self, registration: Registration, token: RoleToken) -> None:
         """DeregisterManagedInstance: the node exists no longer."""
@@ -199,11 +204,11 @@ class Ended:
     why: str = ""
 
 
-Message = Accepted | Rejected | Outdated | RegistrationFound | AttemptReport | Ended
+Message = Accepted | Rejected | Outdated | RegistrationFound | AttemptReport | HealthReported | Ended
 
 
 class Attempts(Protocol):
-    """Attempts as processes of their own, one at a time; no method waits."""
+    """Attempts, or health reports, as processes of their own, one at a time; no method waits."""
 
     def start(self, *, reload: bool, reuse: bool) -> None:
         """Start an attempt; it reads the configuration first when it is to reload, or when none is in force."""
@@ -265,3 +270,4 @@ class DaemonWorld:
     open_log: Callable[[str], Log]  # with a level of `[daemon] log_level`
     pid: int
     version: str
+    health: Attempts | None = None  # processes that report health; None: there are no such reports

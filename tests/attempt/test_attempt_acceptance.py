@@ -7,9 +7,6 @@ import pytest
 from tests.attempt.conftest import NO_WAIT, TOKEN, Machine, impatient
 from tests.attempt.mortal import KilledError, Mortal, MortalService, MortalVault
 
-from rolekeeper.adapters.outputs.credentialsfile import SharedCredentialsFiles
-from rolekeeper.adapters.outputs.dispatch import AllOutputs
-from rolekeeper.adapters.outputs.publishedfile import PublishedFiles
 from rolekeeper.attempt.accept import Acceptance, accept
 from rolekeeper.errors import (
     FingerprintRefusedError,
@@ -38,8 +35,6 @@ def bound_to(contents: VaultContents) -> dict[str, str]:
 @pytest.fixture
 def rebuilt(machine: Machine) -> Machine:
     """A machine that got other hardware, and hibernates."""
-    shared = SharedCredentialsFiles(PublishedFiles(machine.clock.sleep))
-    machine.outputs = AllOutputs(shared, shared, shared, lambda _: None)
     assert machine.attempt().outcome is Outcome.ISSUED
     machine.hardware.replace_parts(*machine.hardware.components)
     assert machine.attempt().outcome is Outcome.FINGERPRINT_REFUSED

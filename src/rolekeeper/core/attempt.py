@@ -14,8 +14,9 @@ program may do. The course of an attempt, in order:
 5. The roles, each assumed with the node's token. After a new token all of them; with the held one only those that an
    output waits for. A role that is refused or fails leaves its outputs as they are and concerns no other.
 6. Each output gets its credentials unless it holds them already. An output that fails concerns no other.
-7. The vault records what was issued, and holds the node's token while an output still needs it. If nothing can be
-   recorded but something was published, the attempt counts as issued: each retry would request another token.
+7. The vault records what was issued, and holds the node's token while an output, or a health report, still needs it.
+   If nothing can be recorded but something was published, the attempt counts as issued: each retry would request
+   another token.
 8. The node key is rotated when that is due. Last, so that a service that hangs here costs no credentials.
 
 What an output holds is one of four things, never a None (core/holding.py).
@@ -243,6 +244,7 @@ class _Attempt:
         self.by, self.request_id, self.clock_difference = by, answer.request_id, answer.clock_difference
         self.token = HeldToken(answer.token, self._issued(answer))
         self.entries.append(attemptlog.token_issued(by, answer))
+        self.entries += attemptlog.long_session(by, answer)
         had_pending = self.contents.pending_key is not None
         self.contents = keyrotation.accepted(self.contents, by)
         self._fingerprint_accepted(fingerprint)
@@ -324,7 +326,8 @@ class _Attempt:
         """Record the attempt; returns the error of the vault, if there was one."""
         configured = {one.role for one in self.seen.outputs}
         issues = {role: issue for role, issue in self.contents.issues.items() if role in configured}
-        self.contents = replace(self.contents, issues=issues, held_token=self.token if self.errors else None)
+        held = self.token if self.errors or self.seen.keeps_token else None
+        self.contents = replace(self.contents, issues=issues, held_token=held)
         if self.contents == self.seen.contents:
             return None
         answer = yield Save(self.contents)

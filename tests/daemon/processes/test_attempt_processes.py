@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rolekeeper import __version__
-from rolekeeper.adapters.supervision.attemptpipe import SETTINGS, AttemptProcesses
+from rolekeeper.adapters.supervision.attemptpipe import SETTINGS, AttemptProcesses, SettingsInForce
 from rolekeeper.model import AttemptReport
 from rolekeeper.ports import Ended, Rejected
 
@@ -117,7 +117,7 @@ def test_ending_twice_or_nothing_at_all_does_nothing(attempts: Any) -> None:
     running = attempts.start("time.sleep(600)")
     running.end()
     running.end()
-    AttemptProcesses(("/bin/true",), {}).end()
+    AttemptProcesses(("/bin/true",), {}, SettingsInForce()).end()
 
 
 def test_another_attempt_can_be_started_while_the_last_one_is_still_dying(attempts: Any) -> None:

@@ -21,12 +21,13 @@ from rolekeeper.adapters.ssm.nodekey import public_key
 from rolekeeper.adapters.ssm.servicetime import ServiceTime
 from rolekeeper.adapters.ssm.signing import signed, signed_with_token
 from rolekeeper.errors import ServiceRefusedError
-from rolekeeper.model import NodeKey, Registration, RoleToken, TokenAnswer
+from rolekeeper.model import HealthFacts, NodeKey, Registration, RoleToken, TokenAnswer
 from rolekeeper.ports import Clock
 from rolekeeper.settings import ServiceSettings
 
 _KEY_TYPE = "Rsa"
 CONTENT_TYPE = "application/x-amz-json-1.1"
+_AGENT_NAME = "amazon-ssm-agent"  # the name that the service knows; nothing shows it
 _NO_PROXIES: Mapping[str, str] = {}
 
 Sign = Callable[[Mapping[str, str], str, bytes, datetime], dict[str, str]]
@@ -85,6 +86,26 @@ class SsmService:
             {"NewPublicKey": public_key(new_key), "NewPublicKeyType": _KEY_TYPE},
         )
         self._time.signed_well(lambda: self._send(call, _by_node(registration)))
+
+    def report_health(self, registration: Registration, token: RoleToken, facts: HealthFacts) -> None:
+        """UpdateInstanceInformation, signed with the node's role token, in the form in which SSM Agent reports."""
+        action = f"Cannot report {registration.node_id} in {registration.region} as online"
+        said = {
+            "AgentName": _AGENT_NAME,
+            "AgentStatus": "Active",
+            "AgentVersion": facts.agent_version,
+            "AvailabilityZone": "",
+            "AvailabilityZoneId": "",
+            "ComputerName": facts.computer_name,
+            "IPAddress": facts.ip_address,
+            "PlatformName": facts.platform_name,
+            "PlatformType": "Linux",
+            "PlatformVersion": facts.platform_version,
+            "SSMConnectionChannel": "",
+        }
+        may_be_empty = ("AvailabilityZone", "AvailabilityZoneId", "SSMConnectionChannel")
+        parameters = {name: value for name, value in said.items() if value or name in may_be_empty}
+        self._call_with_role("UpdateInstanceInformation", action, registration, token, parameters)
 
     def deregister(self, registration: Registration, token: RoleToken) -> None:
         """DeregisterManagedInstance, signed with the node's role token."""

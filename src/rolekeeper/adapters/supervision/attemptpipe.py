@@ -11,6 +11,9 @@
 4. An attempt that has read the configuration says `{"found": {...}}` once it has read the vault: node and outputs.
 5. The attempt says `{"report": {...}}` and ends.
 
+Health reports are such processes, too, in a line of their own beside the attempts: they get the same order and the same
+settings, and say `{"health": {...}}`.
+
 The supervisor never waits for a pipe: what it says has less than the 4096 bytes that a pipe holds even past a user's
 quota. Answers are read only until the report: what the attempt has started may hold the pipe open for longer. The rest
 of the attempt's process group is killed when it is reaped. Unknown members are ignored.
@@ -30,7 +33,7 @@ from typing import Any
 from rolekeeper import __version__
 from rolekeeper.adapters.supervision.signals import wake_self
 from rolekeeper.core.jsonvalues import decode, encode
-from rolekeeper.model import AttemptReport, RegistrationFound
+from rolekeeper.model import AttemptReport, HealthReported, RegistrationFound
 from rolekeeper.ports import Accepted, Ended, Message, Outdated, Rejected
 from rolekeeper.settings import Settings, SupervisorSettings, supervisor_settings
 
@@ -42,23 +45,31 @@ GO = b"go\n"
 SETTINGS = 3  # the descriptor of the settings in force, in an attempt
 
 
+@dataclass
+class SettingsInForce:
+    """A file in memory that attempts write and read, and the digest of those settings that the daemon was told of."""
+
+    descriptor: int = field(default_factory=lambda: os.memfd_create("rolekeeper-settings", os.MFD_CLOEXEC))
+    digest: str | None = None
+
+
 class AttemptProcesses:
     """The supervisor's end: attempts as child processes, in sessions of their own, one at a time."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], in_force: SettingsInForce) -> None:
         self._command = tuple(command)
         self._environment = dict(environment)
-        self._digest: str | None = None  # of the settings that an attempt has reported
-        self._settings = os.memfd_create("rolekeeper-settings", os.MFD_CLOEXEC)
+        self._in_force = in_force
         self._running: _Running | None = None
         self._leaving: set[int] = set()  # pids of attempts that are done with, until they are gone
         self._cannot_start = ""  # or the reason
 
     def start(self, *, reload: bool, reuse: bool) -> None:
         """Start an attempt; one that cannot be started shows as Ended."""
-        order = {"version": __version__, "digest": self._digest, "reload": reload, "reuse": reuse}
+        order = {"version": __version__, "digest": self._in_force.digest, "reload": reload, "reuse": reuse}
         try:
-            self._running = _spawn(self._command, self._environment, json.dumps(order).encode() + b"\n", self._settings)
+            line = json.dumps(order).encode() + b"\n"
+            self._running = _spawn(self._command, self._environment, line, self._in_force.descriptor)
         except OSError as error:
             self._cannot_start = f"{self._command[0]}: {error.strerror}"
             wake_self()
@@ -79,8 +90,8 @@ class AttemptProcesses:
             if isinstance(message, Ended):
                 _kill(running.pid)
             if isinstance(message, Accepted):
-                self._digest = message.settings.digest
-            if isinstance(message, (AttemptReport, Ended, Outdated)):
+                self._in_force.digest = message.settings.digest
+            if isinstance(message, (AttemptReport, HealthReported, Ended, Outdated)):
                 self._let_go(running)
                 yield message
                 return
@@ -157,6 +168,8 @@ def _message(line: bytes) -> Message:
             return Rejected(str(said["rejected"]))
         if "found" in said:
             return decode(RegistrationFound, said["found"])
+        if "health" in said:
+            return decode(HealthReported, said["health"])
         return decode(AttemptReport, said["report"])
     except (ValueError, TypeError, KeyError, RecursionError):
         return Ended(BROKEN_WORD)
@@ -251,6 +264,10 @@ class SupervisorPipe:
     def found(self, found: RegistrationFound) -> None:
         """Report which node this is, and what the outputs hold."""
         self._say({"found": encode(found)})
+
+    def health(self, reported: HealthReported) -> None:
+        """Report what came of a health report."""
+        self._say({"health": encode(reported)})
 
     def report(self, report: AttemptReport) -> None:
         """Report how the attempt ended."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from rolekeeper.core.loop.daily import Said
 from rolekeeper.core.loop.delays import Due
 from rolekeeper.core.loop.phases import Phase
 from rolekeeper.model import (
@@ -72,6 +73,7 @@ class State:
     refresh_at: datetime | None = None
     last: LastOutcome | None = None
     logged: tuple[LogEntry, ...] = ()  # the entries of the last attempt that had any, since credentials were issued
+    said: Said = field(default_factory=dict)  # of what is said once a day
     last_success_at: datetime | None = None
     fingerprint: FingerprintSummary | None = None
     clock_difference: timedelta | None = None  # the service's clock minus ours, as far as it was told

@@ -4,7 +4,7 @@
 - In hibernation only an accepted request leads out, or a vault that holds another registration or none; everything else
   stays in it.
 - What attempts find again and again is logged once, until credentials are issued: one entry for a change, not one for
-  each probe.
+  each probe. What only a person can change, such as a session that is too long, is logged once a day.
 - A refresh requested during an attempt is served by that attempt; if it only reused published credentials, a new
   attempt follows. A reload requested during an attempt follows right after it.
 - Failures and refusals are counted since the last success, so that a service that alternates gains nothing.
@@ -18,7 +18,7 @@ from datetime import timedelta
 
 from rolekeeper.core import lifetime
 from rolekeeper.core.jsonvalues import rfc3339
-from rolekeeper.core.loop import delays
+from rolekeeper.core.loop import daily, delays
 from rolekeeper.core.loop.delays import Due
 from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.states import (
@@ -45,6 +45,8 @@ from rolekeeper.model import (
     OutputReport,
     RegistrationFound,
 )
+
+ONCE_A_DAY = frozenset({"long_session"})
 
 
 def attempt(state: State, ask: Ask, now: Instant) -> Step:
@@ -129,7 +131,9 @@ def finished(state: State, event: Event, now: Instant) -> Step:
     learned = _learn(state, report, now)
     about = _about(learned)
     news = (entry for entry in report.entries if entry not in state.logged)
-    entries = tuple(replace(entry, fields={**about, **entry.fields}) for entry in news)
+    said, fresh = daily.filtered(state.said, news, ONCE_A_DAY, now)
+    learned = replace(learned, said=said)
+    entries = tuple(replace(entry, fields={**about, **entry.fields}) for entry in fresh)
     after, effects = OUTCOMES[report.outcome](learned, report, now)
     since = None if after.probes is None else learned.hibernating_since_at or now.wall
     after = replace(after, hibernating_since_at=since)
