@@ -16,9 +16,10 @@ JOBS := $(shell cores=$$(nproc); echo $$((cores < 8 ? cores : 8)))
 RESULTS := build/results
 # PROGRAM:PACKAGE of Debian's, installed by root where they are missing.
 CHECK_NEEDS := /lib/systemd/systemd:systemd dbus-daemon:dbus nsenter:util-linux ip:iproute2 dmidecode:dmidecode \
-    strip:binutils python3.11:python3.11 strace:strace setpriv:util-linux rpm:rpm groff:groff-base lintian:lintian
+    strip:binutils python3.11:python3.11 strace:strace setpriv:util-linux rpm:rpm groff:groff-base lintian:lintian \
+    promtool:prometheus prometheus-node-exporter:prometheus-node-exporter cloud-init:cloud-init
 
-.PHONY: demo test check coverage lint unit faults fuzz bench beside soak mutations exposure packages lock herd clean
+.PHONY: demo test check fleet-check coverage lint unit faults fuzz bench beside soak mutations exposure packages lock herd clean
 demo: $(VENV)/ready
 	$(BIN)/python tests/demo/demo.py
 
@@ -36,9 +37,14 @@ unit: $(VENV)/ready
 # What needs root, a booted systemd or minutes: boxes, packages, a sample of `make faults`, power loss, the demo; and
 # the tests with random examples once more, with ten times as many of them.
 check: export ROLEKEEPER_EXAMPLES := 100
-check: $(VENV)/ready
+check: $(VENV)/ready $(VENV)/fleet/ready
 	packaging/need-programs $(CHECK_NEEDS)
 	$(BIN)/python -m pytest -m "check or hypothesis" -n $(JOBS) --dist loadgroup --junit-xml=$(RESULTS)/check.xml
+
+# The part of `make check` that is about metrics and many servers: monitoring, Ansible, cloud-init, CloudFormation.
+fleet-check: $(VENV)/ready $(VENV)/fleet/ready
+	packaging/need-programs $(CHECK_NEEDS)
+	$(BIN)/python -m pytest tests/fleet tests/systemd/test_metrics_exporter.py tests/systemd/test_ansible_role.py
 
 # Which lines and branches `make test` runs; the measurement doubles its time, and is why this is a target of its own.
 coverage: $(VENV)/ready
@@ -97,6 +103,12 @@ $(VENV)/fuzz: packaging/fuzz.txt $(VENV)/ready
 	$(INSTALL) --require-hashes -r packaging/fuzz.txt
 	touch $@
 
+# Tools that check what is for other tools, away from our own libraries.
+$(VENV)/fleet/ready: packaging/fleet.txt $(VENV)/ready
+	packaging/make-venv "$(PYTHON)" $(VENV)/fleet
+	$(VENV)/fleet/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r packaging/fleet.txt
+	touch $@
+
 # Plain requirements with hashes, one set for every supported Python; no address of any index is recorded.
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
@@ -105,6 +117,8 @@ lock:
 	    --extra emulator -c packaging/runtime.txt pyproject.toml packaging/dev.in -o packaging/dev.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
 	    packaging/fuzz.in -o packaging/fuzz.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
+	    packaging/fleet.in -o packaging/fleet.txt
 
 clean:
 	rm -rf $(VENV) dist build .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

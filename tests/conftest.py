@@ -47,7 +47,7 @@ for _name in [name for name in os.environ if FOREIGN.match(name)]:
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = f"127.0.0.1,localhost,{os.environ.get('no_proxy', '')}"
 
 TESTS = Path(__file__).parent
-CHECKED = ("demo", "faults", "packages", "powerloss", "soak", "systemd")  # directories of `make check`
+CHECKED = ("demo", "faults", "fleet", "packages", "powerloss", "soak", "systemd")  # directories of `make check`
 ONLY_ROOT = "only root"  # so begins the reason of a skipif where a test needs root; others use the fixture `as_root`
 ONE_BUILD = ("packages", "systemd")  # both use what packaging/packages.py builds, so one worker runs them
 
