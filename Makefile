@@ -1,7 +1,10 @@
 # `make demo` shows the main job on the emulator, `make test` checks everything; both install what they need into .venv.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-PYTHON ?= $(firstword $(shell command -v python3 python3.13 python3.12 python3.11))
+# Empty: packaging/find-python finds one.
+PYTHON ?=
+PREFIX ?= /usr/local
+DESTDIR ?=
 VENV := .venv
 BIN := $(VENV)/bin
 # The lock is the only source of versions; building rolekeeper itself uses the locked hatchling, so no isolation.
@@ -9,7 +12,8 @@ INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 REFRESHES ?= 600
 
-.PHONY: demo test lint unit faults fuzz bench beside soak mutations exposure packages lock herd clean
+.PHONY: demo test lint unit faults fuzz bench beside soak mutations exposure packages packages-check install uninstall \
+    dist sbom repository lock herd clean
 demo: $(VENV)/ready
 	$(BIN)/python tests/demo/demo.py
 
@@ -62,9 +66,40 @@ herd: $(VENV)/ready
 exposure:
 	systemd-analyze security --offline=true systemd/rolekeeper.service | tail -n 1
 
+# A .deb and an .rpm for amd64 and for arm64.
 packages: $(VENV)/ready
-	packaging/need-programs strip:binutils python3.11:python3.11
+	packaging/need-programs dpkg-deb:dpkg rpmbuild:rpm x86_64-linux-gnu-strip:binutils-x86-64-linux-gnu \
+	    aarch64-linux-gnu-strip:binutils-aarch64-linux-gnu
 	$(BIN)/python packaging/packages.py
+
+# The packages on the systems that they are for: root, and a quarter of an hour for the root file systems at first.
+packages-check: $(VENV)/ready
+	ROLEKEEPER_WHOLE=1 $(BIN)/python -m pytest -rs tests/packages tests/systems tests/systemd/test_installation.py
+
+# For systems without a package, as root: `make install`, later `make install` again or `make uninstall`.
+install:
+	packaging/install "$(PREFIX)" "$(DESTDIR)" "$(PYTHON)"
+
+uninstall:
+	DESTDIR="$(DESTDIR)" "$(DESTDIR)$(PREFIX)/lib/rolekeeper/uninstall"
+
+# Wheel and source distribution.
+dist: $(VENV)/release
+	rm -rf build/dist
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(date --date="$$(sed -n 's/^ -- .*>  //p;T;q' packaging/deb/changelog)" +%s)} \
+	    $(BIN)/hatchling build --directory build/dist
+	$(BIN)/twine check --strict build/dist/*
+	mkdir -p dist
+	cp build/dist/* dist
+
+# Everything that is inside the packages, as CycloneDX.
+sbom: $(VENV)/release
+	$(BIN)/python packaging/sbom.py
+
+# A signed apt repository and a yum repository, of the packages in dist: `make repository KEY=name-of-a-gpg-key`.
+repository: packages
+	packaging/need-programs apt-ftparchive:apt-utils createrepo_c:createrepo-c gpg:gnupg rpmsign:rpm
+	packaging/repository "$(KEY)" dist dist/repository
 
 $(VENV)/ready: packaging/dev.txt pyproject.toml
 	packaging/make-venv "$(PYTHON)" $(VENV)
@@ -76,6 +111,10 @@ $(VENV)/fuzz: packaging/fuzz.txt $(VENV)/ready
 	$(INSTALL) --require-hashes -r packaging/fuzz.txt
 	touch $@
 
+$(VENV)/release: packaging/release.txt $(VENV)/ready
+	$(INSTALL) --require-hashes -r packaging/release.txt
+	touch $@
+
 # Plain requirements with hashes, one set for every supported Python; no address of any index is recorded.
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
@@ -84,6 +123,10 @@ lock:
 	    --extra emulator -c packaging/runtime.txt pyproject.toml packaging/dev.in -o packaging/dev.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
 	    packaging/fuzz.in -o packaging/fuzz.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
+	    -c packaging/dev.txt packaging/release.in -o packaging/release.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
+	    -c packaging/dev.txt packaging/build.in -o packaging/build.txt
 
 clean:
 	rm -rf $(VENV) dist build .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

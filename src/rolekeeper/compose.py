@@ -142,8 +142,9 @@ def daemon_world(configuration: str | None) -> DaemonWorld:
 
 
 def _attempt_command(configuration: str | None) -> tuple[str, ...]:
-    """An attempt as a command of the interpreter that runs us, as isolated as we are, never with a path of its own."""
-    isolation = ("-I",) if sys.flags.isolated else ("-P", "-s")
+    """An attempt as a command of our own interpreter, isolated as it is, and without bytecode if it writes none."""
+    isolation = ["-I"] if sys.flags.isolated else ["-P", "-s"]
+    isolation += ["-B"] if sys.flags.dont_write_bytecode else []
     options = ("--config", configuration) if configuration is not None else ()
     return (sys.executable, *isolation, "-m", "rolekeeper", *options, "attempt", "--supervised")
 
