@@ -1,4 +1,5 @@
-# `make demo` shows the main job on the emulator, `make test` checks everything; both install what they need into .venv.
+# `make demo` shows the main job on the emulator. `make test` tests everything that needs neither root nor a booted
+# system, in minutes; `make check` tests the rest. They install what they need into .venv.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 # Empty: packaging/find-python finds one.
@@ -12,8 +13,16 @@ INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 REFRESHES ?= 600
 
-.PHONY: demo test lint unit faults fuzz bench beside soak mutations exposure packages packages-check install uninstall \
-    dist sbom repository lock herd clean
+# Workers that share the tests: one for each core, and no more than 8.
+JOBS := $(shell cores=$$(nproc); echo $$((cores < 8 ? cores : 8)))
+# A file for each run of pytest, from which .ci/run adds up what passed and failed.
+RESULTS := build/results
+# PROGRAM:PACKAGE of Debian's, installed by root where they are missing.
+CHECK_NEEDS := /lib/systemd/systemd:systemd dbus-daemon:dbus nsenter:util-linux ip:iproute2 dmidecode:dmidecode \
+    strip:binutils python3.11:python3.11 strace:strace setpriv:util-linux rpm:rpm groff:groff-base lintian:lintian
+
+.PHONY: demo test check coverage lint unit faults fuzz bench beside soak mutations exposure packages packages-check \
+    install uninstall dist sbom repository lock herd clean
 demo: $(VENV)/ready
 	$(BIN)/python tests/demo/demo.py
 
@@ -25,12 +34,24 @@ lint: $(VENV)/ready
 	$(BIN)/mypy
 
 unit: $(VENV)/ready
+	packaging/need-programs faketime:faketime || true # tests of wrong clocks are skipped without it, and say so
+	$(BIN)/python -m pytest -m "not check" -n $(JOBS) --dist worksteal --junit-xml=$(RESULTS)/test.xml
+
+# What needs root, a booted systemd or minutes: boxes, packages, a sample of `make faults`, power loss, the demo; and
+# the tests with random examples once more, with ten times as many of them.
+check: export ROLEKEEPER_EXAMPLES := 100
+check: $(VENV)/ready
+	packaging/need-programs $(CHECK_NEEDS)
+	$(BIN)/python -m pytest -m "check or hypothesis" -n $(JOBS) --dist loadgroup --junit-xml=$(RESULTS)/check.xml
+
+# Which lines and branches `make test` runs; the measurement doubles its time, and is why this is a target of its own.
+coverage: $(VENV)/ready
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest -m "not check"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-# Every case of what `make test` tries a sample of: each command is killed, and let down by the system, at every step
+# Every case of what `make check` tries a sample of: each command is killed, and let down by the system, at every step
 # that it takes (thousands of runs; FAULTS=--every adds more, FAULTS='--scenario attempt' makes it fewer); the power
 # fails; disks fill up and change hands.
 faults: $(VENV)/ready

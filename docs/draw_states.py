@@ -10,12 +10,21 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from rolekeeper.core.loop import table
-from rolekeeper.core.loop.states import Configured, Event, Finished, Phase, Policy, State
-from rolekeeper.model import AttemptReport, Instant, Lifetime, Outcome
+from rolekeeper.core.loop.phases import Phase
+from rolekeeper.core.loop.states import Configured, Event, Finished, Policy, State
+from rolekeeper.model import AttemptReport, Holding, Instant, Lifetime, Outcome, OutputName, OutputReport
 
 NOW = Instant(datetime(2026, 11, 23, tzinfo=UTC), timedelta(days=1))
 LIFE = Lifetime(NOW.wall, NOW.wall + timedelta(hours=1), NOW.boot)
-POLICY = Policy(0.5, timedelta(minutes=5), timedelta(hours=1), ())
+OUTPUT = OutputReport(OutputName("/root/.aws/credentials", "default"))
+POLICY = Policy(0.5, timedelta(minutes=5), timedelta(hours=1), (OUTPUT,))
+# Whether the service may have given a token in an attempt that ends so; elsewhere it did not.
+TOKENS = {
+    Outcome.ISSUED: (True,),
+    Outcome.ROLE_REFUSED: (True,),
+    Outcome.UNPUBLISHED: (False, True),
+    Outcome.FAILED: (False, True),
+}
 WORDS = {
     "Configured": "configuration read",
     "RegistrationFound": "registration found",
@@ -28,7 +37,7 @@ WORDS = {
 PAGE = """\
 # The states of the supervisor
 
-Drawn from the table in `core/table.py` by `python docs/draw_states.py > docs/states.md`; a test draws it anew and
+Drawn from the table in `core/loop/table.py` by `python docs/draw_states.py > docs/states.md`; a test draws it anew and
 compares. A pair of state and event that has no arrow cannot happen.
 
 ```mermaid
@@ -38,7 +47,7 @@ stateDiagram-v2
     Stopping --> [*]
 ```
 
-An event that asks for an attempt within a second of the last one's beginning leaves the state as it is, and the attempt
+An event that requests an attempt within a second of the last one's beginning leaves the state as it is, and the attempt
 begins when that second has passed. The marks: (H) only in a hibernation, (N) only outside one, (T) with a token that
 the service gave.
 """
@@ -66,7 +75,7 @@ def _arrows() -> Iterator[tuple[str, str, str]]:
 
 def _ends(outcome: Outcome) -> Iterator[tuple[Phase, str]]:
     """Where an attempt with this outcome leads, and under which condition."""
-    tokens = {Outcome.ISSUED: (True,), Outcome.UNPUBLISHED: (False, True)}.get(outcome, (False,))
+    tokens = TOKENS.get(outcome, (False,))
     for token in tokens:
         mark = " (T)" if token and len(tokens) > 1 else ""
         outside, within = (_end(outcome, token=token, probes=probes) for probes in (None, 0))
@@ -79,7 +88,8 @@ def _ends(outcome: Outcome) -> Iterator[tuple[Phase, str]]:
 
 def _end(outcome: Outcome, *, token: bool, probes: int | None) -> Phase:
     state, _ = table.start(NOW)
-    report = AttemptReport(outcome, standing=LIFE, expires_at=LIFE.expires_at if token else None)
+    current = replace(OUTPUT, holding=Holding.OURS, life=LIFE, is_current=True)
+    report = AttemptReport(outcome, outputs=(current,), expires_at=LIFE.expires_at if token else None)
     return _step(_step(replace(state, probes=probes), Configured(POLICY)), Finished(report)).phase
 
 

@@ -87,7 +87,7 @@ LEFT_OUT = {
 KEPT_OF_LEFT_OUT = ("psutil/_psposix.py",)
 # For scanners: the head of METADATA, and the lists of Rust crates. pip's own notes would be wrong here.
 KEPT_OF_DIST_INFO = ("METADATA", "sboms")
-# All that clients of SERVICES load.
+# All that boto3's clients of SERVICES load, and adapters/ssm/endpoints.py.
 BOTOCORE_DATA = (
     "_retry.json",
     "endpoints.json",

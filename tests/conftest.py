@@ -1,4 +1,7 @@
-"""A server in a directory: its own configuration, vault, runtime directory and output, and the installed command."""
+"""A server in a directory: its own configuration, vault, runtime directory and output, and the installed command.
+
+Also the two tiers of tests: `make check` runs what needs root, a booted systemd or minutes, `make test` all the rest.
+"""
 
 import json
 import os
@@ -13,14 +16,14 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from tests import alone, inprocess
 
 from rolekeeper import compose
 from rolekeeper.adapters.clock import SystemClock
 from rolekeeper.adapters.ssm.nodekey import RsaKeyMaker
 from rolekeeper.adapters.vault.store import FileVault
 from rolekeeper.attempt import register
-from rolekeeper.emulator import Emulator
-from rolekeeper.emulator.state import Activation, Token
+from rolekeeper.emulator import Activation, Emulator, Token
 from rolekeeper.model import NodeKey, VaultContents
 
 COMMAND = str(Path(sys.executable).parent / "rolekeeper")
@@ -28,9 +31,44 @@ LONGEST = 60  # seconds, for whatever should end by itself
 WHOLE = bool(os.environ.get("ROLEKEEPER_WHOLE"))  # `make faults`: every case, where `make test` has a sample
 MEMORY_REGION = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) rw", re.MULTILINE)
 
-# How long an example takes, on a machine with other things to do, says nothing.
-settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# How long an example takes on a busy machine says nothing. `make check` sets the variable to 100.
+settings.register_profile(
+    "unhurried",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    max_examples=int(os.environ.get("ROLEKEEPER_EXAMPLES", "10")),
+)
 settings.load_profile("unhurried")
+
+# What this machine sets for its own programs: of AWS, of a service, and of proxies that do not lead to the loopback.
+FOREIGN = re.compile(r"AWS_|ROLEKEEPER_(BOOT_ID|UNIT)$|CREDENTIALS_DIRECTORY$|NOTIFY_SOCKET$|JOURNAL_STREAM$")
+for _name in [name for name in os.environ if FOREIGN.match(name)]:
+    del os.environ[_name]
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = f"127.0.0.1,localhost,{os.environ.get('no_proxy', '')}"
+
+TESTS = Path(__file__).parent
+CHECKED = ("demo", "faults", "packages", "powerloss", "soak", "systemd")  # directories of `make check`
+ONLY_ROOT = "only root"  # so begins the reason of a skipif where a test needs root; others use the fixture `as_root`
+ONE_BUILD = ("packages", "systemd")  # both use what packaging/packages.py builds, so one worker runs them
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what belongs to `make check`; one worker runs a whole module of it, so that its boxes are booted once."""
+    for item in items:
+        directory = item.path.relative_to(TESTS).parts[0]
+        reasons = [str(mark.kwargs.get("reason", "")) for mark in item.iter_markers("skipif")]
+        needs_root = "as_root" in getattr(item, "fixturenames", ()) or any(one.startswith(ONLY_ROOT) for one in reasons)
+        if directory in CHECKED or needs_root:
+            item.add_marker(pytest.mark.check)
+            item.add_marker(pytest.mark.xdist_group("packages" if directory in ONE_BUILD else str(item.path)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Tests of signals to their own process, as the daemon gets them, have no thread of pytest-xdist beside them."""
+    if item.get_closest_marker("alone") is None or "PYTEST_XDIST_WORKER" not in os.environ:
+        return None
+    return alone.run(item, nextitem)
 
 
 class OneKey:
@@ -103,7 +141,13 @@ class Server:
         return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(self.directory), **kept, **more}
 
     def run(self, *arguments: str, stdin: str = "", env: Mapping[str, str] | None = None) -> Said:
-        """Run the installed command to its end."""
+        """Run a command to its end in this process: where a process of its own makes no difference to the test."""
+        said = Said(*inprocess.call(self.command(*arguments), self.environment(**(env or {})), stdin))
+        self.heard += [said.out, said.err]
+        return said
+
+    def process(self, *arguments: str, stdin: str = "", env: Mapping[str, str] | None = None) -> Said:
+        """Run the installed command to its end as a process."""
         done = subprocess.run(
             self.command(*arguments),
             input=stdin,
@@ -123,9 +167,8 @@ class Server:
         wanted = register.Activation(self.activation.activation_id, self.activation.code, self.emulator.region)
         world = replace(compose.world(compose.settings(str(self.config))), keys=ONE_KEY)
         with world.vault.lock(timedelta(seconds=LONGEST)):
-            contents = register.register(world, world.vault.load(), wanted, replace_old=True)
-        assert contents.registration is not None
-        self.node_id = contents.registration.node_id
+            node = register.register(world, world.vault.load(), wanted, replace_old=True)
+        self.node_id = node.registration.node_id
 
     def registration(self) -> tuple[str, ...]:
         assert self.activation is not None
@@ -154,6 +197,12 @@ class Server:
         return [*codes, *private, *issued]
 
 
+def rebound(contents: VaultContents, **changes: Any) -> VaultContents:
+    """Contents whose accepted fingerprint, or what belongs to it, was changed so."""
+    assert contents.node is not None
+    return replace(contents, node=replace(contents.node, accepted=replace(contents.node.accepted, **changes)))
+
+
 def memory(process: Path) -> bytes:
     """Everything that the process /proc/PID could write into a core dump."""
     found = bytearray()
@@ -163,6 +212,13 @@ def memory(process: Path) -> bytes:
             while (left := int(end, 16) - file.tell()) > 0 and (piece := file.read(left)):
                 found += piece
     return bytes(found)
+
+
+@pytest.fixture
+def as_root() -> None:
+    """What needs root is left to `make check`, and skipped there for anybody else."""
+    if os.geteuid() != 0:
+        pytest.skip(ONLY_ROOT)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """The rooms of the source: which module may import which, and who alone may touch the clock, files and environment.
 
-Imports run one way: errors, model <- core <- ports <- adapters | daemon | attempt <- compose <- cli. An import inside a
+Imports run one way: leaves <- core <- ports <- adapters | daemon | attempt <- compose <- cli. An import inside a
 function or under TYPE_CHECKING counts like any other.
 """
 
@@ -20,7 +20,7 @@ SOURCE = Path(rolekeeper.__file__).parent
 
 # A room is named by the modules in it, as patterns of their names below rolekeeper; the first one that fits counts.
 ROOMS = {
-    "leaf": r"(__init__|errors|model|durations|identifiers)",
+    "leaf": r"(__init__|errors|model|settings|durations|identifiers)",
     "core": r"core(\..*)?",
     "ports": r"ports",
     "adapters": r"adapters(\..*)?",
@@ -28,6 +28,7 @@ ROOMS = {
     "attempt": r"attempt(\..*)?",
     "config": r"config(\..*)?",
     "compose": r"compose",
+    "endpoint": r"endpoint(\..*)?",
     "emulator": r"emulator(\..*)?",
     "cli": r"(cli(\..*)?|__main__)",
 }
@@ -40,24 +41,26 @@ MAY_IMPORT = {
     "attempt": {"leaf", "core", "ports", "attempt"},
     "config": {"leaf", "config"},
     "compose": {"leaf", "core", "ports", "adapters", "daemon", "attempt", "config", "compose"},
+    "endpoint": {"leaf", "endpoint"},  # it has to start like a bare interpreter
     "emulator": {"emulator"},  # and SHARED_WITH_EMULATOR
     "cli": set(ROOMS),
 }
 SHARED_WITH_EMULATOR = r"(__init__|errors|adapters\.files\.\w+)"  # it has to be independent of what it is to test
 
-# Packages that only some modules may import. `credential-process` has to start like a bare interpreter, and the clock's
-# module is larger than what it needs of the time.
+# Packages that only some modules may import. `credential-process` and `endpoint` have to start like a bare interpreter,
+# and the clock's module is larger than what they need of the time.
 KEPT_TO = {
-    "botocore": r"(adapters\.(ssm|outputs)\..*|emulator\..*|cli(\..*)?)",
-    "boto3": r"(adapters\.(ssm|outputs)\..*|emulator\..*|cli(\..*)?)",
+    "botocore": r"(adapters\.sts|emulator\..*)",  # and its data in adapters/ssm/endpoints, read without importing it
+    "boto3": r"(adapters\.sts|emulator\..*)",
+    "urllib3": r"emulator\..*",
     "psutil": r"adapters\.hardware",
-    "cryptography": r"(adapters\.ssm\..*|emulator\..*)",
+    "cryptography": r"(adapters\.ssm\.nodekey|emulator\..*)",
     "pydantic": r"config\..*",
     "pydantic_core": r"config\..*",
     "structlog": r"adapters\.supervision\.journal",
     "sdnotify": r"adapters\.supervision\.systemd",
     "h11": r"emulator\..*",
-    "time": r"(adapters\.clock|emulator\..*|cli\.credential_process)",
+    "time": r"(adapters\.clock|emulator\..*|endpoint\..*|cli\.credential_process)",
 }
 # Names that only some modules may use, as they are written: `module.name`.
 USED_ONLY_IN = {
@@ -174,6 +177,7 @@ def test_no_module_and_no_function_is_longer_than_a_reader_likes() -> None:
     assert [node.name for node in functions if node.end_lineno - node.lineno >= LARGEST_FUNCTION] == []
 
 
+# One offence for each way in which the check finds any; which rooms may import which is said once, in MAY_IMPORT.
 WRONG = {
     "core reaches outward": ("core/a.py", "from rolekeeper import ports", "core.a imports ports"),
     "core reaches an adapter in a function": (
@@ -182,28 +186,17 @@ WRONG = {
         "core.a imports adapters.clock",
     ),
     "a relative import counts": ("core/a.py", "from ..adapters import clock", "core.a imports adapters.clock"),
-    "a relative import of the package counts": ("core/__init__.py", "from .. import ports", "core imports ports"),
     "a leaf imports core": ("model.py", "import rolekeeper.core", "model imports core"),
     "a type import counts": (
         "daemon.py",
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from rolekeeper.adapters.clock import SystemClock",
         "daemon imports adapters.clock",
     ),
-    "an attempt knows an adapter": (
-        "attempt/a.py",
-        "import rolekeeper.adapters.clock",
-        "attempt.a imports adapters.clock",
-    ),
-    "a daemon knows an attempt": ("daemon.py", "from rolekeeper.attempt.cycle import run", "daemon imports attempt"),
-    "an adapter reads the configuration": ("adapters/a.py", "from rolekeeper import config", "imports config"),
-    "the configuration knows a port": ("config/a.py", "from rolekeeper.ports import Clock", "config.a imports ports"),
-    "compose knows a command": ("compose.py", "from rolekeeper.cli import main", "compose imports cli"),
     "the emulator knows the model": (
         "emulator/a.py",
         "from rolekeeper.model import Output",
         "emulator.a imports model",
     ),
-    "the emulator knows an adapter": ("emulator/a.py", "import rolekeeper.adapters.clock", "imports adapters.clock"),
     "core reads files": ("core/a.py", "import pathlib", "core.a imports pathlib, but core is pure"),
     "core opens": ("core/a.py", "x = open('/etc/passwd')", "core.a calls open"),
     "core opens by another name": ("core/a.py", "from io import FileIO", "core.a uses io.FileIO"),
@@ -222,13 +215,6 @@ WRONG = {
         "from botocore.session import Session",
         "adapters.a imports botocore",
     ),
-    "psutil out of its place": ("adapters/a.py", "import psutil", "adapters.a imports psutil"),
-    "cryptography out of its place": (
-        "attempt/a.py",
-        "from cryptography.hazmat import x",
-        "attempt.a imports cryptography",
-    ),
-    "pydantic out of its place": ("model.py", "from pydantic import BaseModel", "model imports pydantic"),
     "a module without a room": ("utils.py", "", "utils is in no room"),
 }
 

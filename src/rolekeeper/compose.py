@@ -1,7 +1,5 @@
 """The only place where adapters meet attempt and daemon, and, with `cli`, the only one that reads the environment.
 
-HTTPS_PROXY and its like are the exception: botocore reads them, for adapters/ssm_wire.py.
-
 Everything is imported where it is needed: the daemon never loads what only an attempt uses.
 """
 
@@ -10,17 +8,17 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NoReturn
 
 from rolekeeper import __version__
 from rolekeeper.errors import InputOutputError, UnavailableError
-from rolekeeper.model import NodeSettings, Settings
-from rolekeeper.ports import Clock, DaemonWorld, Log, NodeService, Vault, World
+from rolekeeper.ports import Clock, DaemonWorld, Log, NodeService, Outputs, RoleService, Vault, World
+from rolekeeper.settings import NodeSettings, Settings
 
 MANAGER_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
-LONGEST_CODE = 4096  # bytes that are read for an activation code
-CREDENTIAL = "activation-code"  # the name of the systemd credential (LoadCredential=)
-BOOT_ID = "ROLEKEEPER_BOOT_ID"  # set by systemd/rolekeeper.service, as is
-UNIT = "ROLEKEEPER_UNIT"  # its own name
+BOOT_ID = "ROLEKEEPER_BOOT_ID"  # set by systemd/rolekeeper.service
+UNIT = "ROLEKEEPER_UNIT"  # the same: its own name
+ANEW = "ROLEKEEPER_ANEW"  # of a daemon that executed itself anew: the version that it expected, its lock and socket
 
 
 def settings(configuration: str | None) -> Settings:
@@ -34,7 +32,7 @@ def clock() -> Clock:
     """The clocks of this machine."""
     from rolekeeper.adapters.clock import SystemClock
 
-    return SystemClock(os.environ.get(BOOT_ID))
+    return SystemClock(os.environ.get(BOOT_ID) or None)
 
 
 def vault(accepted: Settings) -> Vault:
@@ -48,8 +46,28 @@ def service(accepted: Settings) -> NodeService:
     """The service as the configuration says it is reached."""
     from rolekeeper.adapters.ssm.service import SsmService
 
-    os.environ.pop("SSLKEYLOGFILE", None)  # urllib3 would write the keys of our sessions there
-    return SsmService(accepted.service, clock(), __version__)
+    return SsmService(accepted.service, clock(), __version__, os.environ)
+
+
+def roles(accepted: Settings) -> RoleService:
+    """STS as the configuration says it is reached."""
+    from rolekeeper.adapters.sts import StsRoles
+
+    return StsRoles(accepted.service, clock(), __version__, os.environ)
+
+
+def outputs(accepted: Settings) -> Outputs:
+    """Where credentials are published."""
+    from rolekeeper.adapters.outputs.credentialsfile import SharedCredentialsFiles
+    from rolekeeper.adapters.outputs.dispatch import AllOutputs
+    from rolekeeper.adapters.outputs.endpoint import EndpointDocuments, Endpoints
+    from rolekeeper.adapters.outputs.processfile import ProcessFiles
+    from rolekeeper.adapters.outputs.publishedfile import PublishedFiles
+
+    files = PublishedFiles(clock().sleep, os.environ.get(UNIT))
+    documents = EndpointDocuments(accepted.daemon.runtime_directory)
+    shared, process = SharedCredentialsFiles(files), ProcessFiles(files)
+    return AllOutputs(shared, process, Endpoints(documents, accepted.roles), documents.remove_others)
 
 
 def world(accepted: Settings, *, looks: int = 1) -> World:
@@ -57,15 +75,15 @@ def world(accepted: Settings, *, looks: int = 1) -> World:
     from uuid import uuid4
 
     from rolekeeper.adapters.hardware import HardwareProbe, Sources, patience
-    from rolekeeper.adapters.outputs.credentialsfile import FileSink
     from rolekeeper.adapters.ssm.nodekey import RsaKeyMaker
 
     return World(
         clock=clock(),
         vault=vault(accepted),
         service=service(accepted),
+        roles=roles(accepted),
         probe=HardwareProbe(clock(), Sources(patience=patience(accepted.daemon.attempt_timeout, looks))),
-        sink=FileSink(clock().sleep, unit=os.environ.get(UNIT)),
+        outputs=outputs(accepted),
         keys=RsaKeyMaker(),
         new_fingerprint=lambda: str(uuid4()),
         activation_code=_code_reader(accepted.node, os.environ),
@@ -73,47 +91,21 @@ def world(accepted: Settings, *, looks: int = 1) -> World:
 
 
 def _code_reader(node: NodeSettings, environment: Mapping[str, str]) -> Callable[[], str | None]:
+    from rolekeeper.adapters import activationcode
+
     def read() -> str | None:
-        path = node.activation_code_file or credential_file(environment)
-        return read_activation_code(path, path) if path is not None else None
+        path = node.activation_code_file or activationcode.credential(environment.get("CREDENTIALS_DIRECTORY"))
+        return activationcode.read(path, path) if path is not None else None
 
     return read
 
 
-def credential_file(environment: Mapping[str, str]) -> str | None:
-    """Where systemd has put the credential `activation-code`, if it has."""
-    directory = environment.get("CREDENTIALS_DIRECTORY")
-    path = Path(directory, CREDENTIAL) if directory else None
-    return str(path) if path is not None and path.exists() else None
-
-
-def read_activation_code(path: str, name: str) -> str:
-    """The activation code in a file, without the line's end; raises InputOutputError, which calls the file `name`."""
-    try:
-        with Path(path).open("rb") as file:
-            code = file.read(LONGEST_CODE).decode("ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
-        raise InputOutputError(
-            "activation-code-unreadable",
-            f"Cannot read the activation code from {name}: {why}",
-            "make the file readable for the user that runs rolekeeper, and for nobody else",
-        ) from error
-    if not code:
-        raise InputOutputError(
-            "activation-code-empty",
-            f"Cannot read the activation code from {name}: the file is empty",
-            "write the code that `aws ssm create-activation` gave into it",
-        )
-    return code
-
-
-def tell_daemon(accepted: Settings) -> bool:
-    """Ask the running daemon for an attempt now; False when none runs, or it cannot be told."""
+def tell_daemon(accepted: Settings, number: signal.Signals = signal.SIGUSR1) -> bool:
+    """Ask the running daemon for an attempt now, or for a reload (SIGHUP); False when it cannot be asked."""
     from rolekeeper.adapters.supervision import runtime
 
     try:
-        return runtime.send(accepted.daemon.runtime_directory, signal.SIGUSR1)
+        return runtime.send(accepted.daemon.runtime_directory, number)
     except (InputOutputError, UnavailableError):
         return False
 
@@ -126,27 +118,61 @@ def daemon_world(configuration: str | None) -> DaemonWorld:
     from rolekeeper.adapters.supervision.systemd import Systemd
 
     environment = os.environ
+    expected, inherited = _anew(environment.pop(ANEW, ""))
+    runtime = FileRuntimeDirectory(os.getpid(), inherited)
     return DaemonWorld(
         clock=clock(),
         signals=BlockedSignals(),
-        attempts=AttemptProcesses(_attempt_command(configuration), _attempt_environment(environment)),
-        runtime=FileRuntimeDirectory(os.getpid(), clock().boot_id),
+        attempts=AttemptProcesses(
+            _command(configuration, "attempt", "--supervised"), _attempt_environment(environment)
+        ),
+        runtime=runtime,
         watch=StatWatch(),
         manager=Systemd(
             environment.get("NOTIFY_SOCKET"), environment.get("WATCHDOG_USEC"), environment.get("WATCHDOG_PID")
         ),
+        execute_anew=lambda version: _execute_anew(version, expected, configuration, runtime.held),
         open_log=_open_log,
         pid=os.getpid(),
         version=__version__,
     )
 
 
-def _attempt_command(configuration: str | None) -> tuple[str, ...]:
-    """An attempt as a command of our own interpreter, isolated as it is, and without bytecode if it writes none."""
+def _anew(passed_on: str) -> tuple[str, tuple[int, int] | None]:
+    """What the daemon before us, in this very process, has passed on: the version it expected us to be, descriptors."""
+    match passed_on.split():
+        case [version, lock, alive]:
+            return version, (int(lock), int(alive))
+        case _:
+            return "", None
+
+
+def _execute_anew(version: str, expected: str, configuration: str | None, held: tuple[int, int]) -> NoReturn:
+    """Replace this process by a daemon of the installed version, which gets our lock and socket."""
+    why = "executing itself anew gave the old version again" if version == expected else ""
+    if not why:
+        for descriptor in held:
+            if descriptor >= 0:
+                os.set_inheritable(descriptor, True)  # noqa: FBT003 - the function takes it so
+        command = _command(configuration, "run")
+        try:
+            environment = {**os.environ, ANEW: f"{version} {held[0]} {held[1]}"}
+            os.execve(command[0], command, environment)  # noqa: S606 - no shell is wanted
+        except OSError as error:
+            why = f"{command[0]}: {error.strerror}"
+    raise UnavailableError(
+        "daemon-outdated",
+        f"Cannot make an attempt: rolekeeper {version} is installed, and this daemon is {__version__} ({why})",
+        "`systemctl restart rolekeeper`",
+    )
+
+
+def _command(configuration: str | None, *verb: str) -> tuple[str, ...]:
+    """A command of the interpreter that runs us, as isolated as we are, and without bytecode if we write none."""
     isolation = ["-I"] if sys.flags.isolated else ["-P", "-s"]
     isolation += ["-B"] if sys.flags.dont_write_bytecode else []
     options = ("--config", configuration) if configuration is not None else ()
-    return (sys.executable, *isolation, "-m", "rolekeeper", *options, "attempt", "--supervised")
+    return (sys.executable, *isolation, "-m", "rolekeeper", *options, *verb)
 
 
 def _attempt_environment(environment: Mapping[str, str]) -> dict[str, str]:

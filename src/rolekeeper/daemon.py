@@ -1,19 +1,22 @@
-"""The loop: events in, effects out. `core.supervisor` decides; here is what happens around a decision.
+"""The loop: events in, effects out. `core.loop.table` decides; here is what happens around a decision.
 
-- Asleep nearly always: in slices of at most a minute and half the watchdog interval, so that a step of the wall clock,
-  a change of the vault and a change of freshness are noticed. Nothing here waits for a disk, the network or an attempt.
-- The first attempt reads the configuration. A wrong one ends the daemon (78) when there is no older one to go by.
+- The daemon sleeps nearly always, in slices of at most a minute and half the watchdog interval, so that it notices a
+  step of the wall clock, a change of the vault and a change of freshness. It never waits for a disk, the network or an
+  attempt.
+- The first attempt reads the configuration. A wrong one ends the daemon (78) when none is in force.
 - READY=1 at the first outcome, whatever it is, or after 20 s: a boot never hangs on the service.
-- The deadline of an attempt is one by CLOCK_BOOTTIME alone: the clock that is set right while the first attempt of a
-  boot runs must not cost that attempt.
+- The deadline of an attempt is measured by CLOCK_BOOTTIME alone: the clock that is set right while the first attempt of
+  a boot runs must not cost that attempt.
+- An attempt of another version means that rolekeeper was upgraded: the daemon executes itself anew, and keeps its pid,
+  its lock and its socket.
 """
 
 import signal
 from contextlib import suppress
 from datetime import timedelta
 
-from rolekeeper.core import lifetime
 from rolekeeper.core.loop import delays, status, table
+from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.states import (
     Configured,
     Effect,
@@ -21,9 +24,7 @@ from rolekeeper.core.loop.states import (
     EndAttempt,
     Event,
     Finished,
-    Phase,
     Policy,
-    Record,
     RefreshWanted,
     ReloadWanted,
     StartAttempt,
@@ -31,9 +32,10 @@ from rolekeeper.core.loop.states import (
     StopWanted,
     VaultChanged,
 )
-from rolekeeper.errors import ConfigurationError, InputOutputError
-from rolekeeper.model import AttemptReport, Outcome, RegistrationFound, Settings
-from rolekeeper.ports import Accepted, DaemonWorld, Ended, Log, Message, Rejected, Wakeup
+from rolekeeper.errors import ConfigurationError, HardwareError, InputOutputError, UnavailableError
+from rolekeeper.model import AttemptReport, LogEntry, Outcome, RegistrationFound
+from rolekeeper.ports import Accepted, DaemonWorld, Ended, Log, Message, Outdated, Rejected, Wakeup
+from rolekeeper.settings import SupervisorSettings
 
 LONGEST_SLICE = timedelta(seconds=60)
 READY_AFTER = timedelta(seconds=20)
@@ -46,17 +48,18 @@ EVENTS: dict[Wakeup, type[StopWanted | ReloadWanted | RefreshWanted]] = {
 
 
 def run(world: DaemonWorld) -> int:
-    """Run until SIGTERM; returns the exit code. Raises RolekeeperError for what only a person can mend."""
+    """Run until SIGTERM; returns the exit code. Raises RolekeeperError for what only a person can correct."""
     return _Daemon(world).run()
 
 
-def policy(settings: Settings) -> Policy:
+def policy(settings: SupervisorSettings) -> Policy:
     """What the loop's rules need of the settings."""
     return Policy(
         refresh_share=settings.refresh_share,
         first_probe=settings.hibernation.first_probe,
         longest_probe=settings.hibernation.longest_probe,
-        outputs=tuple(output.output_name for output in settings.outputs),
+        outputs=settings.outputs,
+        digest=settings.digest,
     )
 
 
@@ -65,15 +68,15 @@ class _Daemon:
 
     def __init__(self, world: DaemonWorld) -> None:
         self.world = world
-        self.settings: Settings | None = None
+        self.settings: SupervisorSettings | None = None
         self.opened_log: Log | None = None
         self.ready_boot: timedelta | None = world.clock.now().boot + READY_AFTER
-        self.deadline_boot: timedelta | None = None  # of the attempt that runs
-        self.reloading = False  # the attempt that runs has not said yet what it makes of the configuration
+        self.deadline_boot: timedelta | None = None  # of the attempt in progress
+        self.reloading = False  # the attempt in progress has not yet accepted or rejected the configuration
         self.vault_seen: object = None
         self.last_line = ""
-        self.last_document: status.Document | None = None  # as it stands in status.json
-        self.status_trouble = ""  # why it could not be written last time; told once, whichever file there comes first
+        self.last_document: status.Document | None = None  # in status.json
+        self.status_trouble = ""  # why it could not be written last time; logged once
         self.exit_code: int | None = None
 
     def run(self) -> int:
@@ -97,7 +100,7 @@ class _Daemon:
             self.vault_seen = self.world.watch.look(self.settings.vault_directory)
 
     def _perform(self, effect: Effect) -> None:
-        if isinstance(effect, Record):
+        if isinstance(effect, LogEntry):
             self._log(effect)
         elif isinstance(effect, EndAttempt):
             self.world.attempts.end()
@@ -108,7 +111,7 @@ class _Daemon:
         settings = None if effect.ask.reload else self.settings
         self._set_deadline(delays.READING_CONFIGURATION if settings is None else settings.daemon.attempt_timeout)
         self.reloading = effect.ask.reload
-        self.world.attempts.start(settings=self.settings, reload=effect.ask.reload, reuse=effect.ask.reuse)
+        self.world.attempts.start(reload=effect.ask.reload, reuse=effect.ask.reuse)
 
     def _set_deadline(self, longest: timedelta) -> None:
         self.deadline_boot = self.world.clock.now().boot + longest
@@ -116,7 +119,7 @@ class _Daemon:
     def _events(self, wakeup: Wakeup | None) -> list[Event]:
         """What has happened: what the attempt said, then a signal, else what time and vault say.
 
-        In this order: who changes the vault after the attempt's last word, and signals, wants another attempt.
+        In this order: a command that changes the vault after the attempt's report, and signals, gets another attempt.
         """
         events: list[Event] = []
         if wakeup in EVENTS:
@@ -150,10 +153,24 @@ class _Daemon:
             return [message]
         if isinstance(message, AttemptReport):
             return [self._finish(message)]
+        if isinstance(message, Outdated):
+            return [self._finish(self._outdated(message.version))]
         if self.settings is None and message.status == ConfigurationError.exit_code:
             self.exit_code = message.status  # the attempt has said why
             return []
         return [self._finish(_crashed(message))]
+
+    def _outdated(self, version: str) -> AttemptReport:
+        """Go on by the code of the version that is installed now; the report is of an attempt that could not be."""
+        message = f"Rolekeeper {version} is installed now: this daemon ({self.world.version}) executes itself anew"
+        self._log(LogEntry("upgraded", "info", message))
+        self.world.manager.tell("RELOADING=1")
+        try:
+            self.world.execute_anew(version)
+        except UnavailableError as error:
+            self._say_reloaded()
+            return AttemptReport(Outcome.FAILED, code=error.code, message=error.message, hint=error.hint)
+        raise AssertionError("execute_anew returned")
 
     def _finish(self, report: AttemptReport) -> Finished:
         self.deadline_boot = None
@@ -169,11 +186,11 @@ class _Daemon:
             return [VaultChanged()]
         return []
 
-    def _accept(self, settings: Settings) -> None:
-        """Go by new settings; the runtime directory stays where it was claimed first."""
+    def _accept(self, settings: SupervisorSettings) -> None:
+        """Use new settings; the runtime directory stays where it was claimed first."""
         first = self.settings is None
         if first:
-            with suppress(InputOutputError):  # told with status.json, which cannot be written then either
+            with suppress(InputOutputError):  # reported with status.json, which cannot be written then, either
                 self.world.runtime.claim(settings.daemon.runtime_directory)
         self.world.attempts.proceed()  # before our own next imports, so that it need not wait for them
         self.settings = settings
@@ -181,9 +198,9 @@ class _Daemon:
         self.reloading = False
         self._set_deadline(settings.daemon.attempt_timeout)
         if first:
-            self._log(Record("started", "info", f"Started rolekeeper {self.world.version}"))
+            self._log(LogEntry("started", "info", f"Started rolekeeper {self.world.version}"))
         else:
-            self._log(Record("reloaded", "info", "Configuration reloaded"))
+            self._log(LogEntry("reloaded", "info", "Configuration reloaded"))
         self._say_reloaded()
 
     def _reject(self, problems: str) -> None:
@@ -194,7 +211,7 @@ class _Daemon:
     def _keep(self, reason: str) -> None:
         """The reload is over, and has changed nothing."""
         self.reloading = False
-        self._log(Record("configuration_rejected", "error", f"Keeping the old configuration, {reason}"))
+        self._log(LogEntry("configuration_rejected", "error", f"Keeping the old configuration, {reason}"))
         self._say_reloaded()
 
     def _say_ready(self) -> None:
@@ -207,7 +224,7 @@ class _Daemon:
             self.world.manager.tell("READY=1")
 
     def _tell(self) -> None:
-        """Sign of life; status line and status.json when they differ from what was told last."""
+        """Sign of life; status line and status.json when they differ from what was reported last."""
         now = self.world.clock.now()
         self.world.manager.tell("WATCHDOG=1")
         if self.ready_boot is not None and now.boot >= self.ready_boot:
@@ -219,35 +236,44 @@ class _Daemon:
             self.world.manager.tell(f"STATUS={line}")
             self.last_line = line
         if self.settings is not None:
-            self._write_status(status.document(self.state, now, self.world.pid, self.world.version))
+            self._write_status(
+                status.document(self.state, now, self.world.pid, self.world.version, boot_id=self._boot_id())
+            )
 
     def _write_status(self, document: status.Document) -> None:
         if document == self.last_document:
             return
         try:
-            self.world.runtime.write_status(document, self.state.credentials)
+            self.world.runtime.write_status(document)
         except InputOutputError as error:
             if error.code != self.status_trouble:
                 fields = {"code": error.code, "hint": error.hint}
-                self._log(Record("status_unwritten", "warning", error.message, fields))
+                self._log(LogEntry("status_unwritten", "warning", error.message, fields))
             self.status_trouble = error.code
         else:
             self.last_document, self.status_trouble = document, ""
+
+    def _boot_id(self) -> str:
+        """The boot that ages are measured in; empty when nothing tells it: readers then go by the wall clock."""
+        try:
+            return self.world.clock.boot_id()
+        except HardwareError:
+            return ""
 
     def _slice(self) -> timedelta:
         """How long to sleep at most."""
         now = self.world.clock.now()
         watchdog = self.world.manager.watchdog_interval()
         due = self.state.due.remaining(now) if self.state.due is not None else None
-        change = lifetime.next_change(self.state.credentials, now)
+        change = status.next_change(self.state, now)
         waits = [LONGEST_SLICE, due, change, watchdog and watchdog / 2]
         waits += [moment and moment - now.boot for moment in (self.deadline_boot, self.ready_boot)]
         return max(min(wait for wait in waits if wait is not None), timedelta(0))
 
-    def _log(self, record: Record) -> None:
+    def _log(self, entry: LogEntry) -> None:
         if self.opened_log is None:
             self.opened_log = self.world.open_log("info")
-        self.opened_log.log(record.event, record.level, record.message, **record.fields)
+        self.opened_log.log(entry.event, entry.level, entry.message, **entry.fields)
 
 
 _TIMED_OUT = AttemptReport(

@@ -122,6 +122,10 @@ class ServiceRefusedError(RefusedError):
         self.request_id = request_id
 
 
+class RoleRefusedError(ServiceRefusedError):
+    """A role was refused, or cannot be requested as it is configured; the node and other roles are not concerned."""
+
+
 class SignatureRefusedError(ServiceRefusedError):
     """The service does not accept the node key's signature, or does not know the key."""
 

@@ -29,10 +29,14 @@ class Instant:
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """The hardware hash of this moment, and for each component that could not be read the reason why."""
+    """The hardware hash of this moment, and for each component that could not be read the reason why.
+
+    `transient` names those of them that another look may find.
+    """
 
     hash: HardwareHash
     unreadable: Mapping[str, str] = field(default_factory=dict)
+    transient: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,27 +112,49 @@ class IssueRecord:
 
 @dataclass(frozen=True, slots=True)
 class HeldToken:
-    """A token that was received and could not be published everywhere; kept in the vault while it is fresh."""
+    """The node's role token while an output still needs it; it is kept in the vault as long as it is fresh."""
 
     token: RoleToken
     issue: IssueRecord
 
 
 @dataclass(frozen=True, slots=True)
-class VaultContents:
-    """Everything in the vault at one moment. A change is a `dataclasses.replace` and a `Vault.save`."""
+class Node:
+    """A registration with the fingerprint that the service accepted; there is never one without the other."""
 
-    registration: Registration | None = None
-    fingerprint: AcceptedFingerprint | None = None
-    measured: HardwareHash | None = None  # at the last accepted request
-    # The fingerprint that was tried with a hardware hash, by the hash's digest.
-    trials: Mapping[str, str] = field(default_factory=dict)
-    pending_key: NodeKey | None = None  # the service may know it already
-    superseded_key: NodeKey | None = None  # replaced or refused, kept until the other was accepted
+    registration: Registration
+    accepted: AcceptedFingerprint
+
+
+NODE_ROLE = ""  # where credentials are named by their role, this names the node's own
+
+
+@dataclass(frozen=True, slots=True)
+class VaultContents:
+    """Everything in the vault at one moment. A change is a `dataclasses.replace` and a `Vault.save`.
+
+    `measured` is the hardware hash at the last accepted request, `pending_key` a key that the service may know
+    already, `superseded_key` one that was replaced or refused and is kept until another is accepted. `issues` holds the
+    last credentials published, by role.
+    """
+
+    node: Node | None = None
+    measured: HardwareHash | None = None
+    pending_key: NodeKey | None = None
+    superseded_key: NodeKey | None = None
     pending_registration: PendingRegistration | None = None
-    issue: IssueRecord | None = None
+    issues: Mapping[str, IssueRecord] = field(default_factory=dict)
     held_token: HeldToken | None = None
-    damaged: tuple[str, ...] = ()  # files of no great worth that could not be read and count as absent
+
+    @property
+    def registration(self) -> Registration | None:
+        """The node's registration."""
+        return self.node.registration if self.node else None
+
+    @property
+    def fingerprint(self) -> AcceptedFingerprint | None:
+        """The node's accepted fingerprint."""
+        return self.node.accepted if self.node else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,17 +182,32 @@ class Outcome(StrEnum):
     NODE_UNKNOWN = "node-unknown"
     HARDWARE_UNREADABLE = "hardware-unreadable"
     UNPUBLISHED = "unpublished"
+    ROLE_REFUSED = "role-refused"
     VAULT_UNREADABLE = "vault-unreadable"
     UNREGISTERED = "unregistered"
 
 
 class Freshness(StrEnum):
-    """How much of the credentials' life is left: fresh more than a quarter, stale less, then expired; or none."""
+    """How much of the credentials' life is left: fresh more than a quarter, stale less, then expired.
+
+    An output that holds none of ours is absent, held-by-another, or unknown when it cannot be read.
+    """
 
     FRESH = "fresh"
     STALE = "stale"
     EXPIRED = "expired"
+    HELD_BY_ANOTHER = "held-by-another"
     ABSENT = "absent"
+    UNKNOWN = "unknown"
+
+
+class Holding(StrEnum):
+    """Whose credentials an output holds."""
+
+    OURS = "ours"  # those that the vault's record of the last issue names
+    OTHER = "other"  # those of another program, as far as can be told
+    ABSENT = "absent"  # none that a program could use
+    UNKNOWN = "unknown"  # it was not looked at, or cannot be read, or nothing tells whose they are
 
 
 class Verdict(StrEnum):
@@ -179,17 +220,21 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FingerprintSummary:
-    """How the hardware compared: `matched` of `compared` components, threshold in percent (-1: check off)."""
+    """How the hardware compared: `matched` of `compared` components, threshold in percent (-1: check off).
+
+    `decided_by` names the one component that decided, whatever the others are; empty when the share decided.
+    """
 
     verdict: Verdict
     matched: int
     compared: int
     threshold: int
+    decided_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Fact:
-    """Something that happened in an attempt and belongs in the log: event name, level, one line, further fields."""
+class LogEntry:
+    """Something that happened and belongs in the log: event name, level, one line, further fields."""
 
     event: str
     level: str
@@ -214,12 +259,52 @@ class OutputName:
 
 
 @dataclass(frozen=True, slots=True)
-class AttemptReport:
-    """What one attempt tells whoever started it. `code`, `message` and `hint` are empty when all went well.
+class OutputProblem:
+    """Why an output does not hold what it should, or why programs may not use it, in the words of an error."""
 
-    `expires_at` is that of the token at hand, `published` the outputs that hold it now, `written` those of them that
-    this attempt wrote; `spared`: all held it before, and none was asked for. `standing` is what the outputs hold after
-    the attempt, also after one that brought no token; None when that is not known.
+    code: str
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputContents:
+    """What an output holds, as it is there: access key id and expiry are empty strings when it has none.
+
+    `is_complete`: everything that a program needs is there. `warning`: why programs may not use it all the same.
+    """
+
+    access_key_id: str = ""
+    expiry: str = ""
+    is_complete: bool = False
+    warning: OutputProblem | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutputReport:
+    """What an output holds at the end of an attempt.
+
+    `access_key_id` and `life` are those of our credentials, when it holds them. `is_current`: these are the newest that
+    this node has for it. `is_written`: this attempt published them.
+    """
+
+    name: OutputName
+    role: str = NODE_ROLE
+    holding: Holding = Holding.UNKNOWN
+    access_key_id: str = ""
+    life: Lifetime | None = None
+    is_current: bool = False
+    is_written: bool = False
+    problem: OutputProblem | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptReport:
+    """What one attempt reports. `code`, `message` and `hint` are empty when all went well.
+
+    `expires_at` is that of the node's role token at hand. `is_reused`: every output held fresh credentials, and no
+    token was requested. `outputs` is what the outputs hold after the attempt, also after one that brought no token;
+    empty when the attempt did not come to look at them.
     """
 
     outcome: Outcome
@@ -228,156 +313,18 @@ class AttemptReport:
     hint: str = ""
     request_id: str | None = None
     expires_at: datetime | None = None
-    published: tuple[OutputName, ...] = ()
-    written: tuple[OutputName, ...] = ()
-    spared: bool = False
+    is_reused: bool = False
     fingerprint: FingerprintSummary | None = None
     node_id: str | None = None
     region: str | None = None
-    standing: Lifetime | None = None
-    facts: tuple[Fact, ...] = ()
+    outputs: tuple[OutputReport, ...] = ()
+    entries: tuple[LogEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class RegistrationFound:
-    """The attempt that runs has read the vault; `standing` is what the outputs hold, None when that is not known."""
+    """The attempt has read the vault and looked at the outputs; the service has not answered yet."""
 
     node_id: str
     region: str
-    standing: Lifetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class NodeSettings:
-    """What a registration without a person needs."""
-
-    region: str | None
-    activation_id: str | None
-    activation_code_file: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceSettings:
-    """How the service is reached."""
-
-    endpoint_url: str | None
-    proxy_url: str | None = field(repr=False)  # it may hold a password
-    ca_bundle: str | None
-    fips: bool
-    dual_stack: bool
-    connect_timeout: timedelta
-    read_timeout: timedelta
-    sts_endpoint_url: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class DaemonSettings:
-    """Where the running daemon keeps its lock and status, and how long an attempt may take."""
-
-    runtime_directory: str
-    attempt_timeout: timedelta
-    log_level: str
-
-
-@dataclass(frozen=True, slots=True)
-class HibernationSettings:
-    """The first and the longest interval between two probes."""
-
-    first_probe: timedelta
-    longest_probe: timedelta
-
-
-class FileFormat(StrEnum):
-    """What a credentials file holds: profiles, as SDKs share them, or the JSON that `credential_process` prints."""
-
-    SHARED = "shared"
-    PROCESS = "process"
-
-
-@dataclass(frozen=True, slots=True)
-class CredentialsFile:
-    """An output: one profile in one credentials file, or a file with the JSON of `credential_process`.
-
-    `mode` is for a new file; an existing one keeps its own unless `keep_mode` is false. `owner` and `group` are names
-    or numbers, None for the user that runs rolekeeper. `role` names a Role; None is the node's own.
-    """
-
-    path: str
-    profile: str
-    mode: int
-    keep_mode: bool
-    owner: str | int | None
-    group: str | int | None
-    replace_long_lived_keys: bool
-    role: str | None = None
-    format: FileFormat = FileFormat.SHARED
-
-    @property
-    def output_name(self) -> OutputName:
-        """What tells it from other outputs."""
-        return OutputName(self.path, self.profile)
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """An output: credentials behind the container credentials endpoint, under `name`.
-
-    `owner` and `group` may read its authorization token; None: root. `role` names a Role; None is the node's own.
-    """
-
-    name: str
-    owner: str | int | None = None
-    group: str | int | None = None
-    role: str | None = None
-
-    @property
-    def output_name(self) -> OutputName:
-        """What tells it from other outputs."""
-        return OutputName(self.name, kind=OutputKind.ENDPOINT)
-
-
-Output = CredentialsFile | Endpoint
-
-
-@dataclass(frozen=True, slots=True)
-class Role:
-    """A role that is assumed with the node's role token (sts:AssumeRole).
-
-    `session_name` None: the node id. `policy_file` holds a session policy; `policy_arns` are those of managed ones.
-    """
-
-    name: str
-    arn: str
-    session_name: str | None = None
-    external_id: str | None = None
-    duration: timedelta = timedelta(hours=1)
-    policy_file: str | None = None
-    policy_arns: tuple[str, ...] = ()
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The accepted configuration, resolved; config/load.py holds every default.
-
-    `report_health_every` None: never. `digest` names the bytes of the files that this was read from.
-    """
-
-    node: NodeSettings
-    service: ServiceSettings
-    vault_directory: str
-    daemon: DaemonSettings
-    refresh_share: float  # of a token's life
-    hibernation: HibernationSettings
-    rotate_key_after: timedelta | None  # None: never for age alone
-    credentials_files: tuple[CredentialsFile, ...]
-    endpoints: tuple[Endpoint, ...] = ()
-    roles: tuple[Role, ...] = ()
-    vault_seal: str = "none"
-    report_health_every: timedelta | None = None
-    digest: str = ""
-
-    @property
-    def outputs(self) -> tuple[Output, ...]:
-        """Everything that credentials are published in."""
-        return (*self.credentials_files, *self.endpoints)
+    outputs: tuple[OutputReport, ...]

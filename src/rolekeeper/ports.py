@@ -1,6 +1,7 @@
 """What attempt and daemon need from the world, as Protocols; `adapters/` fulfils them, `compose` joins the two.
 
-Only values of `model` cross a port, and only errors of `errors` come back: nothing of botocore, psutil or cryptography.
+Only values of `model` and `core` cross a port, and only errors of `errors` come back: nothing of boto3, psutil or
+cryptography.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,20 +12,20 @@ from enum import Enum
 from typing import Protocol
 
 from rolekeeper.core.loop.status import Document
+from rolekeeper.core.steps import SeenOutput
 from rolekeeper.model import (
     AttemptReport,
-    CredentialsFile,
     Hardware,
     Instant,
-    Lifetime,
+    IssueRecord,
     NodeKey,
     Registration,
     RegistrationFound,
     RoleToken,
-    Settings,
     TokenAnswer,
     VaultContents,
 )
+from rolekeeper.settings import Output, Role, SupervisorSettings
 
 
 class Clock(Protocol):
@@ -60,6 +61,18 @@ class NodeService(Protocol):
         """UpdateManagedInstancePublicKey, signed with the registration's current key."""
 
 
+class RoleService(Protocol):
+    """Roles by sts:AssumeRole."""
+
+    def assume(self, role: Role, registration: Registration, token: RoleToken) -> TokenAnswer:
+        """Assume `role` with the node's role token; the session has the node id for a name unless the role names one.
+
+        The role's policy file is read at each call. Raises ServiceError when no usable answer came, RoleRefusedError
+        when STS said no or the role cannot be requested as it is configured. A request is sent at most twice: again,
+        signed anew, when the answer shows that the clocks differ.
+        """
+
+
 class KeyMaker(Protocol):
     """Where new node keys come from."""
 
@@ -90,20 +103,17 @@ class HardwareProbe(Protocol):
         """The hardware hash of this moment; never raises: what cannot be read is told in the answer."""
 
 
-class CredentialSink(Protocol):
-    """Where role credentials are published. Methods raise OutputError; the file is then as it was."""
+class Outputs(Protocol):
+    """Where credentials are published. No method takes longer than `longest`, whatever hangs or is locked."""
 
-    def prepare(self, output: CredentialsFile) -> None:
-        """Find out, without changing anything that a reader sees, whether `publish` would succeed."""
+    def remove_others(self, outputs: Iterable[Output]) -> None:
+        """Remove what an earlier configuration published and nobody else can: endpoints that are not in `outputs`."""
 
-    def publish(self, output: CredentialsFile, token: RoleToken) -> None:
-        """Put the token's credentials into the output's profile, whole or not at all."""
+    def look(self, output: Output, longest: timedelta) -> SeenOutput:
+        """What the output holds, and whether `publish` would succeed; changes nothing that a reader sees."""
 
-    def holds(self, output: CredentialsFile, access_key_id: str, expires_at: datetime) -> bool:
-        """Whether the output's profile holds just these credentials already."""
-
-    def overwritten(self, output: CredentialsFile, access_key_id: str, expires_at: datetime) -> bool:
-        """Whether another program has put credentials where these were published, or may have been."""
+    def publish(self, output: Output, token: RoleToken, issue: IssueRecord, longest: timedelta) -> None:
+        """Put credentials into the output, whole or not at all. Raises OutputError; the output is then as it was."""
 
 
 class ServiceManager(Protocol):
@@ -123,8 +133,9 @@ class World:
     clock: Clock
     vault: Vault
     service: NodeService
+    roles: RoleService
     probe: HardwareProbe
-    sink: CredentialSink
+    outputs: Outputs
     keys: KeyMaker
     new_fingerprint: Callable[[], str]  # a random version-4 UUID in lower case
     activation_code: Callable[[], str | None]  # for a registration without a person; None when there is none
@@ -150,14 +161,21 @@ class Signals(Protocol):
 class Accepted:
     """The attempt has read the configuration; it goes on when it is told to."""
 
-    settings: Settings
+    settings: SupervisorSettings
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The attempt has read a configuration that is wrong, and goes by the one that it was given."""
+    """The attempt has read a configuration that is wrong, and uses the one in force."""
 
     problems: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outdated:
+    """The attempt is of another version than the daemon, and has done nothing: rolekeeper was upgraded."""
+
+    version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,14 +189,14 @@ class Ended:
     why: str = ""
 
 
-Message = Accepted | Rejected | RegistrationFound | AttemptReport | Ended
+Message = Accepted | Rejected | Outdated | RegistrationFound | AttemptReport | Ended
 
 
 class Attempts(Protocol):
     """Attempts as processes of their own, one at a time; no method waits."""
 
-    def start(self, *, settings: Settings | None, reload: bool, reuse: bool) -> None:
-        """Start one. Without settings, or to reload, it reads the configuration first."""
+    def start(self, *, reload: bool, reuse: bool) -> None:
+        """Start an attempt; it reads the configuration first when it is to reload, or when none is in force."""
 
     def messages(self) -> Iterable[Message]:
         """What the attempt has said since the last call."""
@@ -194,23 +212,23 @@ class Attempts(Protocol):
 
 
 class RuntimeDirectory(Protocol):
-    """Where one running daemon shows itself: a lock with its pid, status.json, and what readers reckon with."""
+    """Where one running daemon shows itself: a lock with its pid, a socket to see that it lives, and status.json."""
 
     def claim(self, directory: str) -> None:
-        """Take the lock and tell our pid; UnavailableError `daemon-running` when another daemon holds it.
+        """Take the lock and write our pid; UnavailableError `daemon-running` when another daemon holds it.
 
         InputOutputError when not all of that can be done: then `write_status` tries again.
         """
 
-    def write_status(self, document: Document, life: Lifetime | None) -> None:
-        """Replace status.json, after `life`, that of its credentials, was written beside it; errors as of `claim`."""
+    def write_status(self, document: Document) -> None:
+        """Replace status.json; errors as of `claim`."""
 
 
 class VaultWatch(Protocol):
-    """Whether somebody wrote to the vault: one stat, nothing else."""
+    """Whether the vault has changed, found out with two stats and nothing else."""
 
     def look(self, directory: str) -> object:
-        """A value that differs after the vault was written to."""
+        """A value that differs after the vault has changed."""
 
 
 class Log(Protocol):
@@ -230,6 +248,7 @@ class DaemonWorld:
     runtime: RuntimeDirectory
     watch: VaultWatch
     manager: ServiceManager
+    execute_anew: Callable[[str], None]  # this process, by the code of that version; raises UnavailableError
     open_log: Callable[[str], Log]  # with a level of `[daemon] log_level`
     pid: int
     version: str

@@ -14,31 +14,36 @@ from uuid import uuid4
 
 import pytest
 
-from rolekeeper.adapters.outputs.credentialsfile import FileSink
+from rolekeeper.adapters.outputs.credentialsfile import SharedCredentialsFiles
+from rolekeeper.adapters.outputs.publishedfile import PublishedFiles
 from rolekeeper.adapters.ssm.nodekey import RsaKeyMaker, public_key
 from rolekeeper.adapters.ssm.service import SsmService
 from rolekeeper.adapters.vault.store import FileVault
-from rolekeeper.attempt import cycle
 from rolekeeper.attempt.register import Activation, register
-from rolekeeper.emulator import Emulator
-from rolekeeper.emulator.records import RecordedRequest
-from rolekeeper.emulator.state import Activation as EmulatedActivation
-from rolekeeper.emulator.state import Token
+from rolekeeper.attempt.run import run
+from rolekeeper.emulator import Activation as EmulatedActivation
+from rolekeeper.emulator import Emulator, RecordedRequest, Token
 from rolekeeper.model import (
     AttemptReport,
-    CredentialsFile,
-    DaemonSettings,
     Hardware,
-    HibernationSettings,
     Instant,
     NodeKey,
-    NodeSettings,
     OutputName,
-    ServiceSettings,
-    Settings,
+    Registration,
+    RoleToken,
+    TokenAnswer,
     VaultContents,
 )
-from rolekeeper.ports import World
+from rolekeeper.ports import Outputs, World
+from rolekeeper.settings import (
+    CredentialsFile,
+    DaemonSettings,
+    HibernationSettings,
+    NodeSettings,
+    Role,
+    ServiceSettings,
+    Settings,
+)
 
 TOKEN = "RequestManagedInstanceRoleToken"
 REGISTER = "RegisterManagedInstance"
@@ -86,19 +91,25 @@ class MovingClock:
 
 @dataclass
 class Machinery:
-    """The hardware, as a dict that tests change; `later` replaces it after so many more looks."""
+    """The hardware, as a dict that tests change; `later` replaces it after so many more looks.
+
+    A component in `transient` cannot be read before so many looks.
+    """
 
     components: dict[str, str] = field(default_factory=lambda: dict(HARDWARE))
     unreadable: dict[str, str] = field(default_factory=dict)
     looks: int = 0
     later: tuple[int, dict[str, str]] | None = None
+    transient: dict[str, int] = field(default_factory=dict)
 
     def look(self) -> Hardware:
         self.looks += 1
         if self.later is not None and self.looks > self.later[0]:
             self.components, self.later = self.later[1], None
-        shown = {name: "" if name in self.unreadable else value for name, value in self.components.items()}
-        return Hardware(shown, dict(self.unreadable))
+        waited_for = frozenset(name for name, looks in self.transient.items() if self.looks < looks)
+        unreadable = {**self.unreadable, **dict.fromkeys(waited_for, "not ready")}
+        shown = {name: "" if name in unreadable else value for name, value in self.components.items()}
+        return Hardware(shown, unreadable, waited_for)
 
     def replace_parts(self, *names: str, by: str = "another") -> None:
         self.components.update({name: f"{by} {name}" for name in names})
@@ -130,6 +141,7 @@ class Machine:
     hardware: Machinery = field(default_factory=Machinery)
     code: str | None = None
     node_id: str = ""
+    outputs: Outputs | None = None  # files, unless a test puts something before them
 
     def world(self) -> World:
         return World(
@@ -137,7 +149,8 @@ class Machine:
             vault=FileVault(self.settings.vault_directory, self.clock),
             service=SsmService(self.settings.service, self.clock, "1.2.3"),
             probe=self.hardware,
-            sink=FileSink(self.clock.sleep, NO_WAIT),
+            roles=NoRoles(),
+            outputs=self.outputs or files(self.clock),
             keys=self.keys,
             new_fingerprint=lambda: str(uuid4()),
             activation_code=lambda: self.code,
@@ -148,13 +161,12 @@ class Machine:
         wanted = Activation(given.activation_id, given.code, self.emulator.region)
         world = self.world()
         with world.vault.lock(NO_WAIT):
-            contents = register(world, world.vault.load(), wanted, replace_old=replace_old)
-        assert contents.registration is not None
-        self.node_id = contents.registration.node_id
-        return contents
+            node = register(world, world.vault.load(), wanted, replace_old=replace_old)
+        self.node_id = node.registration.node_id
+        return world.vault.load()
 
     def attempt(self, *, reuse: bool = False) -> AttemptReport:
-        return cycle.run(self.world(), self.settings, reuse=reuse)
+        return run(self.world(), self.settings, reuse=reuse)
 
     def change(self, **changes: object) -> None:
         """Another configuration from now on."""
@@ -178,7 +190,7 @@ class Machine:
     def named(self, *numbers: int) -> tuple[OutputName, ...]:
         """The outputs as a report names them."""
         outputs = self.settings.credentials_files
-        return tuple(OutputName(outputs[number].path, outputs[number].profile) for number in numbers)
+        return tuple(outputs[number].output_name for number in numbers)
 
     def published(self, number: int = 0) -> Token | None:
         """The token of the emulator's that an output holds."""
@@ -200,6 +212,18 @@ class Machine:
         ours = public_key(contents.registration.key)
         alone = contents.pending_key is None and contents.superseded_key is None
         return alone and self.emulator.nodes[self.node_id].public_key == ours
+
+
+def files(clock: MovingClock) -> SharedCredentialsFiles:
+    """The outputs that most tests need."""
+    return SharedCredentialsFiles(PublishedFiles(clock.sleep))
+
+
+class NoRoles:
+    """STS for machines that have no roles."""
+
+    def assume(self, role: Role, registration: Registration, token: RoleToken) -> TokenAnswer:
+        raise AssertionError(f"{registration.node_id} has no role {role.name} to assume with {token.access_key_id}")
 
 
 def impatient(machine: Machine) -> Machine:

@@ -15,8 +15,8 @@ from tests.attempt.conftest import Machine
 
 from rolekeeper.adapters.ssm.nodekey import public_key
 from rolekeeper.adapters.ssm.service import SsmService
-from rolekeeper.attempt import cycle
 from rolekeeper.attempt.rotate import ABOUT_THE_KEY
+from rolekeeper.attempt.run import run
 from rolekeeper.errors import ServiceRefusedError
 from rolekeeper.model import AttemptReport, NodeKey, Outcome, Registration, TokenAnswer, VaultContents
 from rolekeeper.ports import NodeService, Vault
@@ -68,7 +68,7 @@ class Mortal:
             world, vault=MortalVault(self, world.vault), service=MortalService(self, world.service, changer)
         )
         try:
-            return cycle.run(mortal, self.machine.settings, reuse=False)
+            return run(mortal, self.machine.settings, reuse=False)
         except KilledError:
             return None
 

@@ -17,28 +17,26 @@ from rolekeeper.errors import (
     ServiceError,
     SignatureRefusedError,
 )
-from rolekeeper.model import Outcome, VaultContents, Verdict
+from rolekeeper.model import Node, Outcome, VaultContents, Verdict
 
 VAULTS = Path(__file__).parents[1] / "vectors" / "vaults"
 HEALTHY = ("registered-never-started-fake-dmidecode", "running-host-dmidecode-fails-like-absent", "tz-kolkata")
 FLIP_FLOP = "after-machine-id-flip-flop"
 
 
-def found_in(tree: str) -> VaultContents:
+def found_in(tree: str) -> Node:
     return read_agent_vault(VAULTS / tree / "Vault")
 
 
-def known_to(machine: Machine, found: VaultContents, *, fingerprint: str | None = None) -> None:
+def known_to(machine: Machine, found: Node, *, fingerprint: str | None = None) -> None:
     """Let the emulator know the node of a recorded vault, and the machine have its hardware."""
-    node, accepted = found.registration, found.fingerprint
-    assert node is not None
-    assert accepted is not None
+    node, accepted = found.registration, found.accepted
     machine.emulator.add_node(node.node_id, public_key(node.key), fingerprint or accepted.fingerprint)
     machine.hardware.components = dict(accepted.hardware_hash)
     machine.node_id = node.node_id
 
 
-def take_over(machine: Machine, found: VaultContents, *, prove: bool = True, replace_old: bool = False) -> Adoption:
+def take_over(machine: Machine, found: Node, *, prove: bool = True, replace_old: bool = False) -> Adoption:
     world = machine.world()
     with world.vault.lock(NO_WAIT):
         return adopt(world, found, prove=prove, replace_old=replace_old)
@@ -50,9 +48,9 @@ def test_a_healthy_vault_is_taken_over_and_works_at_once(unregistered: Machine, 
     known_to(unregistered, found)
     adoption = take_over(unregistered, found)
     assert adoption.registration == found.registration
-    assert adoption.report.verdict is Verdict.SIMILAR
-    assert adoption.report.matched == 9
-    assert unregistered.vault() == found
+    assert adoption.comparison.verdict is Verdict.SIMILAR
+    assert adoption.comparison.matched == 9
+    assert unregistered.vault() == VaultContents(node=found)
     assert unregistered.attempt().outcome is Outcome.ISSUED
     assert unregistered.published() is not None
     assert unregistered.knows_one_key()
@@ -71,15 +69,15 @@ def test_offline_nobody_is_asked(unregistered: Machine) -> None:
     found = found_in(HEALTHY[0])
     take_over(unregistered, found, prove=False)
     assert unregistered.emulator.requests == ()
-    assert unregistered.vault() == found
+    assert unregistered.vault() == VaultContents(node=found)
 
 
 def test_other_hardware_is_told_and_does_not_keep_the_registration_out(unregistered: Machine) -> None:
     found = found_in(HEALTHY[0])
     known_to(unregistered, found)
     unregistered.hardware.replace_parts("machine-id")
-    assert take_over(unregistered, found).report.verdict is Verdict.NOT_SIMILAR
-    assert unregistered.vault() == found
+    assert take_over(unregistered, found).comparison.verdict is Verdict.NOT_SIMILAR
+    assert unregistered.vault() == VaultContents(node=found)
 
 
 def test_a_vault_whose_fingerprint_was_lost_is_refused_by_the_service_and_not_taken_over(unregistered: Machine) -> None:
@@ -89,7 +87,6 @@ def test_a_vault_whose_fingerprint_was_lost_is_refused_by_the_service_and_not_ta
     with pytest.raises(FingerprintRefusedError) as caught:
         take_over(unregistered, found)
     assert caught.value.code == "MachineFingerprintDoesNotMatch"
-    assert found.registration is not None
     assert f"Cannot adopt {found.registration.node_id}" in caught.value.message
     assert "new activation" in caught.value.hint
     assert unregistered.vault() == VaultContents()

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from tests.attempt.conftest import TOKEN, Machine, MovingClock, StockOfKeys, impatient, settings_in
+from tests.reports import current, life
 
 from rolekeeper.emulator import Emulator
 from rolekeeper.model import NodeKey, Outcome
@@ -51,8 +52,8 @@ def test_each_code_has_its_documented_outcome(steady: Machine, code: str, docume
     assert report.message.startswith("Cannot request a role token")
     assert report.hint
     assert report.request_id == steady.requests()[-1].request_id
-    assert report.published == ()
-    assert report.standing is not None
+    assert current(report) == ()
+    assert life(report) is not None
     assert len(steady.requests()) == 1
 
 

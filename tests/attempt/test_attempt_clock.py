@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 from tests.attempt.conftest import TOKEN, Machine, MovingClock, StockOfKeys, settings_in
+from tests.reports import life
 
-from rolekeeper.attempt import cycle
+from rolekeeper.attempt.run import run
 from rolekeeper.core.lifetime import freshness
 from rolekeeper.core.loop.delays import refresh_delay
 from rolekeeper.emulator import Emulator
@@ -81,7 +82,7 @@ def life_story(machine: Machine, clock: WrongClock, report: AttemptReport) -> li
     """Every seven minutes for 70: what the credentials are called, and what they are."""
     told = []
     for _ in range(10):
-        told.append((freshness(report.standing, clock.now()), truth(machine, clock)))
+        told.append((freshness(life(report), clock.now()), truth(machine, clock)))
         clock.move(7 * MINUTE)
     return told
 
@@ -124,7 +125,7 @@ def test_after_a_reboot_into_an_outage_no_clock_makes_what_was_published_fresh(
         assert report.outcome is Outcome.FAILED
         assert Freshness.FRESH not in [called for called, _ in life_story(machine, clock, report)]
     report = machine.attempt(reuse=True)
-    assert (report.outcome, freshness(report.standing, clock.now())) == (Outcome.ISSUED, Freshness.FRESH)
+    assert (report.outcome, freshness(life(report), clock.now())) == (Outcome.ISSUED, Freshness.FRESH)
 
 
 def test_a_clock_that_stands_before_the_boot_is_wrong_for_certain_and_nothing_is_said_by_it(
@@ -138,7 +139,7 @@ def test_a_clock_that_stands_before_the_boot_is_wrong_for_certain_and_nothing_is
     clock.move(20 * MINUTE)
     clock.wall = issued + 10 * MINUTE
     machine.emulator.fail(TOKEN, error="ServiceUnavailable")
-    assert machine.attempt().standing is None
+    assert life(machine.attempt()) is None
 
 
 @dataclass
@@ -165,7 +166,7 @@ def test_a_suspend_between_answer_and_publication_counts_as_life(
     machine.register()
     world = machine.world()
     world = replace(world, service=SleepyService(world.service, clock, suspended))
-    report = cycle.run(world, machine.settings, reuse=False)
+    report = run(world, machine.settings, reuse=False)
     for called, real in life_story(machine, clock, report):
         assert called is real
 
@@ -179,7 +180,7 @@ def test_a_machine_that_is_suspended_while_it_is_answered_calls_nothing_valid_th
     report = machine.attempt()
     assert report.outcome is (Outcome.ISSUED if asleep < HOUR else Outcome.FAILED)
     assert clock.suspended_for == []
-    if report.standing is not None:
+    if life(report) is not None:
         story = life_story(machine, clock, report)
         assert {called for called, real in story if real is Freshness.EXPIRED} == {Freshness.EXPIRED}
     assert machine.attempt().outcome is Outcome.ISSUED
@@ -205,8 +206,8 @@ def test_a_date_that_belies_the_accepted_signature_neither_prolongs_a_life_nor_c
     machine.emulator.fail(TOKEN, headers={"Date": told})
     report = machine.attempt()
     assert report.outcome is Outcome.ISSUED
-    assert report.standing is not None
-    assert refresh_delay(report.standing, clock.now(), 0.5, 1.1) <= 33 * MINUTE
+    assert life(report) is not None
+    assert refresh_delay(life(report), clock.now(), 0.5, 1.1) <= 33 * MINUTE
     for called, real in life_story(machine, clock, report):
         assert WORSE.index(called) >= WORSE.index(real)
 

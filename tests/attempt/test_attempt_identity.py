@@ -1,14 +1,17 @@
 """Which fingerprint leaves the machine, when hardware changes, returns, hides, or is somebody else's."""
 
+import re
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from tests.attempt.conftest import HARDWARE, Machine, Machinery
+from tests.reports import events
 
 from rolekeeper.model import THRESHOLD_OFF, Outcome, Verdict
 
+UUID_4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 FIVE_SECONDS = timedelta(seconds=5)
 
 
@@ -35,9 +38,9 @@ def test_a_change_within_the_threshold_is_told_once(machine: Machine) -> None:
     machine.attempt()
     machine.hardware.replace_parts("disk-info")
     first, second = machine.attempt(), machine.attempt()
-    assert [fact.event for fact in first.facts] == ["hardware_changed", "token_issued", "credentials_published"]
-    assert first.facts[0].message == "Hardware changed, still similar: disk-info"
-    assert [fact.event for fact in second.facts] == ["token_issued", "credentials_published"]
+    assert events(first) == ["hardware_changed", "token_issued", "credentials_published"]
+    assert first.entries[0].message == "Hardware changed, still similar: disk-info"
+    assert events(second) == ["token_issued", "credentials_published"]
 
 
 def test_drift_by_small_steps_does_not_add_up(machine: Machine) -> None:
@@ -75,7 +78,7 @@ def test_another_machine_id_is_looked_at_three_times_five_seconds_apart(machine:
     assert (machine.hardware.looks, machine.clock.slept) == (3, [FIVE_SECONDS, FIVE_SECONDS])
     assert report.fingerprint is not None
     assert report.fingerprint.verdict is Verdict.NOT_SIMILAR
-    assert [fact.event for fact in report.facts] == ["hardware_changed"]
+    assert events(report) == ["hardware_changed"]
 
 
 def test_an_attempt_that_may_not_take_long_looks_three_times_all_the_same(machine: Machine) -> None:
@@ -95,7 +98,6 @@ def test_hardware_that_is_ready_a_little_later_is_taken_for_what_it_is(machine: 
     machine.hardware.later = (looks, dict(HARDWARE))
     assert machine.attempt().outcome is Outcome.ISSUED
     assert machine.clock.slept == [FIVE_SECONDS] * looks
-    assert machine.vault().trials == {}
 
 
 def test_other_hardware_sends_a_trial_fingerprint_and_the_service_refuses_it(machine: Machine) -> None:
@@ -104,28 +106,20 @@ def test_other_hardware_sends_a_trial_fingerprint_and_the_service_refuses_it(mac
     report = machine.attempt()
     assert (report.outcome, report.code) == (Outcome.FINGERPRINT_REFUSED, "MachineFingerprintDoesNotMatch")
     assert f"Fingerprint does not match {sent(machine)[0]}" in report.message
-    assert sent(machine) == list(machine.vault().trials.values())
     assert fingerprint(machine) == accepted not in sent(machine)
     assert machine.published() is None
 
 
-def test_there_is_one_trial_fingerprint_for_each_hardware_and_the_same_after_a_restart(machine: Machine) -> None:
+def test_each_hardware_has_one_trial_fingerprint_which_is_derived_and_stored_nowhere(machine: Machine) -> None:
+    before = machine.vault()
     for by in ("second", "third", "second", "third", "second"):
         machine.hardware.replace_parts("machine-id", by=by)
         machine.attempt()
     second, third = sent(machine)[:2]
     assert sent(machine) == [second, third, second, third, second]
     assert second != third
-    assert list(machine.vault().trials.values()) == [second, third]
-
-
-def test_the_trial_fingerprint_is_on_disk_before_it_is_sent(machine: Machine) -> None:
-    machine.hardware.replace_parts("machine-id")
-    machine.emulator.fail("RequestManagedInstanceRoleToken", drop=True)
-    assert machine.attempt().outcome is Outcome.FAILED
-    machine.attempt()
-    assert len(sent(machine)) == 2
-    assert len(set(sent(machine))) == 1
+    assert all(UUID_4.fullmatch(one) for one in (second, third))
+    assert machine.vault() == before
 
 
 def test_when_the_hardware_comes_back_so_does_the_accepted_fingerprint(machine: Machine) -> None:
@@ -147,18 +141,9 @@ def test_a_trial_that_the_service_accepts_becomes_the_accepted_pair(machine: Mac
     assert contents.fingerprint is not None
     assert contents.fingerprint.fingerprint == sent(machine)[0]
     assert contents.fingerprint.hardware_hash == machine.hardware.components
-    assert contents.trials == {}
     machine.clock.slept.clear()
     assert machine.attempt().outcome is Outcome.ISSUED
     assert machine.clock.slept == []
-
-
-def test_only_so_many_trials_are_remembered(machine: Machine) -> None:
-    machine.emulator.fail("RequestManagedInstanceRoleToken", error="MachineFingerprintDoesNotMatch", times=None)
-    for number in range(40):
-        machine.hardware.components["machine-id"] = f"{number}\n"
-        machine.attempt()
-    assert list(machine.vault().trials.values()) == sent(machine)[-32:]
 
 
 @pytest.mark.parametrize("names", [("machine-id",), ("ipaddress-info", "disk-info", "macaddr-info", "hostname-info")])
@@ -173,7 +158,7 @@ def test_components_that_cannot_be_read_cost_no_request_and_no_fingerprint(
     assert (report.outcome, report.code) == (Outcome.HARDWARE_UNREADABLE, "hardware-unreadable")
     assert f"{names[0]} (Input/output error)" in report.message
     assert machine.requests() == ()
-    assert (fingerprint(machine), machine.vault().trials) == (accepted, {})
+    assert fingerprint(machine) == accepted
     machine.hardware.unreadable = {}
     assert machine.attempt().outcome is Outcome.ISSUED
 
@@ -193,12 +178,13 @@ def test_what_could_not_be_read_at_an_accepted_request_is_remembered_as_it_was(m
 
 def test_with_the_threshold_off_any_hardware_is_this_machine(machine: Machine) -> None:
     contents = machine.vault()
-    assert contents.fingerprint is not None
-    machine.save(replace(contents, fingerprint=replace(contents.fingerprint, threshold=THRESHOLD_OFF)))
+    assert contents.node is not None
+    accepted = replace(contents.node.accepted, threshold=THRESHOLD_OFF)
+    machine.save(replace(contents, node=replace(contents.node, accepted=accepted)))
     machine.hardware.replace_parts(*HARDWARE)
     report = machine.attempt()
     assert report.outcome is Outcome.ISSUED
-    assert sent(machine) == [contents.fingerprint.fingerprint]
+    assert sent(machine) == [accepted.fingerprint]
     assert machine.clock.slept == []
 
 

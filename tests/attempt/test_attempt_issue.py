@@ -1,18 +1,19 @@
 """From the vault to the credentials file, and when the request is spared."""
 
 import stat
-from dataclasses import dataclass, replace
+import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from botocore.configloader import raw_config_parse
 from tests.attempt.conftest import TOKEN, Machine, output
+from tests.reports import current, events, life, written
 
-from rolekeeper.attempt import cycle
+from rolekeeper.attempt.run import run
 from rolekeeper.core.lifetime import freshness
 from rolekeeper.errors import VaultError
-from rolekeeper.model import AttemptReport, CredentialsFile, Freshness, Outcome, RoleToken
-from rolekeeper.ports import CredentialSink
+from rolekeeper.model import NODE_ROLE, AttemptReport, Freshness, Outcome
 
 HOUR = timedelta(hours=1)
 
@@ -24,10 +25,10 @@ def test_a_registered_machine_gets_a_token_and_publishes_it(machine: Machine) ->
     assert report.outcome is Outcome.ISSUED
     assert (report.code, report.message, report.hint) == ("", "", "")
     assert (report.node_id, report.region) == (machine.node_id, "us-east-1")
-    assert report.published == machine.named(0)
+    assert current(report) == machine.named(0)
     assert report.expires_at == token.expires_at == machine.clock.wall + HOUR
     assert report.request_id == machine.requests()[0].request_id
-    assert [fact.event for fact in report.facts] == ["token_issued", "credentials_published"]
+    assert events(report) == ["token_issued", "credentials_published"]
 
 
 def test_what_is_published_is_the_emulators_token_as_botocore_reads_it(machine: Machine) -> None:
@@ -72,25 +73,14 @@ def test_a_vault_that_another_process_holds_is_waited_for_and_then_told(machine:
     assert sum(machine.clock.slept, timedelta()) >= timedelta(seconds=29)
 
 
-def test_a_damaged_file_of_no_worth_is_told_and_costs_one_request(machine: Machine) -> None:
-    machine.attempt()
-    (machine.directory / "vault" / "IssueRecord").write_bytes(b"{")
-    report = machine.attempt(reuse=True)
-    assert report.outcome is Outcome.ISSUED
-    assert report.facts[0].event == "vault_file_damaged"
-    assert "IssueRecord" in report.facts[0].message
-    assert len(machine.requests()) == 2
-    assert machine.vault().damaged == ()
-
-
 def test_credentials_that_are_fresh_and_published_spare_the_request(machine: Machine) -> None:
     first = machine.attempt()
     machine.clock.move(HOUR / 2)
     again = machine.attempt(reuse=True)
     assert again.outcome is Outcome.ISSUED
-    assert (again.expires_at, again.published, again.standing) == (first.expires_at, first.published, first.standing)
-    assert (first.spared, again.spared, again.written) == (False, True, ())
-    assert [fact.event for fact in again.facts] == ["credentials_fresh"]
+    assert (again.expires_at, current(again), life(again)) == (first.expires_at, current(first), life(first))
+    assert (first.is_reused, again.is_reused, written(again)) == (False, True, ())
+    assert events(again) == ["credentials_fresh"]
     assert len(machine.requests()) == 1
 
 
@@ -139,8 +129,8 @@ def no_record(machine: Machine) -> None:
 
 def other_record(machine: Machine) -> None:
     contents = machine.vault()
-    assert contents.issue is not None
-    machine.save(replace(contents, issue=replace(contents.issue, access_key_id="ASIA0000000000000000")))
+    issue = replace(contents.issues[NODE_ROLE], access_key_id="ASIA0000000000000000")
+    machine.save(replace(contents, issues={NODE_ROLE: issue}))
 
 
 def other_registration(machine: Machine) -> None:
@@ -220,15 +210,15 @@ def test_a_clock_that_is_an_hour_off_costs_one_request_more_and_nothing_else(
     report = machine.attempt()
     assert report.outcome is Outcome.ISSUED
     assert [request.code for request in machine.requests()] == ["InvalidSignatureException", ""]
-    assert report.standing is not None
-    left = report.standing.expires_at - report.standing.issued_at
+    assert life(report) is not None
+    left = life(report).expires_at - life(report).issued_at
     assert timedelta(minutes=59, seconds=58) < left <= timedelta(minutes=60, seconds=1)
 
 
 @pytest.mark.parametrize("ahead", [HOUR, -HOUR])
 def test_freshness_follows_the_services_clock_and_not_a_wrong_one_of_ours(machine: Machine, ahead: timedelta) -> None:
     machine.emulator.offset = ahead
-    standing = machine.attempt().standing
+    standing = life(machine.attempt())
     seen = []
     for _ in range(5):
         seen.append(freshness(standing, machine.clock.now()))
@@ -248,7 +238,7 @@ def test_a_wrong_clock_does_not_keep_fresh_credentials_from_being_reused(machine
 def test_a_wall_clock_that_steps_while_credentials_live_changes_nothing(machine: Machine) -> None:
     machine.attempt()
     machine.clock.wall += timedelta(days=400)
-    assert freshness(machine.attempt(reuse=True).standing, machine.clock.now()) is Freshness.FRESH
+    assert freshness(life(machine.attempt(reuse=True)), machine.clock.now()) is Freshness.FRESH
     assert len(machine.requests(TOKEN)) == 1
 
 
@@ -259,62 +249,53 @@ def test_after_a_reboot_what_the_outputs_still_hold_is_called_stale_at_best(mach
     machine.emulator.fail(TOKEN, error="InternalServerError")
     report = machine.attempt(reuse=True)
     assert report.outcome is Outcome.FAILED
-    assert report.standing is not None
-    assert first.standing is not None
-    assert report.standing.expires_at == first.standing.expires_at
-    assert freshness(report.standing, machine.clock.now()) is Freshness.STALE
+    assert life(report) is not None
+    assert life(first) is not None
+    assert life(report).expires_at == life(first).expires_at
+    assert freshness(life(report), machine.clock.now()) is Freshness.STALE
     machine.clock.move(HOUR / 2)
-    assert freshness(report.standing, machine.clock.now()) is Freshness.EXPIRED
+    assert freshness(life(report), machine.clock.now()) is Freshness.EXPIRED
 
 
-def test_after_a_boot_with_a_clock_in_the_past_nothing_is_said_of_what_stands_published(machine: Machine) -> None:
+def test_after_a_boot_with_a_clock_in_the_past_nothing_is_said_of_the_age_of_what_is_published(
+    machine: Machine,
+) -> None:
     machine.attempt()
     machine.clock.reboot()
     machine.clock.wall -= 2 * HOUR  # the age of what was issued would come out negative, so fresh for ever
     machine.emulator.fail(TOKEN, error="InternalServerError")
     report = machine.attempt()
     assert report.outcome is Outcome.FAILED
-    assert report.standing is None
+    assert life(report) is None
 
 
-def test_the_report_is_told_before_anybody_else_can_change_the_vault(machine: Machine) -> None:
+def test_the_report_is_delivered_before_another_command_can_change_the_vault(machine: Machine) -> None:
     world = machine.world()
     told: list[AttemptReport] = []
 
-    def tell(report: AttemptReport) -> None:
+    def deliver(report: AttemptReport) -> None:
         told.append(report)
         with pytest.raises(VaultError), machine.world().vault.lock(timedelta(0)):
             raise AssertionError("the vault was not locked")
 
-    assert cycle.run(world, machine.settings, reuse=False, tell=tell) is told[0]
+    assert run(world, machine.settings, reuse=False, deliver=deliver) is told[0]
     with machine.world().vault.lock(timedelta(0)):
-        cycle.run(world, machine.settings, reuse=False, tell=told.append)
+        run(world, machine.settings, reuse=False, deliver=told.append)
     assert told[1].outcome is Outcome.VAULT_UNREADABLE
 
 
-def test_what_was_published_stands_even_if_another_writer_replaces_it_at_once(machine: Machine) -> None:
-    world = machine.world()
+def test_an_ordinary_attempt_opens_the_credentials_file_four_times_at_most_and_the_vault_once(machine: Machine) -> None:
+    machine.attempt()
+    machine.clock.move(HOUR / 2)
+    opened: list[str] = []
 
-    @dataclass
-    class Overwritten:
-        """A file that somebody else writes over as soon as it is published."""
+    def watch(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "open" and watching:
+            opened.append(str(arguments[0]).rpartition("/")[2])
 
-        sink: CredentialSink
-
-        def prepare(self, output: CredentialsFile) -> None:
-            self.sink.prepare(output)
-
-        def publish(self, output: CredentialsFile, token: RoleToken) -> None:
-            self.sink.publish(output, token)
-            machine.output().write_text("[default]\naws_access_key_id = ASIAOFSOMEBODYELSE0\n")
-
-        def holds(self, output: CredentialsFile, access_key_id: str, expires_at: datetime) -> bool:
-            return self.sink.holds(output, access_key_id, expires_at)
-
-        def overwritten(self, output: CredentialsFile, access_key_id: str, expires_at: datetime) -> bool:
-            return self.sink.overwritten(output, access_key_id, expires_at)
-
-    report = cycle.run(replace(world, sink=Overwritten(world.sink)), machine.settings, reuse=False)
-    assert report.outcome is Outcome.ISSUED
-    assert report.standing is not None
-    assert report.standing.expires_at == report.expires_at
+    watching = [True]
+    sys.addaudithook(watch)
+    assert machine.attempt().outcome is Outcome.ISSUED
+    watching.clear()
+    assert 0 < opened.count("credentials") <= 4
+    assert opened.count("vault.json") == 1

@@ -1,4 +1,4 @@
-"""Outputs that cannot be written: a token is not asked for in vain, and one that came is not thrown away."""
+"""Outputs that cannot be written: no token is requested in vain, and one that came is not thrown away."""
 
 import os
 import stat
@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 from tests.attempt.conftest import Machine, Machinery, output
+from tests.reports import current, events, life, written
 
-from rolekeeper.adapters.outputs.credentialsfile import FileSink
-from rolekeeper.attempt import cycle
-from rolekeeper.model import CredentialsFile, Hardware, Outcome, RoleToken
+from rolekeeper.adapters.outputs.credentialsfile import SharedCredentialsFiles
+from rolekeeper.adapters.outputs.publishedfile import PublishedFiles
+from rolekeeper.attempt.run import run
+from rolekeeper.model import Hardware, HeldToken, IssueRecord, Outcome, RoleToken
+from rolekeeper.settings import CredentialsFile
 
 HOUR = timedelta(hours=1)
 BROKEN = "[default\nnot a credentials file\n"
@@ -33,8 +36,8 @@ def mend(machine: Machine) -> None:
     machine.output(1).unlink()
 
 
-def held_file(machine: Machine) -> Path:
-    return machine.directory / "vault" / "HeldToken"
+def held(machine: Machine) -> HeldToken | None:
+    return machine.vault().held_token
 
 
 def test_when_no_output_can_be_written_no_token_is_asked_for(pair: Machine) -> None:
@@ -76,16 +79,17 @@ def test_one_broken_output_does_not_keep_the_other_from_its_credentials(pair: Ma
     report = pair.attempt()
     assert report.outcome is Outcome.UNPUBLISHED
     assert str(pair.output(1)) in report.message
-    assert report.published == pair.named(0)
-    assert report.standing is not None
+    assert current(report) == pair.named(0)
+    assert life(report) is not None
     assert pair.published(0) is not None
     assert pair.output(1).read_text() == BROKEN
 
 
 def test_a_token_that_is_not_published_everywhere_is_held_where_only_root_reads(pair: Machine) -> None:
     pair.attempt()
-    assert stat.S_IMODE(held_file(pair).stat().st_mode) == 0o600
-    assert stat.S_IMODE(held_file(pair).parent.stat().st_mode) == 0o700
+    vault = pair.directory / "vault"
+    assert held(pair) is not None
+    assert [stat.S_IMODE(one.stat().st_mode) for one in (vault, vault / "vault.json")] == [0o700, 0o600]
 
 
 def test_the_held_token_is_published_once_the_output_is_mended_without_another_request(pair: Machine) -> None:
@@ -95,23 +99,30 @@ def test_the_held_token_is_published_once_the_output_is_mended_without_another_r
     assert report.outcome is Outcome.ISSUED
     assert len(pair.requests()) == 1
     assert pair.published(1) == pair.published(0)
-    assert (report.published, report.written) == (pair.named(0, 1), pair.named(1))
-    assert not held_file(pair).exists()
+    assert (current(report), written(report)) == (pair.named(0, 1), pair.named(1))
+    assert held(pair) is None
 
 
 def test_while_the_output_stays_broken_no_other_token_is_asked_for(pair: Machine) -> None:
     for _ in range(4):
         assert pair.attempt().outcome is Outcome.UNPUBLISHED
-        pair.clock.move(HOUR / 6)
+        pair.clock.move(HOUR / 10)
     assert len(pair.requests()) == 1
+
+
+def test_from_its_refresh_point_on_a_held_token_keeps_no_other_output_from_a_new_one(pair: Machine) -> None:
+    pair.attempt()
+    pair.clock.move(HOUR / 2)
+    assert pair.attempt().outcome is Outcome.UNPUBLISHED
+    assert (len(pair.requests()), pair.published(0)) == (2, list(pair.emulator.tokens.values())[-1])
 
 
 def test_a_retry_says_nothing_of_what_was_published_before(pair: Machine) -> None:
     pair.attempt()
     before = pair.output(0).stat().st_ino
     report = pair.attempt()
-    assert report.facts == ()
-    assert (report.published, report.written) == (pair.named(0), ())
+    assert report.entries == ()
+    assert (current(report), written(report)) == (pair.named(0), ())
     assert pair.output(0).stat().st_ino == before
 
 
@@ -156,13 +167,13 @@ def test_another_program_that_writes_to_the_output_is_told(machine: Machine, wri
     machine.attempt()
     machine.output().write_text(writes(machine.output().read_text()))
     machine.emulator.fail("RequestManagedInstanceRoleToken", error="InternalServerError")
-    (told,) = machine.attempt().facts
+    (told,) = machine.attempt().entries
     assert (told.event, told.level) == ("overwritten_by_another", "warning")
     assert told.fields["path"] == str(machine.output())
     assert told.fields["profile"] in told.message
     report = machine.attempt()
-    assert (report.outcome, report.facts[0]) == (Outcome.ISSUED, told)
-    assert "overwritten_by_another" not in [fact.event for fact in machine.attempt().facts]
+    assert (report.outcome, report.entries[0]) == (Outcome.ISSUED, told)
+    assert "overwritten_by_another" not in events(machine.attempt())
 
 
 @pytest.mark.parametrize("text", ["", "[default]\n", "[default]\naws_access_key_id =\n", None])
@@ -171,45 +182,51 @@ def test_credentials_that_are_gone_are_not_taken_for_another_programs(machine: M
     machine.output().unlink()
     if text is not None:
         machine.output().write_text(text)
-    assert [fact.event for fact in machine.attempt().facts] == ["token_issued", "credentials_published"]
+    assert events(machine.attempt()) == ["token_issued", "credentials_published"]
 
 
-class BrokenMeanwhile(FileSink):
-    """Somebody breaks the file between the trial and the publication."""
+class Meanwhile(SharedCredentialsFiles):
+    """Something happens between the look and the publication."""
 
-    def publish(self, output: CredentialsFile, token: RoleToken) -> None:
-        Path(output.path).write_text(BROKEN)
-        super().publish(output, token)
+    def __init__(self, machine: Machine, happens: Callable[[Path], None]) -> None:
+        super().__init__(PublishedFiles(machine.clock.sleep))
+        self.happens = happens
+
+    def publish(self, output: CredentialsFile, token: RoleToken, issue: IssueRecord, longest: timedelta) -> None:
+        self.happens(Path(output.path))
+        super().publish(output, token, issue, longest)
+
+
+def broken(path: Path) -> None:
+    path.write_text(BROKEN)
+
+
+def blocked(path: Path) -> None:
+    """What the file holds stays as it is."""
+    lock = path.with_name(".credentials.rolekeeper-lock")
+    lock.unlink()
+    lock.mkdir()
 
 
 def test_a_token_that_could_be_written_nowhere_after_all_is_held(machine: Machine) -> None:
-    world = replace(machine.world(), sink=BrokenMeanwhile(machine.clock.sleep))
-    report = cycle.run(world, machine.settings, reuse=False)
-    assert (report.outcome, report.published, report.standing) == (Outcome.UNPUBLISHED, (), None)
+    world = replace(machine.world(), outputs=Meanwhile(machine, broken))
+    report = run(world, machine.settings, reuse=False)
+    assert (report.outcome, current(report), life(report)) == (Outcome.UNPUBLISHED, (), None)
     assert report.expires_at == machine.clock.wall + HOUR
     machine.output().unlink()
     assert machine.attempt().outcome is Outcome.ISSUED
     assert len(machine.requests()) == 1
 
 
-class BlockedMeanwhile(FileSink):
-    """Somebody gets in the way between the trial and the publication, and leaves the file as it is."""
-
-    def publish(self, output: CredentialsFile, token: RoleToken) -> None:
-        Path(output.path).with_name(".credentials.rolekeeper-lock").unlink()
-        Path(output.path).with_name(".credentials.rolekeeper-lock").mkdir()
-        super().publish(output, token)
-
-
-def test_while_a_token_is_held_the_published_one_is_what_stands(machine: Machine) -> None:
+def test_while_a_token_is_held_the_published_one_is_what_counts(machine: Machine) -> None:
     first = machine.attempt()
-    assert first.standing is not None
+    assert life(first) is not None
     machine.clock.move(HOUR / 2)
-    world = replace(machine.world(), sink=BlockedMeanwhile(machine.clock.sleep))
-    report = cycle.run(world, machine.settings, reuse=False)
-    assert (report.outcome, report.published) == (Outcome.UNPUBLISHED, ())
-    assert report.standing == first.standing
-    assert held_file(machine).exists()
+    world = replace(machine.world(), outputs=Meanwhile(machine, blocked))
+    report = run(world, machine.settings, reuse=False)
+    assert (report.outcome, current(report)) == (Outcome.UNPUBLISHED, ())
+    assert life(report) == life(first)
+    assert held(machine) is not None
     assert machine.published() is not None
 
 
@@ -246,45 +263,45 @@ def test_published_credentials_count_as_issued_though_the_vault_cannot_be_writte
     assert (report.outcome, report.code) == (Outcome.ISSUED, "vault-foreign-owner")
     assert report.message.startswith("Cannot use")
     assert report.hint
-    assert report.standing is not None
+    assert life(report) is not None
     assert machine.published() is not None
-    assert [fact.event for fact in report.facts][-1] == "vault_unwritten"
+    assert events(report)[-1] == "vault_unwritten"
     assert machine.requests("UpdateManagedInstancePublicKey") == ()  # a key that cannot be stored is told to nobody
     in_the_way.clear()
     machine.hardware = Machinery()
     after = machine.attempt()
     assert (after.code, machine.attempt().code) == ("", "")
-    assert "overwritten_by_another" not in [fact.event for fact in after.facts]  # it was us, unknown to the vault
+    assert "overwritten_by_another" not in events(after)  # it was us, unknown to the vault
     assert machine.knows_one_key()
 
 
 def test_a_held_token_counts_as_issued_once_published_though_the_vault_cannot_be_written(machine: Machine) -> None:
     machine.emulator.request_rotation(machine.node_id)
-    world = replace(machine.world(), sink=BrokenMeanwhile(machine.clock.sleep))
-    assert cycle.run(world, machine.settings, reuse=False).outcome is Outcome.UNPUBLISHED
+    world = replace(machine.world(), outputs=Meanwhile(machine, broken))
+    assert run(world, machine.settings, reuse=False).outcome is Outcome.UNPUBLISHED
     machine.output().unlink()
     in_the_way = obstruct(machine)
     report = machine.attempt()
     assert (report.outcome, report.code) == (Outcome.ISSUED, "vault-foreign-owner")
-    assert [fact.event for fact in report.facts] == ["credentials_published", "vault_unwritten"]
+    assert events(report) == ["credentials_published", "vault_unwritten"]
     assert len(machine.requests()) == 1
-    assert held_file(machine).exists()
+    assert held(machine) is not None
     in_the_way.clear()
     machine.clock.move(HOUR / 2)  # the refresh point, where what is published already is nothing new
     report = machine.attempt()
-    assert (report.outcome, report.written) == (Outcome.ISSUED, machine.named(0))
+    assert (report.outcome, written(report)) == (Outcome.ISSUED, machine.named(0))
     assert len(machine.requests()) == 2
     in_the_way.clear()
     machine.hardware = Machinery()
     assert machine.attempt().code == ""
-    assert not held_file(machine).exists()
+    assert held(machine) is None
 
 
 def test_a_held_token_that_is_published_in_part_is_not_tried_at_once_while_the_vault_cannot_be_written(
     pair: Machine,
 ) -> None:
-    world = replace(pair.world(), sink=BrokenMeanwhile(pair.clock.sleep))
-    assert cycle.run(world, pair.settings, reuse=False).outcome is Outcome.UNPUBLISHED
+    world = replace(pair.world(), outputs=Meanwhile(pair, broken))
+    assert run(world, pair.settings, reuse=False).outcome is Outcome.UNPUBLISHED
     pair.output(0).unlink()
     in_the_way = obstruct(pair)
     assert pair.attempt().outcome is Outcome.ISSUED
@@ -299,4 +316,4 @@ def test_a_token_that_can_be_neither_held_nor_published_everywhere_is_no_reason_
     report = pair.attempt()
     assert (report.outcome, report.code) == (Outcome.ISSUED, "unparsable-file")
     assert str(pair.output(1)) in report.message
-    assert report.published == pair.named(0)
+    assert current(report) == pair.named(0)

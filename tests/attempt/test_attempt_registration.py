@@ -6,12 +6,14 @@ from uuid import uuid4
 
 import pytest
 from tests.attempt.conftest import HARDWARE, REGISTER, Machine
+from tests.reports import events
 
 from rolekeeper.adapters.ssm.nodekey import public_key
 from rolekeeper.attempt.register import Activation
-from rolekeeper.emulator.state import Activation as EmulatedActivation
+from rolekeeper.emulator import Activation as EmulatedActivation
 from rolekeeper.errors import RefusedError, ServiceError, ServiceRefusedError
-from rolekeeper.model import NodeSettings, Outcome, VaultContents
+from rolekeeper.model import Outcome, VaultContents
+from rolekeeper.settings import NodeSettings
 
 
 def in_unattended_mode(machine: Machine, *, code: str | None = None) -> None:
@@ -178,6 +180,23 @@ def test_a_try_that_is_taken_up_binds_the_hardware_of_now(unregistered: Machine)
     assert works(unregistered)
 
 
+ADDRESS = HARDWARE["ipaddress-info"]
+
+
+@pytest.mark.parametrize(("ready_at", "looks", "bound"), [(1, 1, ADDRESS), (3, 3, ADDRESS), (4, 3, "")])
+def test_a_component_that_cannot_be_read_just_now_is_looked_at_again(
+    unregistered: Machine, ready_at: int, looks: int, bound: str
+) -> None:
+    unregistered.hardware.transient = {"ipaddress-info": ready_at}
+    unregistered.hardware.unreadable = {"bios-hash": "cannot run dmidecode"}
+    before = unregistered.clock.boot
+    accepted = unregistered.register().fingerprint
+    assert accepted is not None
+    assert accepted.hardware_hash["ipaddress-info"] == bound
+    assert unregistered.hardware.looks == looks
+    assert unregistered.clock.boot - before == timedelta(seconds=5) * (looks - 1)
+
+
 def test_a_registered_machine_is_not_registered_again_by_mistake(machine: Machine) -> None:
     with pytest.raises(RefusedError) as caught:
         machine.register()
@@ -224,7 +243,7 @@ def test_what_belonged_to_the_old_registration_goes_with_it(machine: Machine) ->
     old = machine.vault()
     machine.save(replace(old, pending_key=machine.keys.new_key(machine.clock.wall)))
     new = machine.register(replace_old=True)
-    assert new == VaultContents(registration=new.registration, fingerprint=new.fingerprint)
+    assert new == VaultContents(node=new.node)
     assert new.registration != old.registration
     assert new.fingerprint is not None
     assert old.fingerprint is not None
@@ -256,7 +275,7 @@ def test_a_machine_registers_itself_with_the_configured_activation(unregistered:
     in_unattended_mode(unregistered)
     report = unregistered.attempt()
     assert report.outcome is Outcome.ISSUED
-    assert [fact.event for fact in report.facts] == ["registered", "token_issued", "credentials_published"]
+    assert events(report) == ["registered", "token_issued", "credentials_published"]
     assert report.node_id in unregistered.emulator.nodes
     assert unregistered.published() is not None
     unregistered.attempt()

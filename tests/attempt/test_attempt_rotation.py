@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.attempt.conftest import HARDWARE, TOKEN, UPDATE_KEY, Machine
 from tests.attempt.mortal import Mortal
+from tests.reports import events
 
 from rolekeeper.adapters.ssm.nodekey import public_key
 from rolekeeper.model import NodeKey, Outcome
@@ -24,7 +25,7 @@ def test_a_rotation_follows_the_publication_and_is_over_with_the_next_token(mach
     first = service_key(machine)
     machine.emulator.request_rotation(machine.node_id)
     report = machine.attempt()
-    assert [fact.event for fact in report.facts] == ["token_issued", "credentials_published", "key_rotated"]
+    assert events(report) == ["token_issued", "credentials_published", "key_rotated"]
     assert [request.operation for request in machine.emulator.requests] == [TOKEN, UPDATE_KEY]
     assert machine.vault().superseded_key is not None
     machine.attempt()
@@ -39,8 +40,8 @@ def test_a_new_key_that_the_service_refuses_leaves_the_old_one_in_use(machine: M
     machine.emulator.fail(UPDATE_KEY, error=code)
     report = machine.attempt()
     assert report.outcome is Outcome.ISSUED
-    assert report.facts[-1].event == "key_rotation_refused"
-    assert report.facts[-1].fields["code"] == code
+    assert report.entries[-1].event == "key_rotation_refused"
+    assert report.entries[-1].fields["code"] == code
     assert service_key(machine) == first
     machine.emulator.fail(TOKEN, remove=("UpdateKeyPair",))
     machine.attempt()
@@ -58,7 +59,7 @@ def test_a_key_that_comes_into_force_after_it_was_refused_is_ours(machine: Machi
     machine.emulator.fail(UPDATE_KEY, error=code)
     report = process.attempt()
     assert report is not None
-    assert report.facts[-1].event == "key_rotation_refused"
+    assert report.entries[-1].event == "key_rotation_refused"
     process.carry_out_late()
     assert service_key(machine) != first
     assert process.until_settled() <= 3
@@ -78,8 +79,8 @@ def test_a_rotation_that_was_not_finished_does_not_spoil_the_attempt(machine: Ma
     machine.emulator.fail(UPDATE_KEY, drop=True)
     report = machine.attempt()
     assert (report.outcome, report.code) == (Outcome.ISSUED, "")
-    assert [fact.event for fact in report.facts] == ["token_issued", "credentials_published", "key_rotation_unfinished"]
-    assert report.facts[-1].level == "warning"
+    assert events(report) == ["token_issued", "credentials_published", "key_rotation_unfinished"]
+    assert report.entries[-1].level == "warning"
 
 
 @pytest.mark.parametrize("code", ["InvalidPublicKey", "PublicKeyAlreadyRegistered"])
@@ -89,8 +90,8 @@ def test_a_refused_key_is_ours_when_the_service_does_not_accept_the_old_one_any_
     """The answer to an earlier request may have been lost."""
     machine.emulator.request_rotation(machine.node_id)
     machine.emulator.fail(UPDATE_KEY, error=code, apply=True)
-    assert machine.attempt().facts[-1].event == "key_rotation_unfinished"
-    assert "key_rotated" in [fact.event for fact in machine.attempt().facts]
+    assert machine.attempt().entries[-1].event == "key_rotation_unfinished"
+    assert "key_rotated" in events(machine.attempt())
     assert machine.knows_one_key()
 
 
@@ -198,7 +199,7 @@ def test_a_rotation_taken_up_after_a_crash_is_told_though_fresh_credentials_are_
     pending = machine.keys.new_key(machine.clock.wall)
     machine.save(replace(machine.vault(), pending_key=pending))
     tell(machine, pending)
-    facts = machine.attempt(reuse=True).facts
+    facts = machine.attempt(reuse=True).entries
     assert [fact.event for fact in facts] == ["token_issued", "key_rotated", "credentials_published"]
     assert machine.requests(UPDATE_KEY)[1:] == ()
 
@@ -219,8 +220,8 @@ def test_a_new_key_that_cannot_be_used_costs_no_token(machine: Machine) -> None:
     useless = NodeKey(b64encode(der).decode(), machine.clock.wall)
     machine.save(replace(machine.vault(), pending_key=useless))
     report = machine.attempt()
-    assert (report.outcome, report.facts[-1].event) == (Outcome.ISSUED, "key_rotation_unfinished")
-    assert report.facts[-1].fields["code"] == "node-key-unreadable"
+    assert (report.outcome, report.entries[-1].event) == (Outcome.ISSUED, "key_rotation_unfinished")
+    assert report.entries[-1].fields["code"] == "node-key-unreadable"
     assert machine.requests(UPDATE_KEY) == ()
 
 
@@ -229,7 +230,9 @@ def test_a_service_that_went_back_to_the_old_key_is_followed(machine: Machine) -
     contents = machine.vault()
     assert contents.registration is not None
     newer = replace(contents.registration, key=machine.keys.new_key(machine.clock.wall))
-    machine.save(replace(contents, registration=newer, superseded_key=contents.registration.key))
+    assert contents.node is not None
+    node = replace(contents.node, registration=newer)
+    machine.save(replace(contents, node=node, superseded_key=contents.node.registration.key))
     assert Mortal(machine).until_settled() <= 3
     assert service_key(machine) == public_key(newer.key)
 
@@ -238,7 +241,8 @@ def test_a_key_that_nobody_knows_is_refused_with_what_to_do(machine: Machine) ->
     contents = machine.vault()
     assert contents.registration is not None
     stranger = replace(contents.registration, key=machine.keys.new_key(machine.clock.wall))
-    machine.save(replace(contents, registration=stranger))
+    assert contents.node is not None
+    machine.save(replace(contents, node=replace(contents.node, registration=stranger)))
     report = machine.attempt()
     assert (report.outcome, report.code) == (Outcome.REFUSED, "InvalidSignatureException")
     assert "register again" in report.hint

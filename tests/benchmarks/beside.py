@@ -32,10 +32,10 @@ import sys, time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from rolekeeper import compose
-from rolekeeper.adapters.outputs.credentialsfile import FileSink
+from tests.sinks import Sink, file_sink
 from rolekeeper.model import RoleToken
 settings = compose.settings(sys.argv[1])
-sink = FileSink(compose.clock().sleep)
+sink = file_sink(compose.clock().sleep)
 text = Path(settings.credentials_files[0].path).read_text()
 for number in range(int(sys.argv[2])):
     name = f"ASIA{number:016}"

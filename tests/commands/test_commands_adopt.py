@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import Server
+from tests.daemonprocess.conftest import until
 
 from rolekeeper.adapters.ssm.nodekey import public_key
-from rolekeeper.adapters.vault.agent import read_agent_vault
+from rolekeeper.adapters.vault.agent import DEFAULT_DIRECTORY, read_agent_vault
+from rolekeeper.model import VaultContents
 
 VAULTS = Path(__file__).parents[1] / "vectors" / "vaults"
 HEALTHY = ("registered-never-started-fake-dmidecode", "running-host-dmidecode-fails-like-absent", "tz-kolkata")
 FLIP_FLOP = "after-machine-id-flip-flop"
 BROKEN = {
-    "after-clear-and-failed-register": (77, "SSM Agent cleared it, or lost it as registering anew failed"),
+    "after-clear-and-failed-register": (77, "SSM Agent cleared it, or failed to register again and lost it"),
     "after-failed-reregister": (77, "its last node id was mi-"),
     "after-kill-in-write": (74, "has 0 bytes; SSM Agent was killed"),
 }
@@ -26,18 +28,14 @@ def vault(tree: str) -> str:
 
 
 def recorded_node(tree: str) -> str:
-    registration = read_agent_vault(vault(tree)).registration
-    assert registration is not None
-    return registration.node_id
+    return read_agent_vault(vault(tree)).registration.node_id
 
 
 def known(server: Server, tree: str, fingerprint: str = "") -> None:
     """Let the service know the node of a recorded vault."""
     found = read_agent_vault(vault(tree))
-    assert found.registration is not None
-    assert found.fingerprint is not None
     key = public_key(found.registration.key)
-    server.emulator.add_node(found.registration.node_id, key, fingerprint or found.fingerprint.fingerprint)
+    server.emulator.add_node(found.registration.node_id, key, fingerprint or found.accepted.fingerprint)
 
 
 @pytest.mark.parametrize("tree", HEALTHY)
@@ -45,7 +43,7 @@ def test_a_healthy_vault_is_taken_over_offline(server: Server, tree: str) -> Non
     server.emulator.forget_requests()
     said = server.run("adopt", "--from", vault(tree), "--offline")
     assert (said.code, said.out) == (0, f"Adopted {recorded_node(tree)} in us-east-1.\n")
-    assert server.vault() == read_agent_vault(vault(tree))
+    assert server.vault() == VaultContents(read_agent_vault(vault(tree)))
     assert server.emulator.requests == ()
 
 
@@ -77,7 +75,7 @@ def test_a_broken_vault_is_told_with_what_is_wrong_and_what_to_do(server: Server
     assert (said.code, said.out) == (exit_code, "")
     assert reason in said.err
     assert "rolekeeper register" in said.err
-    assert not (server.directory / "vault" / "Manifest").exists()
+    assert not (server.directory / "vault").exists()
 
 
 def test_a_vault_that_only_looks_healthy_is_refused_by_the_service(server: Server) -> None:
@@ -112,30 +110,34 @@ def test_another_registration_is_replaced_only_by_force(node: Server) -> None:
     assert (refused.code, refused.out) == (77, "")
     assert "adopt --force" in refused.err
     assert node.run("adopt", "--from", vault(HEALTHY[0]), "--offline", "--force").code == 0
-    assert node.vault() == read_agent_vault(vault(HEALTHY[0]))
+    assert node.vault() == VaultContents(read_agent_vault(vault(HEALTHY[0])))
+
+
+IN_A_CONTAINER = 'mount -t tmpfs none /var/lib && mkdir -p /var/lib/amazon/ssm && cp -r "$2" "$3" && exec "$1" 60'
 
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Iterator[None]:
-    """A process that is called like SSM Agent."""
-    program = tmp_path / "amazon-ssm-agent"
-    shutil.copy("/bin/sleep", program)
-    process = subprocess.Popen([str(program), "60"])
-    yield
-    process.kill()
-    process.wait()
+    """A process that is called like SSM Agent, and sees a vault where the agent has its own."""
+    program = shutil.copy("/bin/sleep", tmp_path / "amazon-ssm-agent")
+    container = ("unshare", "--map-root-user", "--mount", "sh", "-ec", IN_A_CONTAINER, "sh")
+    with subprocess.Popen([*container, program, vault(HEALTHY[0]), DEFAULT_DIRECTORY]) as process:
+        until(lambda: Path(f"/proc/{process.pid}/comm").read_text() == "amazon-ssm-agen\n", "the agent")
+        yield
+        process.kill()
 
 
 @pytest.mark.usefixtures("agent")
-def test_while_the_agent_runs_nothing_is_taken_over(server: Server) -> None:
+def test_while_an_agent_runs_on_that_registration_it_is_not_taken_over(server: Server) -> None:
     refused = server.run("adopt", "--from", vault(HEALTHY[0]), "--offline")
     assert (refused.code, refused.out) == (77, "")
     message, hint = refused.err.splitlines()
-    assert "SSM Agent runs on this machine" in message
+    assert f"SSM Agent runs with the registration in {vault(HEALTHY[0])}" in message
     assert message.endswith(" [agent-running]")
     assert "systemctl disable --now amazon-ssm-agent" in hint
     told = server.run("adopt", "--from", vault(HEALTHY[0]), "--offline", "--json")
     assert (told.code, told.err, told.json["code"]) == (77, refused.err, "agent-running")
     assert refused.err == f"rolekeeper: {told.json['message']} [agent-running]\n  hint: {told.json['hint']}\n"
     assert server.vault().registration is None
+    assert server.run("adopt", "--from", vault(HEALTHY[1]), "--offline").code == 0
     assert server.run("adopt", "--from", vault(HEALTHY[0]), "--offline", "--force").code == 0

@@ -5,13 +5,12 @@ import os
 import socket
 import subprocess
 import threading
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from botocore.configloader import raw_config_parse
-from tests.conftest import LONGEST, Server
+from tests.conftest import LONGEST, Server, rebound
 from tests.daemonprocess.conftest import daemons
 
 from rolekeeper.adapters.clock import SystemClock
@@ -30,9 +29,8 @@ def with_saved_hash(server: Server, **components: str) -> None:
     contents = vault.load()
     assert contents.fingerprint is not None
     changed = {name.replace("_", "-"): value for name, value in components.items()}
-    accepted = replace(contents.fingerprint, hardware_hash={**contents.fingerprint.hardware_hash, **changed})
     with vault.lock(timedelta(seconds=LONGEST)):
-        vault.save(replace(contents, fingerprint=accepted))
+        vault.save(rebound(contents, hardware_hash={**contents.fingerprint.hardware_hash, **changed}))
 
 
 def test_an_attempt_publishes_and_prints_its_outcome(node: Server) -> None:
@@ -42,7 +40,8 @@ def test_an_attempt_publishes_and_prints_its_outcome(node: Server) -> None:
     token = node.tokens()[-1]
     assert (said.json["outcome"], said.json["code"], said.json["published"]) == ("issued", "", [str(node.output)])
     assert abs(datetime.fromisoformat(said.json["expires_at"]) - token.expires_at) < timedelta(milliseconds=1)
-    assert said.json["fingerprint"] == {"verdict": "similar", "matched": 9, "compared": 9, "threshold": 40}
+    figures = {"verdict": "similar", "matched": 9, "compared": 9, "threshold": 40, "decided_by": ""}
+    assert said.json["fingerprint"] == figures
     assert said.json["request_id"] in {request.request_id for request in node.emulator.requests}
     assert raw_config_parse(str(node.output))["default"]["aws_access_key_id"] == token.access_key_id
 
@@ -121,10 +120,10 @@ def test_an_attempt_warns_of_a_key_change_that_is_not_finished(node: Server) -> 
 
 
 def test_an_attempt_on_a_damaged_vault_is_an_input_output_error(node: Server) -> None:
-    (node.directory / "vault" / "Manifest").write_text("{")
+    (node.directory / "vault" / "vault.json").write_text("{")
     said = node.run("attempt")
     assert (said.code, said.json["outcome"]) == (74, "vault-unreadable")
-    assert "Manifest" in said.json["message"]
+    assert "/vault.json: it is not JSON" in said.json["message"]
 
 
 def test_an_attempt_without_a_registration_is_refused(server: Server) -> None:
@@ -148,7 +147,7 @@ def test_fingerprint_shows_every_component(node: Server) -> None:
     *components, verdict = said.out.splitlines()
     assert [line.split()[0] for line in components] == list(COMPONENTS)
     assert {line.split()[1] for line in components} == {"matched"}
-    assert verdict == "9 of 9 match, threshold 40: similar"
+    assert verdict == "9 of 9 match, threshold 40%: similar"
     assert node.run("fingerprint", "show").out == said.out
 
 
@@ -167,16 +166,35 @@ def test_fingerprint_check_says_no_with_its_exit_code(node: Server) -> None:
     with_saved_hash(node, machine_id="another\n")
     said = node.run("fingerprint", "check")
     assert said.code == 77
-    assert "not-similar" in said.out
+    assert "8 of 9 match, threshold 40%: not-similar, because machine-id differs, which alone decides" in said.out
+    assert "machine-id was" not in said.err
     assert node.run("fingerprint", "show").code == 0
+    with_saved_hash(node, machine_id="")
+    assert "machine-id was empty or absent at the registration" in node.run("fingerprint", "check").err
 
 
-def run_with(node: Server, sbin: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """What a verb does where /usr/sbin is that directory."""
-    script = 'mount --bind "$0" /usr/sbin && exec "$@"'
-    command = ["unshare", "--mount", "/bin/sh", "-c", script, str(sbin), *node.command(*arguments)]
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can put another machine-id in place")
+def test_an_empty_machine_id_is_warned_of(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "machine-id").touch()
+    server.activation = server.emulator.create_activation()
+    (tmp_path / "code").write_text(server.activation.code)
+    arguments = (*server.registration(), "--activation-code-file", str(tmp_path / "code"))
+    said = run_with(server, tmp_path / "machine-id", *arguments, over="/etc/machine-id").stderr
+    assert "machine-id was empty or absent at the registration" in said
+    assert "systemd-machine-id-setup" in said
+    with_saved_hash(server, machine_id="another\n")
+    said = run_with(server, tmp_path / "machine-id", "fingerprint", "check", over="/etc/machine-id", code=74).stderr
+    assert "machine-id is empty or absent now, and it decides alone" in said
+
+
+def run_with(
+    node: Server, place: Path, *arguments: str, over: str = "/usr/sbin", code: int = 0
+) -> subprocess.CompletedProcess[str]:
+    """What a verb does where `place` is at another path."""
+    script = f'mount --bind "$0" {over} && exec "$@"'
+    command = ["unshare", "--mount", "/bin/sh", "-c", script, str(place), *node.command(*arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=node.environment(), timeout=LONGEST)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
     return done
 
 
@@ -223,16 +241,6 @@ def test_there_is_no_fingerprint_without_a_registration(server: Server, argument
     said = server.run("fingerprint", *arguments)
     assert (said.code, said.out) == (77, "")
     assert "No registration in the vault" in said.err
-
-
-@pytest.mark.parametrize("arguments", [("show",), ("threshold", "50")], ids=" ".join)
-def test_a_fingerprint_whose_registration_is_empty_is_none(node: Server, arguments: tuple[str, ...]) -> None:
-    key = node.directory / "vault" / "Store" / "RegistrationKey"
-    key.write_text(json.dumps(dict.fromkeys(json.loads(key.read_text()), "")))
-    assert node.run("attempt").json["outcome"] == "unregistered"
-    said = node.run("fingerprint", *arguments)
-    assert (said.code, said.out) == (77, "")
-    assert "[unregistered]" in said.err
 
 
 def test_without_a_daemon_status_says_so(node: Server) -> None:
@@ -321,7 +329,7 @@ def test_an_answer_without_end_in_its_first_line_is_told_in_time(node: Server) -
         node.config.write_text(node.config.read_text().replace(node.emulator.url, url))
         said = node.run("attempt")
         thread.join()
-    assert (said.code, said.json["outcome"], said.json["code"]) == (69, "failed", "connection-lost")
+    assert (said.code, said.json["outcome"], said.json["code"]) == (69, "failed", "unusable-answer")
 
 
 def _answer_at_length(listener: socket.socket) -> None:
@@ -329,3 +337,41 @@ def _answer_at_length(listener: socket.socket) -> None:
     with peer:
         peer.recv(65536)
         peer.sendall(b"x" * 65000 + b"\r\n\r\n")
+
+
+@pytest.mark.parametrize("verb", ["attempt", "register"])
+def test_a_silent_service_is_given_up_at_the_deadline_and_the_hint_names_its_setting(node: Server, verb: str) -> None:
+    """While the network waits with a longer patience of its own."""
+    node.emulator.fail("RequestManagedInstanceRoleToken", hang=True)
+    node.emulator.fail("RegisterManagedInstance", hang=True)
+    node.configure(daemon='attempt_timeout = "5s"', service='read_timeout = "30s"')
+    node.activation = node.emulator.create_activation()
+    arguments = ["attempt"] if verb == "attempt" else [*node.registration(), "--force"]
+    said = node.run(*arguments, stdin=node.activation.code)
+    assert said.code == 69
+    assert "[deadline]" in said.err or said.json["code"] == "deadline"
+    assert "`[daemon] attempt_timeout` says how long it may take" in f"{said.err}{said.out}"
+
+
+def test_an_attempt_loads_no_sdk_and_nothing_that_only_key_files_need(node: Server) -> None:
+    said = node.run("attempt", env={"PYTHONPROFILEIMPORTTIME": "1"})
+    loaded = {line.rpartition("|")[2].strip() for line in said.err.splitlines()}
+    assert (said.code, said.json["outcome"]) == (0, "issued")
+    assert {"http.client", "cryptography.hazmat.primitives.asymmetric.rsa"} <= loaded
+    assert loaded.isdisjoint({"botocore", "boto3", "urllib3", "cryptography.hazmat.primitives.serialization"})
+
+
+def test_a_node_of_another_region_than_the_services_is_told_so(node: Server) -> None:
+    """As after `register --region` with the wrong one, on an endpoint that does not tell its region."""
+    other = "eu-west-1" if node.emulator.region != "eu-west-1" else "us-east-1"
+    node.activation = node.emulator.create_activation()
+    register = [*node.registration()[:-1], other, "--force"]
+    assert node.run(*register, stdin=node.activation.code).code == 0
+    said = node.run("attempt")
+    assert (said.code, said.json["code"]) == (77, "region-mismatch")
+    assert f"the node's region is {other}" in said.json["message"]
+    node.config.write_text(node.config.read_text().replace(node.emulator.url, "https://ssm.us-west-2.amazonaws.com"))
+    said = node.run(*register, stdin=node.activation.code)
+    assert (said.code, said.out) == (77, "")
+    assert "[region-mismatch]" in said.err
+    assert "register in us-west-2, with an activation of that region" in said.err

@@ -73,9 +73,9 @@ def secret(verb: str, node: Server) -> str:
         return node.activation.code
     if verb == "credential-process":
         return node.tokens()[-1].secret_access_key
-    contents = read_agent_vault(str(AGENT_VAULT)) if verb == "adopt" else node.vault()
-    assert contents.registration is not None
-    return contents.registration.key.private_key
+    found = read_agent_vault(str(AGENT_VAULT)) if verb == "adopt" else node.vault().node
+    assert found is not None
+    return found.registration.key.private_key
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can look into what keeps its memory to itself")

@@ -71,10 +71,10 @@ def code(server: Server) -> str:
     return server.activation.code
 
 
-def code_file(server: Server, name: str = "code", ending: str = "\n") -> Path:
+def code_file(server: Server, name: str = "code", *, beginning: str = "", ending: str = "\n") -> Path:
     path = server.directory / name
     path.parent.mkdir(exist_ok=True)
-    path.write_text(code(server) + ending)
+    path.write_text(beginning + code(server) + ending)
     return path
 
 
@@ -92,15 +92,15 @@ def test_the_code_comes_from_a_file(activated: Server) -> None:
     assert "no daemon runs" in said.err
 
 
-@pytest.mark.parametrize("ending", ["", "\r\n"], ids=repr)
-def test_the_code_comes_from_standard_input(activated: Server, ending: str) -> None:
-    said = activated.run(*activated.registration(), "--json", stdin=code(activated) + ending)
+@pytest.mark.parametrize(("beginning", "ending"), [("", ""), ("\ufeff", "\r\n")], ids=repr)
+def test_the_code_comes_from_standard_input(activated: Server, beginning: str, ending: str) -> None:
+    said = activated.run(*activated.registration(), "--json", stdin=beginning + code(activated) + ending)
     assert said.code == 0
     assert said.json == {"node_id": registered(activated), "region": "us-east-1"}
 
 
 def test_the_code_comes_from_the_systemd_credential(activated: Server) -> None:
-    path = code_file(activated, "credentials.d/activation-code")
+    path = code_file(activated, "credentials.d/activation-code", beginning="\ufeff", ending="\r\n")
     said = activated.run(*activated.registration(), env={"CREDENTIALS_DIRECTORY": str(path.parent)})
     assert said.code == 0
     assert registered(activated)
@@ -166,7 +166,7 @@ def test_what_is_no_code_is_told_without_showing_it(server: Server, wrong: str) 
 def test_an_activation_id_or_a_region_of_another_form_is_told(activated: Server, option: str, wrong: str) -> None:
     said = activated.run(*activated.registration(), option, wrong, stdin=code(activated))
     assert (said.code, said.out) == (64, "")
-    assert f"What stands behind {option} is not one [argument-invalid]\n  hint: " in said.err
+    assert f"The value of {option} is not valid [argument-invalid]\n  hint: " in said.err
     assert wrong not in said.err
 
 
@@ -181,8 +181,8 @@ def test_an_activation_id_or_a_region_of_another_form_is_told(activated: Server,
         ("register ID REGION CODE", "unrecognized arguments: ***"),
         ("register ID REGION -CODE", "unrecognized arguments: ***"),
         ("register ID REGION --force=CODE", "argument --force: ignored explicit argument ***"),
-        ("register --activation-id CODE REGION", "What stands behind --activation-id is not one"),
-        ("register ID --region CODE", "What stands behind --region is not one"),
+        ("register --activation-id CODE REGION", "The value of --activation-id is not valid"),
+        ("register ID --region CODE", "The value of --region is not valid"),
         ("register ID REGION --activation-code-file CODE", "the file of --activation-code-file: No such file"),
         ("attempt --activation-code CODE", "unrecognized arguments: --activation-code ***"),
         ("--activation-code CODE register ID REGION", "argument VERB: invalid choice: ***"),
@@ -319,7 +319,7 @@ def test_clear_leaves_no_key_behind(node: Server) -> None:
 
 
 def test_clear_forgets_a_registration_that_cannot_be_read(node: Server) -> None:
-    (node.directory / "vault" / "Store" / "RegistrationKey").write_bytes(b"")
+    (node.directory / "vault" / "vault.json").write_bytes(b"")
     assert node.run("attempt").code == 74
     assert node.run("clear", "--yes").code == 0
     assert node.run("attempt").json["outcome"] == "unregistered"

@@ -10,7 +10,8 @@ import pytest
 
 from rolekeeper.config.load import load_settings
 from rolekeeper.errors import ConfigurationError, Problem
-from rolekeeper.model import Settings
+from rolekeeper.model import OutputName
+from rolekeeper.settings import Endpoint, FileFormat, Role, Settings
 
 Write = Callable[..., Path]
 
@@ -86,6 +87,7 @@ def test_every_key_arrives_in_its_setting(write: Write) -> None:
         activation_id = "01234567-89ab-cdef-0123-456789abcdef"
         activation_code_file = "/etc/rolekeeper/code"
         [service]
+        sts_endpoint_url = ""
         proxy_url = "http://user:password@proxy.example:3128"
         ca_bundle = "/etc/ssl/own.pem"
         fips = true
@@ -94,6 +96,7 @@ def test_every_key_arrives_in_its_setting(write: Write) -> None:
         read_timeout = "500ms"
         [vault]
         directory = "/srv/vault/"
+        seal = "host+tpm2"
         [daemon]
         runtime_directory = "/run/other"
         attempt_timeout = "10s"
@@ -105,6 +108,8 @@ def test_every_key_arrives_in_its_setting(write: Write) -> None:
         longest_probe = "2s"
         [key]
         rotate_after = "30d"
+        [health]
+        report_every = "5min"
         [[credentials_file]]
         path = "/srv//app/./credentials"
         profile = "app"
@@ -112,7 +117,43 @@ def test_every_key_arrives_in_its_setting(write: Write) -> None:
         owner = "app"
         group = 33
         replace_long_lived_keys = true
+        role = "web"
+        [[credentials_file]]
+        path = "/srv/app/process.json"
+        format = "process"
+        [[endpoint]]
+        name = "web.1"
+        owner = 7
+        group = "domain users"
+        role = "web"
+        [[role]]
+        name = "web"
+        arn = "arn:aws-us-gov:iam::123456789012:role/path/of/web"
+        session_name = "rack=7"
+        external_id = "a:b/c"
+        duration = "15min"
+        policy_file = "/etc/rolekeeper/web.json"
+        policy_arns = ["arn:aws-us-gov:iam::aws:policy/job-function/ViewOnlyAccess"]
+        tags = { "team of Zoë" = "web", empty = "" }
         """)
+    )
+    assert settings.service.sts_endpoint_url is None
+    assert (settings.vault_seal, settings.report_health_every) == ("host+tpm2", timedelta(minutes=5))
+    (_, process) = settings.credentials_files
+    assert process.output_name == OutputName("/srv/app/process.json", "")
+    assert (process.format, process.profile, process.role) == (FileFormat.PROCESS, "", None)
+    assert settings.endpoints == (Endpoint("web.1", 7, "domain users", "web"),)
+    assert settings.roles == (
+        Role(
+            name="web",
+            arn="arn:aws-us-gov:iam::123456789012:role/path/of/web",
+            session_name="rack=7",
+            external_id="a:b/c",
+            duration=timedelta(minutes=15),
+            policy_file="/etc/rolekeeper/web.json",
+            policy_arns=("arn:aws-us-gov:iam::aws:policy/job-function/ViewOnlyAccess",),
+            tags={"team of Zoë": "web", "empty": ""},
+        ),
     )
     assert settings.node.region == "us-gov-west-1"
     assert settings.node.activation_id == "01234567-89ab-cdef-0123-456789abcdef"
@@ -130,8 +171,8 @@ def test_every_key_arrives_in_its_setting(write: Write) -> None:
     assert settings.hibernation.first_probe == timedelta(seconds=1)
     assert settings.hibernation.longest_probe == timedelta(seconds=2)
     assert settings.rotate_key_after == timedelta(days=30)
-    (output,) = settings.credentials_files
-    assert (output.path, output.profile) == ("/srv/app/credentials", "app")
+    output = settings.credentials_files[0]
+    assert (output.path, output.profile, output.role) == ("/srv/app/credentials", "app", "web")
     assert (output.mode, output.keep_mode) == (0o640, False)
     assert (output.owner, output.group) == ("app", 33)
     assert output.replace_long_lived_keys
@@ -262,15 +303,16 @@ def test_one_file_may_hold_several_profiles(write: Write) -> None:
     assert [output.profile for output in load_settings(path).outputs] == ["a", "b"]
 
 
+@pytest.mark.parametrize("url", ["endpoint_url", "sts_endpoint_url"])
 @pytest.mark.parametrize("variant", ["fips", "dual_stack"])
-def test_an_endpoint_url_cannot_stand_with_an_endpoint_variant(write: Write, variant: str) -> None:
-    path = write('[service]\nendpoint_url = "http://127.0.0.1:1"\n', late=f"[service]\n{variant} = true\n")
+def test_an_endpoint_url_cannot_be_used_with_an_endpoint_variant(write: Write, url: str, variant: str) -> None:
+    path = write(f'[service]\n{url} = "http://127.0.0.1:1"\n', late=f"[service]\n{variant} = true\n")
     told = problem(path)
     assert told.where.endswith("late.toml")
     assert told.key == f"service.{variant}"
     assert str(path) in told.hint
-    (path.parent / "conf.d" / "later.toml").write_text('[service]\nendpoint_url = ""\n')
-    assert load_settings(path).service.endpoint_url is None
+    (path.parent / "conf.d" / "later.toml").write_text(f'[service]\n{url} = ""\n')
+    assert getattr(load_settings(path).service, url) is None
 
 
 def test_the_first_probe_cannot_come_later_than_the_longest_interval(write: Write) -> None:
@@ -324,4 +366,73 @@ def test_profiles_in_one_file_want_one_owner_group_and_mode(
 def test_a_repeated_output_is_told_by_its_place_in_the_file_though_another_is_wrong(write: Write) -> None:
     told = problems(write("[[credentials_file]]\nmode = 600\n[[credentials_file]]\n[[credentials_file]]\n"))
     assert [found.key for found in told] == ["credentials_file[0].mode", "credentials_file[2]"]
-    assert told[1].message.startswith("is the same file and profile as credentials_file[1] in ")
+    assert told[1].message.startswith("has the same file and profile as credentials_file[1] in ")
+
+
+ROLE = '[[role]]\nname = "web"\narn = "arn:aws:iam::123456789012:role/web"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "message", "hint"),
+    [
+        ('[[endpoint]]\nname = "a"\nrole = "wbe"\n' + ROLE, "endpoint[0].role", "names no [[role]]: wbe", "mean web?"),
+        ('[[credentials_file]]\nrole = "x"\n', "credentials_file[0].role", "names no [[role]]: x", "write a [[role]]"),
+        ('[[endpoint]]\nname = "a"\n' * 2, "endpoint[1]", "has the same name as endpoint[0] in ", "another name"),
+        (ROLE * 2, "role[1]", "has the same name as role[0] in ", "another name"),
+        (ROLE + 'role = "web"\n', "role[0].role", "is not a known key", "[[credentials_file]] or [[endpoint]]"),
+        ("[[endpoint]]\n", "endpoint[0].name", "is missing", "below [[endpoint]]"),
+        ('[[role]]\nname = "a"\n', "role[0].arn", "is missing", "below [[role]]"),
+        ("[endpoint]\n", "endpoint", "must be an array of tables, not a table", "[[endpoint]], in double brackets"),
+        ('[[credentials_file]]\nformat = "process"\n', "credentials_file[0].path", "is missing", "nothing else uses"),
+        (
+            '[[credentials_file]]\npath = "/p"\nformat = "process"\nprofile = "a"\n',
+            "credentials_file[0].profile",
+            "has no meaning in a process file",
+            "remove it",
+        ),
+        (
+            '[[credentials_file]]\npath = "/p"\nformat = "process"\nreplace_long_lived_keys = false\n',
+            "credentials_file[0].replace_long_lived_keys",
+            "has no meaning in a process file",
+            "remove it",
+        ),
+        (
+            '[[credentials_file]]\npath = "/p"\n[[credentials_file]]\npath = "/p"\nformat = "process"\n',
+            "credentials_file[1].format",
+            "is not that of credentials_file[0]",
+            "the same for both",
+        ),
+        (
+            '[[credentials_file]]\npath = "/p"\nformat = "process"\n' * 2,
+            "credentials_file[1]",
+            "has the same file and profile as credentials_file[0]",
+            "remove one",
+        ),
+    ],
+)
+def test_outputs_and_roles_that_do_not_fit_together_are_reported(
+    write: Write, text: str, key: str, message: str, hint: str
+) -> None:
+    told = problem(write(text))
+    assert told.key == key
+    assert message in told.message
+    assert hint in told.hint
+
+
+def test_nothing_is_reported_because_a_wrong_table_is_missing(write: Write) -> None:
+    output = '[[endpoint]]\nname = "a"\nrole = "web"\n'
+    assert problem(write(output + ROLE + 'duration = "2h"\n')).key == "role[0].duration"
+    assert problem(write(output + ROLE.replace("[[role]]", "[role]"))).key == "role"
+
+
+def test_endpoints_and_roles_add_up_over_all_files(write: Write) -> None:
+    path = write('[[endpoint]]\nname = "a"\n', b='[[endpoint]]\nname = "b"\nrole = "web"\n', c=ROLE)
+    settings = load_settings(path)
+    assert [(endpoint.name, endpoint.role) for endpoint in settings.endpoints] == [("a", None), ("b", "web")]
+    assert settings.outputs == settings.endpoints
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
+    path = tmp_path / "toml"
+    path.write_bytes(b"\xef\xbb\xbf[service]\r\nfips = true\r\n")
+    assert load_settings(path).service.fips

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rolekeeper import durations
-from rolekeeper.config.load import TABLES, Document, load_settings
+from rolekeeper.config.load import load_settings
+from rolekeeper.config.schema import ARRAYS, TABLES, Document
 from rolekeeper.config.show import describe, resolved
 from rolekeeper.errors import ConfigurationError, Problem
-from rolekeeper.model import Settings
+from rolekeeper.settings import Endpoint, Role, Settings
 
 SHIPPED = Path(__file__).parents[2] / "config" / "config.toml"
 COMMENTED_LINE = re.compile(r"^#(\[.*\]|[a-z_]+ = .*)$")
@@ -47,13 +48,19 @@ def test_the_shipped_file_uncommented_says_the_defaults_that_stand_in_the_code(t
     # A mode that is written is meant for existing files as well: the only difference between saying a default and not.
     (output,) = settings.credentials_files
     assert not output.keep_mode
-    assert dataclasses.replace(settings, credentials_files=(dataclasses.replace(output, keep_mode=True),)) == defaults
+    assert settings.endpoints == (Endpoint("app"),)
+    assert settings.roles == (Role("app", "arn:aws:iam::123456789012:role/app"),)
+    without_examples = dataclasses.replace(
+        settings, credentials_files=(dataclasses.replace(output, keep_mode=True),), endpoints=(), roles=()
+    )
+    assert without_examples == defaults
 
 
 def test_the_shipped_file_names_every_key_in_the_order_of_the_code() -> None:
     known = {name: list(model.model_fields) for name, model in TABLES.items()}
     assert keys(tomllib.loads(uncommented())) == known
     assert list(Document.model_fields) == list(known)
+    assert [name for name, one in Document.model_fields.items() if one.default == ()] == list(ARRAYS)
 
 
 def test_every_key_in_the_shipped_file_is_explained() -> None:
@@ -64,9 +71,18 @@ def test_every_key_in_the_shipped_file_is_explained() -> None:
 
 
 def test_what_is_printed_names_every_key(tmp_path: Path) -> None:
-    settings = load(tmp_path / "toml", '[[credentials_file]]\nmode = "0600"\n')
+    settings = load(tmp_path / "toml", uncommented())
     assert keys(tomllib.loads(describe(settings))) == keys(tomllib.loads(uncommented()))
     assert tomllib.loads(describe(settings)) == resolved(settings)
+
+
+def test_a_process_file_is_printed_without_the_keys_that_it_cannot_have(tmp_path: Path) -> None:
+    text = '[[credentials_file]]\npath = "/a"\nformat = "process"\n[[credentials_file]]\npath = "/b"\nmode = "0640"\n'
+    settings = load(tmp_path / "toml", text)
+    printed = describe(settings)
+    assert load(tmp_path / "again.toml", printed) == settings
+    first, second = resolved(settings)["credentials_file"]
+    assert set(second) - set(first) == {"profile", "replace_long_lived_keys"}
 
 
 def test_the_password_of_a_proxy_is_never_printed(tmp_path: Path) -> None:
@@ -93,15 +109,33 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
     """Configurations that are right, or nearly: profiles and paths of odd characters."""
     first = draw(st.integers(1, 604_800_000))
     output = st.fixed_dictionaries(
-        {"path": PRINTABLE.map(lambda name: f"/srv/{name}"), "profile": PRINTABLE},
-        optional={"mode": st.sampled_from(["0600", "640", "0660"]), "owner": st.integers(0, 9) | st.just("app")},
+        {"path": PRINTABLE.map(lambda name: f"/srv/{name}")},
+        optional={
+            "profile": PRINTABLE,
+            "mode": st.sampled_from(["0600", "640", "0660"]),
+            "owner": st.integers(0, 9) | st.just("app"),
+            "role": st.sampled_from(["", "app"]),
+            "format": st.sampled_from(["shared", "process"]),
+        },
+    )
+    role = st.fixed_dictionaries(
+        {"name": st.just("app"), "arn": st.just("arn:aws:iam::123456789012:role/a")},
+        optional={
+            "tags": st.dictionaries(PRINTABLE, PRINTABLE, max_size=3),
+            "policy_arns": st.just(["arn:aws:iam::aws:policy/A"]),
+            "duration": st.sampled_from(["15min", "50min"]),
+        },
     )
     return {
         "service": {"connect_timeout": draw(SECONDS), "fips": draw(st.booleans())},
-        "refresh": {"at": draw(st.floats(0.1, 0.9))},
+        "vault": {"seal": draw(st.sampled_from(["none", "host", "tpm2", "host+tpm2"]))},
+        "refresh": {"at": draw(st.floats(0.1, 0.6))},
         "hibernation": {"first_probe": f"{first}ms", "longest_probe": f"{draw(st.integers(first, 604_800_000))}ms"},
         "key": {"rotate_after": draw(st.just("never") | SECONDS)},
+        "health": {"report_every": draw(st.sampled_from(["never", "5min", "1h"]))},
         "credentials_file": draw(st.lists(output, max_size=3)),
+        "endpoint": draw(st.lists(st.fixed_dictionaries({"name": st.sampled_from("ab")}), max_size=2)),
+        "role": draw(st.lists(role, max_size=1)),
     }
 
 

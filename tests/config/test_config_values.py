@@ -29,11 +29,15 @@ WRONG = [
     ("vault", 'directory = "/a\\u0000b"', "cannot be printed", ""),
     ("vault", "directory = ['/a']", "must be a string, not an array", ""),
     ("vault", "directory = 2026-11-23", "must be a string, not a date or time", ""),
-    ("refresh", "at = 0.95", "must be at most 0.9", ""),
+    ("refresh", "at = 0.61", "must be at most 0.6", ""),
     ("refresh", "at = 0.05", "must be at least 0.1", ""),
     ("refresh", "at = nan", "must be at", ""),
     ("refresh", "at = true", "must be a number, not a boolean", ""),
     ("hibernation", 'first_probe = "8d"', "is 8d", "and 7d"),
+    ("vault", 'seal = "tpm"', "must be one of", "in quotes"),
+    ("health", 'report_every = "4min"', "is 4min", "between 5min and"),
+    ("health", "report_every = 5", "without a unit", 'write "5s"'),
+    ("service", 'sts_endpoint_url = "sts.local"', "is not an http or https URL", "https://"),
     ("key", "rotate_after = 30", "without a unit", 'write "30s"'),
     ("key", 'rotate_after = "always"', "is not a duration", ""),
     ("key", f"rotate_after = 0x{'f' * 6000}", "without a unit", '"90s"'),
@@ -77,8 +81,37 @@ WRONG_OUTPUTS = [
     ("owner = 1.0", "not a float", "name"),
     ("group = true", "not a boolean", "name"),
     ('group = "a:b"', "is not the name", "name"),
+    ('group = " app"', "is not the name", "name"),
+    ('group = "a, b"', "is not the name", "name"),
     ("replace_long_lived_keys = 'no'", "must be true or false", ""),
+    ('role = "a/b"', "is not a plain name", "letters"),
+    ('format = "json"', "must be one of", "in quotes"),
 ]
+ARN = "arn:aws:iam::123456789012:policy/"
+WRONG_ROLES = [
+    ("arn", '"arn:aws:iam::123456789012:user/app"', "is not the ARN of a role", "role/app"),
+    ("arn", '"arn:aws:sts::123456789012:assumed-role/app/x"', "is not the ARN of a role", "role/app"),
+    ("arn", f'"arn:aws:iam::123456789012:role/{"p/" * 1024}a"', "is longer than 2048 characters", ""),
+    ("session_name", '"a"', "is not the name of a role session", "2 to 64"),
+    ("session_name", '"a b"', "is not the name of a role session", "2 to 64"),
+    ("session_name", f'"{"a" * 65}"', "is not the name of a role session", "2 to 64"),
+    ("external_id", '"é1"', "is not an external ID", "trust policy"),
+    ("duration", '"14min"', "is 14min", "between 15min and 1h"),
+    ("duration", '"61min"', "is 1h 1min", "between 15min and 1h"),
+    ("policy_file", '"web.json"', "is not an absolute path", "begin it with /"),
+    ("policy_arns", '"arn"', "must be an array, not a string", "in brackets"),
+    ("policy_arns", str([ARN + str(number) for number in range(11)]), "has more than 10 entries", "remove"),
+    ("policy_arns[1]", f'["{ARN}a", "arn:aws:iam::aws:role/a"]', "is not the ARN of a managed policy", "ReadOnly"),
+    ("tags", '"a=b"', "must be a table, not a string", '{ name = "value" }'),
+    ("tags", "{" + ", ".join(f'k{number} = ""' for number in range(51)) + "}", "has more than 50 entries", ""),
+    ("tags.a", "{ a = 1 }", "must be a string, not an integer", "in quotes"),
+    ("tags.a", '{ a = "*" }', "has a character that a session tag cannot hold", "letters"),
+    ("tags.a", f'{{ a = "{"v" * 257}" }}', "is longer than 256 characters", ""),
+    (f"tags.{'k' * 129}", f'{{ {"k" * 129} = "" }}', "is longer than 128 characters", ""),
+    ('tags.""', '{ "" = "a" }', "has an empty key", "1 to 128"),
+    ('tags."AWS:x"', '{ "AWS:x" = "a" }', "begins with aws:", "another key"),
+]
+WRONG_NAMES = ["", ".hidden", "..", "a/b", "a b", "ä", "a%2f", "a\\u0000", "a" * 65]
 
 
 def load(tmp_path: Path, text: str) -> object:
@@ -112,6 +145,25 @@ def test_a_wrong_value_of_an_output_is_told_with_its_place(tmp_path: Path, line:
     assert hint in told.hint
 
 
+@pytest.mark.parametrize(("key", "value", "message", "hint"), WRONG_ROLES, ids=range(len(WRONG_ROLES)))
+def test_a_wrong_value_of_a_role_is_told_with_its_place(
+    tmp_path: Path, key: str, value: str, message: str, hint: str
+) -> None:
+    keys = {"name": '"web"', "arn": '"arn:aws:iam::123456789012:role/web"'}
+    keys[key.partition(".")[0].partition("[")[0]] = value
+    told = problem(tmp_path, "[[role]]\n" + "".join(f"{name} = {value}\n" for name, value in keys.items()))
+    assert told.key == f"role[0].{key}"
+    assert message in told.message
+    assert hint in told.hint
+
+
+@pytest.mark.parametrize("name", WRONG_NAMES)
+def test_the_name_of_an_endpoint_is_a_plain_file_name(tmp_path: Path, name: str) -> None:
+    for right in ("a", "web-1.test_A", "a" * 64):
+        load(tmp_path, f'[[endpoint]]\nname = "{right}"\n')
+    assert problem(tmp_path, f'[[endpoint]]\nname = "{name}"\n').key == "endpoint[0].name"
+
+
 @pytest.mark.parametrize(
     ("text", "key", "hint"),
     [
@@ -120,6 +172,7 @@ def test_a_wrong_value_of_an_output_is_told_with_its_place(tmp_path: Path, line:
         ("[refresh]\nwhen = 1\n", "refresh.when", "known here: at"),
         ("endpoint_url = 'http://h'\n", "endpoint_url", "it belongs into [service]"),
         ("[vault]\npath = '/x'\n", "vault.path", "it belongs into [[credentials_file]]"),
+        ("[[endpoint]]\nname = 'a'\nnane = 'b'\n", "endpoint[0].nane", "did you mean name?"),
         ("[[credentials_file]]\nmodes = ''\n", "credentials_file[0].modes", "did you mean mode?"),
         ('"a b" = 1\n', '"a b"', "known here"),
         ('[service]\n"x\\n\\"y" = 1\n', 'service."x\\n\\"y"', "known here"),
@@ -180,7 +233,9 @@ def test_an_endpoint_is_taken_when_its_host_is_one_that_a_client_takes(
     assert taken is bool(is_valid_endpoint_url(url) or is_valid_ipv6_endpoint_url(url))
 
 
-@pytest.mark.parametrize(("written", "owner"), [('"1000"', 1000), ("0", 0), ('"www-data"', "www-data"), ('""', None)])
+@pytest.mark.parametrize(
+    ("written", "owner"), [('"1000"', 1000), ("0", 0), ('"D\\\\domain users"', "D\\domain users"), ('""', None)]
+)
 def test_an_owner_is_a_name_a_number_or_nobody_in_particular(tmp_path: Path, written: str, owner: object) -> None:
     path = tmp_path / "toml"
     path.write_text(f"[[credentials_file]]\nowner = {written}\n")

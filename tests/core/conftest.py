@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 
 from rolekeeper.core.loop import table
+from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.states import (
     Ask,
     Configured,
@@ -14,9 +15,7 @@ from rolekeeper.core.loop.states import (
     EndAttempt,
     Event,
     Finished,
-    Phase,
     Policy,
-    Record,
     RefreshWanted,
     ReloadWanted,
     StartAttempt,
@@ -24,15 +23,20 @@ from rolekeeper.core.loop.states import (
     StopWanted,
     VaultChanged,
 )
-from rolekeeper.model import AttemptReport, Fact, Instant, Lifetime, Outcome, OutputName
+from rolekeeper.model import AttemptReport, Holding, Instant, Lifetime, LogEntry, Outcome, OutputName, OutputReport
 
 NODE = "mi-0123456789abcdef0"
 BEGINNING = Instant(datetime(2026, 11, 23, 12, tzinfo=UTC), timedelta(days=3))
 OUTPUT = "/root/.aws/credentials"
 NAME = OutputName(OUTPUT, "default")
-POLICY = Policy(0.5, timedelta(minutes=5), timedelta(hours=1), (NAME,))
+POLICY = Policy(0.5, timedelta(minutes=5), timedelta(hours=1), (OutputReport(NAME),))
 TAKES = timedelta(milliseconds=200)
 HOUR = timedelta(hours=1)
+
+
+def held(life: Lifetime, *, is_written: bool = False) -> OutputReport:
+    """The output with current credentials in it."""
+    return OutputReport(NAME, "", Holding.OURS, "ASIANODE", life, is_current=True, is_written=is_written)
 
 
 @dataclass
@@ -44,13 +48,18 @@ class Loop:
     policy: Policy = POLICY
     began: list[timedelta] = field(default_factory=list)  # on the boot clock
     asks: list[Ask] = field(default_factory=list)
-    records: list[Record] = field(default_factory=list)
+    records: list[LogEntry] = field(default_factory=list)
     ends: int = 0
     steps: int = 0
 
     def __post_init__(self) -> None:
         self._take(*table.start(self.now))
         self.happens(Configured(self.policy))
+
+    @property
+    def life(self) -> Lifetime | None:
+        """That of the credentials that the output holds, as far as the loop knows."""
+        return self.state.outputs[NAME].life if NAME in self.state.outputs else None
 
     @property
     def phase(self) -> Phase:
@@ -80,7 +89,7 @@ class Loop:
                 self.asks.append(effect.ask)
             elif isinstance(effect, EndAttempt):
                 self.ends += 1
-            elif isinstance(effect, Record):
+            elif isinstance(effect, LogEntry):
                 self.records.append(effect)
 
     def passes(self, duration: timedelta) -> "Loop":
@@ -99,6 +108,8 @@ class Loop:
             return self.issues()
         node_id = None if outcome is Outcome.UNREGISTERED else self.node_id
         told = {"code": outcome.value, "message": f"Cannot: {outcome}", "hint": "mend it", "node_id": node_id}
+        if outcome is Outcome.ROLE_REFUSED:  # the output that lacks its role's credentials
+            told |= {"outputs": (OutputReport(NAME),)}
         return self.happens(Finished(AttemptReport(outcome, **(told | fields))))  # type: ignore[arg-type]
 
     def issues(
@@ -107,24 +118,22 @@ class Loop:
         *,
         age: timedelta = timedelta(0),
         service_ahead: timedelta = timedelta(0),
-        spared: bool = False,
+        reused: bool = False,
         message: str = "",
     ) -> "Loop":
-        """The attempt ends with credentials of this life, issued that long ago; `spared`: they were there before."""
+        """The attempt ends with credentials of this life, issued that long ago; `reused`: they were there before."""
         issued_at = self.now.wall + service_ahead - age
-        standing = Lifetime(issued_at, issued_at + life, self.now.boot - age)
-        facts = (Fact("credentials_fresh" if spared else "credentials_published", "info", "Published"),)
+        found = held(Lifetime(issued_at, issued_at + life, self.now.boot - age), is_written=not reused)
+        entry = LogEntry("credentials_fresh" if reused else "credentials_published", "info", "Published")
         report = AttemptReport(
             Outcome.ISSUED,
             message=message,
-            expires_at=standing.expires_at,
-            published=(NAME,),
-            written=() if spared else (NAME,),
-            spared=spared,
+            expires_at=issued_at + life,
+            is_reused=reused,
             node_id=self.node_id,
             region="eu-central-1",
-            standing=standing,
-            facts=facts,
+            outputs=(found,),
+            entries=(entry,),
         )
         return self.happens(Finished(report))
 

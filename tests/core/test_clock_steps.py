@@ -8,7 +8,8 @@ import pytest
 
 from rolekeeper.core import lifetime
 from rolekeeper.core.loop import delays
-from rolekeeper.core.loop.states import Elapsed, Phase
+from rolekeeper.core.loop.phases import Phase
+from rolekeeper.core.loop.states import Elapsed
 from rolekeeper.model import Freshness, Outcome
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=n) for n in (1, 60, 3600, 86400))
@@ -81,21 +82,21 @@ def test_a_clock_set_right_at_boot_lets_no_two_attempts_begin_within_a_second(lo
 @pytest.mark.parametrize("step", [*BACK, *FORWARD])
 def test_what_has_expired_is_never_called_fresh_and_what_is_fresh_is(loop: Any, step: timedelta) -> None:
     loop.ends_with(Outcome.ISSUED).sets_clock(step)
-    assert lifetime.freshness(loop.state.credentials, loop.now) is Freshness.FRESH
+    assert lifetime.freshness(loop.life, loop.now) is Freshness.FRESH
     loop.passes(50 * MINUTE).sets_clock(-2 * step)
-    assert lifetime.freshness(loop.state.credentials, loop.now) is Freshness.STALE
+    assert lifetime.freshness(loop.life, loop.now) is Freshness.STALE
     loop.passes(11 * MINUTE).sets_clock(step)
-    assert lifetime.freshness(loop.state.credentials, loop.now) is Freshness.EXPIRED
+    assert lifetime.freshness(loop.life, loop.now) is Freshness.EXPIRED
 
 
 def test_a_suspend_counts_as_age(loop: Any) -> None:
     loop.ends_with(Outcome.ISSUED).passes(2 * HOUR)
-    assert lifetime.freshness(loop.state.credentials, loop.now) is Freshness.EXPIRED
+    assert lifetime.freshness(loop.life, loop.now) is Freshness.EXPIRED
 
 
 @pytest.mark.parametrize("ahead", [-DAY, -HOUR, HOUR, DAY])
 def test_a_service_whose_clock_differs_is_asked_at_half_the_life_all_the_same(kit: Any, ahead: timedelta) -> None:
     loop = kit.loop().issues(service_ahead=ahead)
-    assert abs(loop.planned - 30 * MINUTE * delays.spread(kit.node, 1)) < SECOND / 1000
-    assert loop.state.refresh_at == loop.state.credentials.issued_at + loop.planned
-    assert lifetime.freshness(loop.state.credentials, loop.now) is Freshness.FRESH
+    assert abs(loop.planned - delays.around(30 * MINUTE, delays.jitter(kit.node, 1))) < SECOND / 1000
+    assert loop.state.refresh_at == loop.life.issued_at + loop.planned
+    assert lifetime.freshness(loop.life, loop.now) is Freshness.FRESH

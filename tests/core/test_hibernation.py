@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.core.loop.states import Phase
-from rolekeeper.model import Fact, Outcome
+from rolekeeper.core.loop.phases import Phase
+from rolekeeper.model import LogEntry, Outcome
 
 MINUTE = timedelta(minutes=1)
 STAYS = [one for one in Outcome if one not in (Outcome.ISSUED, Outcome.UNREGISTERED)]
@@ -20,7 +20,7 @@ def asleep(loop: Any) -> Any:
 
 
 def probing(loop: Any) -> int:
-    """The interval that the next probe waits for, without the spread, in minutes."""
+    """The interval that the next probe waits for, without jitter, in minutes."""
     return min((5, 10, 20, 40, 60), key=lambda minutes: abs(loop.planned - minutes * MINUTE))
 
 
@@ -92,10 +92,10 @@ def test_there_is_one_record_an_interval_and_not_one_a_probe(asleep: Any) -> Non
 
 @pytest.mark.parametrize("outcome", [Outcome.FINGERPRINT_REFUSED, Outcome.FAILED, Outcome.UNPUBLISHED])
 def test_what_every_attempt_finds_again_is_said_once_until_credentials_are_issued(loop: Any, outcome: Outcome) -> None:
-    change, further = (Fact("hardware_changed", "warning", f"Hardware changed: {names}") for names in ("a", "a, b"))
+    change, further = (LogEntry("hardware_changed", "warning", f"Hardware changed: {names}") for names in ("a", "a, b"))
 
-    def finds(*facts: Fact) -> None:
-        loop.ends_with(outcome, facts=facts).comes_due()
+    def finds(*entries: LogEntry) -> None:
+        loop.ends_with(outcome, entries=entries).comes_due()
 
     for _ in range(8):
         finds(change)
@@ -103,7 +103,7 @@ def test_what_every_attempt_finds_again_is_said_once_until_credentials_are_issue
     finds(change)
     for _ in range(8):
         finds(further)
-    loop.refresh().ends_with(outcome, facts=(further,)).comes_due()
+    loop.refresh().ends_with(outcome, entries=(further,)).comes_due()
     assert [one.message for one in loop.records if one.event == "hardware_changed"] == [change.message, further.message]
     loop.ends_with(Outcome.ISSUED).comes_due()
     finds(further)

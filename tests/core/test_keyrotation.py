@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rolekeeper.core import keyrotation
-from rolekeeper.model import NodeKey, Registration, VaultContents
+from rolekeeper.model import AcceptedFingerprint, Node, NodeKey, Registration, VaultContents
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 OLD, NEW, OTHER = (NodeKey(name, NOON) for name in ("old", "new", "other"))
 NODE = Registration("mi-0123456789abcdef0", "eu-central-1", OLD)
-REGISTERED = VaultContents(registration=NODE)
+ACCEPTED = AcceptedFingerprint("b5d0b8a5-1c4b-4d55-9a65-0d7bd1dd31a5", {"machine-id": "x"})
+REGISTERED = VaultContents(Node(NODE, ACCEPTED))
 
 
 def keys(contents: VaultContents) -> list[NodeKey]:
@@ -50,7 +51,7 @@ def test_a_key_that_the_service_declined_is_dropped_once_it_has_accepted_the_old
 
 def test_a_pending_key_that_the_service_accepts_becomes_the_current_one() -> None:
     after = keyrotation.accepted(keyrotation.begun(REGISTERED, NEW), signed_with(NEW))
-    assert after == VaultContents(registration=signed_with(NEW))
+    assert after == VaultContents(Node(signed_with(NEW), ACCEPTED))
 
 
 def test_a_pending_key_stays_when_the_current_one_is_accepted_for_the_service_may_take_it_yet() -> None:

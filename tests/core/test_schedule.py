@@ -1,4 +1,4 @@
-"""The spread, and the freshness of credentials, as functions of time."""
+"""Jitter, and the freshness of credentials, as functions of time."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ from rolekeeper.core.loop import delays
 from rolekeeper.model import Freshness, Instant, Lifetime
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
-HOUR, MINUTE, TICK = timedelta(hours=1), timedelta(minutes=1), timedelta(microseconds=1)
+HOUR, MINUTE, SECOND, TICK = (timedelta(seconds=n) for n in (3600, 60, 1, 1e-6))
 NODES, BUCKETS = 100_000, 20
 
 moments = st.builds(
@@ -28,34 +28,36 @@ def life(span: timedelta = HOUR, issued_boot: timedelta = HOUR) -> Lifetime:
 
 
 @pytest.mark.parametrize("attempt", [1, 2, 1000])
-def test_a_fleet_is_spread_evenly_over_a_tenth_either_way(attempt: int) -> None:
-    factors = [delays.spread(f"mi-{number:017x}", attempt) for number in range(NODES)]
-    assert 0.9 <= min(factors) < 0.9001
-    assert 1.0999 < max(factors) <= 1.1
-    buckets = Counter(min(int((factor - 0.9) / 0.2 * BUCKETS), BUCKETS - 1) for factor in factors)
+def test_the_jitter_of_a_fleet_is_evenly_distributed(attempt: int) -> None:
+    shares = [delays.jitter(f"mi-{number:017x}", attempt) for number in range(NODES)]
+    assert 0 <= min(shares) < 0.0005
+    assert 0.9995 < max(shares) <= 1
+    buckets = Counter(min(int(share * BUCKETS), BUCKETS - 1) for share in shares)
     expected = NODES / BUCKETS
     chi_square = sum((count - expected) ** 2 / expected for count in buckets.values())
     assert len(buckets) == BUCKETS
-    assert chi_square < 50  # 19 degrees of freedom: one fair spread in 8,000 exceeds 50
+    assert chi_square < 50  # 19 degrees of freedom: one fair distribution in 8,000 exceeds 50
 
 
 def test_nodes_that_are_close_at_one_attempt_are_not_so_at_the_next() -> None:
     close = Counter(
-        int(delays.spread(f"mi-{number:017x}", 2) * 1000)
+        int(delays.jitter(f"mi-{number:017x}", 2) * 200)
         for number in range(NODES)
-        if 1.0 <= delays.spread(f"mi-{number:017x}", 1) < 1.001
+        if 0.5 <= delays.jitter(f"mi-{number:017x}", 1) < 0.505
     )
     assert close.total() > 300
     assert max(close.values()) < close.total() / 20
 
 
-def test_the_spread_is_the_same_at_every_call_and_in_every_version() -> None:
-    assert delays.spread("mi-0123456789abcdef0", 7) == pytest.approx(1.0966425872, abs=1e-9)
+def test_jitter_is_the_same_at_every_call_and_in_every_version() -> None:
+    assert delays.jitter("mi-0123456789abcdef0", 7) == pytest.approx(0.983212936, abs=1e-9)
 
 
 @given(st.integers(1, 10**6), st.text())
-def test_the_spread_never_leaves_its_tenth(attempt: int, node_id: str | None) -> None:
-    assert 0.9 <= delays.spread(node_id, attempt) <= 1.1
+def test_jitter_is_a_tenth_either_way_and_after_a_failure_from_a_tenth_to_the_whole(attempt: int, name: str) -> None:
+    share = delays.jitter(name, attempt)
+    assert 27 * MINUTE <= delays.around(30 * MINUTE, share) <= 33 * MINUTE
+    assert timedelta(seconds=24) <= delays.failed_delay(6, TICK, share) <= timedelta(seconds=240)
 
 
 @pytest.mark.parametrize(
@@ -110,9 +112,9 @@ def test_a_due_moment_is_reached_by_either_clock(now: Instant, delay: timedelta,
     assert due.remaining(later) == max(min(delay, delay - step), timedelta(0))
 
 
-@given(st.integers(1, 10**9))
-def test_no_count_makes_a_delay_longer_than_its_bound(count: int) -> None:
-    assert timedelta(seconds=1) <= delays.failed_delay(count) <= timedelta(seconds=240)
+@given(st.integers(1, 10**9), st.timedeltas(timedelta(0), 158 * SECOND), st.floats(0, 1))
+def test_no_count_makes_a_delay_longer_than_its_bound(count: int, took: timedelta, share: float) -> None:
+    assert SECOND / 10 <= delays.failed_delay(count, took, share) <= timedelta(seconds=240)
     assert 5 * MINUTE <= delays.refused_delay(count) <= 15 * MINUTE
     assert 5 * MINUTE <= delays.probe_interval(count, 5 * MINUTE, HOUR) <= HOUR
 

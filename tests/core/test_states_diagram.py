@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from rolekeeper.core.loop.states import Phase
+from rolekeeper.core.loop.phases import Phase
 from rolekeeper.model import Outcome
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from rolekeeper.core.loop import delays, table
+from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.states import (
     Configured,
     Elapsed,
     Event,
     Finished,
     IllegalTransition,
-    Phase,
     RefreshWanted,
     ReloadWanted,
     StopWanted,
@@ -22,6 +22,7 @@ from rolekeeper.core.loop.states import (
 )
 from rolekeeper.model import AttemptReport, Outcome, RegistrationFound
 
+HOUR = timedelta(hours=1)
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 
 EVENTS: dict[str, type[Event]] = {
@@ -68,10 +69,10 @@ def make_event(kit: Any) -> Callable[[str, Any], Event]:
         if EVENTS[name] is Configured:
             return Configured(kit.policy)
         if EVENTS[name] is RegistrationFound:
-            return RegistrationFound(loop.node_id, "us-east-1", None)
+            return RegistrationFound(loop.node_id, "us-east-1", ())
         if EVENTS[name] is Finished:
-            standing = kit.loop().issues().state.credentials
-            return Finished(AttemptReport(Outcome.ISSUED, node_id=loop.node_id, standing=standing))
+            outputs = tuple(kit.loop().issues().state.outputs.values())
+            return Finished(AttemptReport(Outcome.ISSUED, node_id=loop.node_id, outputs=outputs))
         return EVENTS[name]()  # type: ignore[call-arg]
 
     return make
@@ -100,12 +101,13 @@ def test_every_outcome_has_its_rule() -> None:
     assert set(table.transitions.OUTCOMES) == set(Outcome)
 
 
-# What an outcome leads to, from four histories: the state, and how long after the attempt's beginning, without the
-# spread, the next one is due.
+# What an outcome leads to, from several histories: the state, and how long after the attempt's beginning the next one
+# is due: without jitter, or after a failure at the latest.
 FIRST = {
     Outcome.ISSUED: ("waiting", 30 * MINUTE),
     Outcome.FAILED: ("backing-off", SECOND),
     Outcome.REFUSED: ("backing-off", 5 * MINUTE),
+    Outcome.ROLE_REFUSED: ("backing-off", 5 * MINUTE),
     Outcome.FINGERPRINT_REFUSED: ("hibernating", 5 * MINUTE),
     Outcome.NODE_UNKNOWN: ("hibernating", 5 * MINUTE),
     Outcome.HARDWARE_UNREADABLE: ("backing-off", SECOND),
@@ -114,9 +116,9 @@ FIRST = {
     Outcome.UNREGISTERED: ("unregistered", None),
 }
 AS_FAILED = (Outcome.FAILED, Outcome.HARDWARE_UNREADABLE, Outcome.UNPUBLISHED, Outcome.VAULT_UNREADABLE)
-AFTER_THREE_FAILURES = FIRST | dict.fromkeys(AS_FAILED, ("backing-off", 8 * SECOND))
-AFTER_TWO_REFUSALS = FIRST | {Outcome.REFUSED: ("backing-off", 15 * MINUTE)}
-ASLEEP = (*AS_FAILED, Outcome.REFUSED, Outcome.FINGERPRINT_REFUSED, Outcome.NODE_UNKNOWN)
+AFTER_THREE_FAILURES = FIRST | dict.fromkeys(AS_FAILED, ("backing-off", 90 * SECOND))
+AFTER_TWO_REFUSALS = FIRST | dict.fromkeys((Outcome.REFUSED, Outcome.ROLE_REFUSED), ("backing-off", 15 * MINUTE))
+ASLEEP = (*AS_FAILED, Outcome.REFUSED, Outcome.ROLE_REFUSED, Outcome.FINGERPRINT_REFUSED, Outcome.NODE_UNKNOWN)
 AT_THE_FIRST_PROBE = FIRST | dict.fromkeys(ASLEEP, ("hibernating", 10 * MINUTE))
 HISTORIES = {
     "at the first attempt": ([], FIRST),
@@ -141,7 +143,9 @@ def test_an_outcome_leads_where_its_history_says(kit: Any, history: str, outcome
         return
     # A token's life begins when it is received, everything else is counted from the attempt's beginning.
     elapsed = kit.takes if outcome is Outcome.ISSUED else 0 * SECOND
-    exact = max(delay * delays.spread(kit.node, loop.state.attempts), SECOND)
+    share = delays.jitter(kit.node, loop.state.attempts)
+    failed = state == "backing-off" and outcome not in (Outcome.REFUSED, Outcome.ROLE_REFUSED)
+    exact = max(delay * (0.1 + 0.9 * share), SECOND) if failed else delays.around(delay, share)
     assert abs(loop.planned - elapsed - exact) <= timedelta(milliseconds=1)
 
 
@@ -176,9 +180,9 @@ def test_a_refresh_during_an_attempt_is_joined_to_it(loop: Any) -> None:
     assert len(loop.began) == 1
 
 
-def test_a_refresh_during_an_attempt_that_spares_the_request_is_granted_after_it(loop: Any) -> None:
+def test_a_refresh_during_an_attempt_that_reuses_credentials_is_served_after_it(loop: Any) -> None:
     before = loop.refresh().state.last
-    loop.passes(2 * SECOND).issues(age=MINUTE, spared=True)
+    loop.passes(2 * SECOND).issues(age=MINUTE, reused=True)
     assert loop.phase == "attempting"
     assert (loop.asks[-1].reload, loop.asks[-1].reuse) == (False, False)
     assert loop.state.last == before  # what the spared one found out is no answer to the wish
@@ -186,8 +190,8 @@ def test_a_refresh_during_an_attempt_that_spares_the_request_is_granted_after_it
     assert (loop.phase, len(loop.began)) == ("waiting", 2)
 
 
-def test_a_refresh_and_a_reload_during_an_attempt_that_spares_the_request_are_granted_together(loop: Any) -> None:
-    loop.refresh().reload().passes(2 * SECOND).issues(age=MINUTE, spared=True)
+def test_a_refresh_and_a_reload_during_an_attempt_that_reuses_credentials_are_served_together(loop: Any) -> None:
+    loop.refresh().reload().passes(2 * SECOND).issues(age=MINUTE, reused=True)
     assert (loop.asks[-1].reload, loop.asks[-1].reuse) == (True, False)
     loop.ends_with(Outcome.ISSUED)
     assert (loop.phase, len(loop.began)) == ("waiting", 2)
@@ -207,7 +211,7 @@ def test_a_forgotten_registration_leaves_nothing_of_the_node_behind(loop: Any) -
     assert loop.events()[-1] == "unregistered"
     loop.node_id = "mi-0fedcba9876543210"
     loop.passes(MINUTE).vault_changes().ends_with(Outcome.FAILED)
-    assert loop.state.credentials is None  # those in the file are of a node that this machine is no more
+    assert loop.life is None  # the credentials in the file are those of another node
     assert loop.phase == "backing-off"  # and not in the hibernation of the old one, nor after its failures
     assert loop.planned <= 1.1 * SECOND
 
@@ -230,7 +234,7 @@ def test_another_node_begins_without_the_hibernation_and_the_failures_of_the_old
     loop.passes(MINUTE).refresh().ends_with(Outcome.FAILED)
     assert loop.phase == "backing-off"
     assert loop.planned <= 1.1 * SECOND
-    assert (loop.state.credentials, loop.state.published) == (None, {})
+    assert (loop.life, loop.state.published_at) == (None, {})
 
 
 WISHES = {
@@ -263,9 +267,25 @@ def test_wishes_within_a_second_of_an_attempt_are_delayed_and_none_is_dropped(
     assert (loop.asks[-1].reload, loop.asks[-1].reuse) == WISHES[wishes]
 
 
-def test_the_first_attempt_may_spare_the_request_and_a_scheduled_one_may_not(kit: Any) -> None:
+def test_the_first_attempt_may_reuse_credentials_and_a_scheduled_one_may_not(kit: Any) -> None:
     loop = kit.loop().goes_through(Outcome.ISSUED, Outcome.FAILED, Outcome.ISSUED)
     assert [ask.reuse for ask in loop.asks] == [True, False, False]
+
+
+def test_a_refused_role_is_retried_slowly_but_not_later_than_the_other_outputs_need_credentials(kit: Any) -> None:
+    for life, retried in ((6 * MINUTE, 3 * MINUTE), (HOUR, 5 * MINUTE)):
+        loop = kit.loop().issues(life).passes(2 * SECOND).refresh()
+        current = tuple(loop.state.outputs.values())
+        loop.ends_with(Outcome.ROLE_REFUSED, outputs=current, expires_at=current[0].life.expires_at)
+        assert loop.phase == "backing-off"
+        assert abs(loop.planned - retried) <= retried * 0.12
+
+
+@pytest.mark.parametrize("outcome", [Outcome.ROLE_REFUSED, Outcome.FAILED, Outcome.UNPUBLISHED])
+def test_a_token_ends_a_hibernation_even_if_an_output_lacks_its_credentials(kit: Any, outcome: Outcome) -> None:
+    loop = kit.loop().goes_through(Outcome.FINGERPRINT_REFUSED).comes_due()
+    loop.ends_with(outcome, expires_at=loop.now.wall + HOUR)
+    assert (loop.phase, loop.events()[-2:]) == ("backing-off", ["hibernation_left", "backing_off"])
 
 
 def test_a_report_that_no_attempt_can_make_is_refused_aloud(loop: Any) -> None:

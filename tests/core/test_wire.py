@@ -12,19 +12,20 @@ from hypothesis import strategies as st
 from rolekeeper.core.jsonvalues import decode, encode, rfc3339, to_json
 from rolekeeper.model import (
     AttemptReport,
-    CredentialsFile,
-    DaemonSettings,
-    Fact,
     FingerprintSummary,
-    HibernationSettings,
+    Holding,
     Lifetime,
+    LogEntry,
     Outcome,
+    OutputKind,
     OutputName,
-    ServiceSettings,
-    Settings,
+    OutputProblem,
+    OutputReport,
     Verdict,
 )
+from rolekeeper.settings import CredentialsFile, DaemonSettings, HibernationSettings, ServiceSettings, Settings
 
+LIFE = {"issued_at": "2026-11-23T12:00:00Z", "expires_at": "2026-11-23T13:00:00Z"}
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 json_values = st.recursive(
@@ -41,7 +42,17 @@ def through_json(value: Any) -> Any:
 moments = st.datetimes(timezones=st.just(UTC))
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 lifetimes = st.builds(Lifetime, moments, moments, st.timedeltas(timedelta(0), timedelta(days=9999)))
-names = st.lists(st.builds(OutputName, texts, texts), max_size=3).map(tuple)
+output_reports = st.builds(
+    OutputReport,
+    st.builds(OutputName, texts, texts, st.sampled_from(OutputKind)),
+    texts,
+    st.sampled_from(Holding),
+    texts,
+    st.none() | lifetimes,
+    is_current=st.booleans(),
+    is_written=st.booleans(),
+    problem=st.none() | st.builds(OutputProblem, texts, texts, texts),
+)
 reports = st.builds(
     AttemptReport,
     st.sampled_from(Outcome),
@@ -49,13 +60,11 @@ reports = st.builds(
     message=texts,
     request_id=st.none() | texts,
     expires_at=st.none() | moments,
-    published=names,
-    written=names,
-    spared=st.booleans(),
+    is_reused=st.booleans(),
     fingerprint=st.none()
     | st.builds(FingerprintSummary, st.sampled_from(Verdict), st.integers(), st.integers(), st.integers()),
-    standing=st.none() | lifetimes,
-    facts=st.lists(st.builds(Fact, texts, texts, texts, st.dictionaries(texts, texts)), max_size=2).map(tuple),
+    outputs=st.lists(output_reports, max_size=3).map(tuple),
+    entries=st.lists(st.builds(LogEntry, texts, texts, texts, st.dictionaries(texts, texts)), max_size=2).map(tuple),
 )
 outputs = st.builds(
     CredentialsFile,
@@ -87,9 +96,10 @@ def test_a_report_returns_as_it_went(report: AttemptReport) -> None:
 @given(settings_values)
 def test_settings_return_as_they_went(settings: Settings) -> None:
     assert through_json(settings) == settings
+    assert through_json(settings).digest == settings.digest
 
 
-@given(st.sampled_from([AttemptReport, Settings, CredentialsFile, Lifetime, Fact]), json_values)
+@given(st.sampled_from([AttemptReport, Settings, CredentialsFile, Lifetime, LogEntry]), json_values)
 def test_whatever_json_arrives_is_that_value_or_a_value_error(kind: type[Any], value: Any) -> None:
     try:
         decoded = decode(kind, value)
@@ -118,21 +128,22 @@ def test_a_report_with_one_wrong_place_is_that_report_or_a_value_error(
         ("outcome", 7),
         ("code", None),
         ("code", ["a"]),
-        ("published", "/a/path"),
-        ("published", {"/a/path": 1}),
-        ("published", ["/a/path"]),
-        ("written", [{"path": "/a/path", "profile": None}]),
-        ("spared", None),
+        ("outputs", "/a/path"),
+        ("outputs", {"/a/path": 1}),
+        ("outputs", ["/a/path"]),
+        ("outputs", [{"name": {"name": "/a/path", "profile": None}}]),
+        ("outputs", [{"name": {"name": "/a/path"}, "holding": "theirs"}]),
+        ("is_reused", None),
         ("expires_at", "2026-11-23T12:00:00"),  # whose noon?
         ("expires_at", "soon"),
         ("expires_at", 1700000000),
         ("fingerprint", {"verdict": "similar"}),
         ("fingerprint", {"verdict": "similar", "matched": True, "compared": 9, "threshold": 40}),
-        ("standing", {"issued_at": "2026-11-23T12:00:00Z", "expires_at": "2026-11-23T13:00:00Z", "issued_boot": "7"}),
-        ("standing", {"issued_at": "2026-11-23T12:00:00Z", "expires_at": "2026-11-23T13:00:00Z", "issued_boot": True}),
-        ("standing", {"issued_at": "2026-11-23T12:00:00Z", "expires_at": "2026-11-23T13:00:00Z", "issued_boot": 1e300}),
-        ("facts", [{"event": "x"}]),
-        ("secret", "unheard of"),
+        *(
+            ("outputs", [{"name": {"name": "/f"}, "life": LIFE | {"issued_boot": wrong}}])
+            for wrong in ("7", True, 1e300)
+        ),
+        ("entries", [{"event": "x"}]),
     ],
 )
 def test_a_field_with_something_else_in_it_is_refused(field: str, wrong: Any) -> None:
@@ -143,8 +154,13 @@ def test_a_field_with_something_else_in_it_is_refused(field: str, wrong: Any) ->
 @pytest.mark.parametrize("owner", [1.5, True, ["root"]])
 def test_an_owner_is_a_name_or_a_number(owner: Any) -> None:
     good = encode(CredentialsFile("/f", "default", 0o600, True, None, None, False))  # noqa: FBT003 - a plain value
-    with pytest.raises(ValueError, match="not a Output"):
+    with pytest.raises(ValueError, match="not a CredentialsFile"):
         decode(CredentialsFile, good | {"owner": owner})
+
+
+def test_what_a_newer_version_adds_is_ignored() -> None:
+    report = AttemptReport(Outcome.ISSUED)
+    assert decode(AttemptReport, encode(report) | {"unheard_of": {"of": 1}}) == report
 
 
 def test_times_travel_as_rfc_3339_in_utc() -> None:

@@ -1,6 +1,6 @@
 """A world in virtual time for the daemon: its clock moves only while it sleeps, and what happens is planned before.
 
-Nothing here decides what the daemon does: every part behaves as its port says, and keeps what was asked of it.
+Nothing here decides what the daemon does: every part behaves as its port says, and keeps what was requested of it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -16,19 +16,24 @@ from rolekeeper.core.loop.status import Document
 from rolekeeper.errors import RolekeeperError
 from rolekeeper.model import (
     AttemptReport,
-    CredentialsFile,
-    DaemonSettings,
-    Fact,
-    HibernationSettings,
+    Holding,
     Instant,
     Lifetime,
-    NodeSettings,
+    LogEntry,
     Outcome,
     OutputName,
+    OutputReport,
+)
+from rolekeeper.ports import Accepted, DaemonWorld, Ended, Log, Message, Outdated, Rejected, Wakeup
+from rolekeeper.settings import (
+    CredentialsFile,
+    DaemonSettings,
+    HibernationSettings,
+    NodeSettings,
     ServiceSettings,
     Settings,
+    supervisor_settings,
 )
-from rolekeeper.ports import Accepted, DaemonWorld, Ended, Log, Message, Rejected, Wakeup
 
 NODE = "mi-0123456789abcdef0"
 NAME = OutputName("/root/.aws/credentials", "default")
@@ -61,7 +66,7 @@ class Told:
 
 @dataclass(frozen=True)
 class Start:
-    """How an attempt was started."""
+    """How an attempt was started; `settings` are those in force."""
 
     settings: Settings | None
     reload: bool
@@ -72,7 +77,7 @@ class Start:
 class Behaviour:
     """What an attempt does: reads the configuration, then reports or hangs; None stands for never."""
 
-    report: AttemptReport | Ended | Callable[[], AttemptReport] | None
+    report: AttemptReport | Ended | Outdated | Callable[[], AttemptReport] | None
     takes: timedelta = TAKES
     reads: timedelta | None = READS
     finds: Settings | str = SETTINGS  # settings, or what is wrong with them
@@ -92,7 +97,6 @@ class World:
     ends: list[Told] = field(default_factory=list)
     notified: list[Told] = field(default_factory=list)
     documents: list[Told] = field(default_factory=list)
-    lives: list[Lifetime | None] = field(default_factory=list)  # one for each document
     entries: list[Told] = field(default_factory=list)
     slices: list[timedelta] = field(default_factory=list)
     levels: list[str] = field(default_factory=list)
@@ -104,6 +108,8 @@ class World:
     inbox: list[Message] = field(default_factory=list)
     waits_for_go: Callable[[], None] | None = None
     running: int = 0
+    in_force: Settings | None = None  # the settings that an attempt has read
+    anew: Exception = field(default_factory=lambda: SystemExit("executed anew"))  # what comes of it
 
     def at(self, moment: timedelta, what: Wakeup | Callable[[], None]) -> "World":
         """At `moment` after the start a signal comes, or something changes without one."""
@@ -126,7 +132,9 @@ class World:
     def runs(self, until: timedelta) -> int:
         """Run the daemon until it ends by itself, or SIGTERM comes."""
         self.at(until, Wakeup.STOP)
-        return daemon.run(DaemonWorld(self, self, self, self, self, self, self.open_log, pid=4711, version="1.2.3"))
+        return daemon.run(
+            DaemonWorld(self, self, self, self, self, self, self.execute_anew, self.open_log, 4711, "1.2.3")
+        )
 
     def began(self) -> list[timedelta]:
         return [told.at for told in self.starts]
@@ -165,26 +173,29 @@ class World:
         self.elapsed = max(self.elapsed, until)
         return None
 
-    def start(self, *, settings: Settings | None, reload: bool, reuse: bool) -> None:
+    def start(self, *, reload: bool, reuse: bool) -> None:
         assert not self.running, "two attempts at a time"
-        self.starts.append(Told(self.elapsed, Start(settings, reload, reuse)))
+        self.starts.append(Told(self.elapsed, Start(self.in_force, reload, reuse)))
         self.running = len(self.starts)
         behaviour = self.script[min(self.running, len(self.script)) - 1]
-        if settings is not None and not reload:
+        if isinstance(behaviour.report, Outdated) or (self.in_force is not None and not reload):
             self._reports(behaviour)
         elif behaviour.reads is not None:
-            self._says(behaviour.reads, lambda: self._reads(behaviour, settings))
+            self._says(behaviour.reads, lambda: self._reads(behaviour))
         elif isinstance(behaviour.report, Ended):
             self._reports(behaviour)
 
-    def _reads(self, behaviour: Behaviour, old: Settings | None) -> None:
-        if isinstance(behaviour.finds, str):
-            self.inbox.append(Rejected(behaviour.finds) if old else Ended(78))
-            if old is None:
-                self.running = 0
-                return
+    def _reads(self, behaviour: Behaviour) -> None:
+        old = self.in_force
+        if isinstance(behaviour.finds, Settings):
+            self.in_force = behaviour.finds
+            self.inbox.append(Accepted(supervisor_settings(behaviour.finds)))
+        elif old is None:
+            self.inbox.append(Ended(78))
+            self.running = 0
+            return
         else:
-            self.inbox.append(Accepted(behaviour.finds))
+            self.inbox.append(Rejected(behaviour.finds))
         if old is None:
             self.waits_for_go = lambda: self._reports(behaviour)
         else:
@@ -194,15 +205,12 @@ class World:
         report = behaviour.report
         if report is None:
             return
-        life = report.standing if isinstance(report, AttemptReport) else None
 
         def arrive() -> None:
             self.running = 0
             said = report() if callable(report) else report
-            if life is not None and isinstance(said, AttemptReport):
-                at = self.now()
-                issued = Lifetime(at.wall, at.wall + (life.expires_at - life.issued_at), at.boot)
-                said = replace(said, standing=issued, expires_at=issued.expires_at)
+            if isinstance(said, AttemptReport) and said is report:
+                said = as_of(said, self.now())
             self.inbox.append(said)
 
         self._says(behaviour.takes, arrive)
@@ -243,13 +251,12 @@ class World:
             raise self.claim_fails
         self.claimed.append(directory)
 
-    def write_status(self, document: Document, life: Lifetime | None) -> None:
+    def write_status(self, document: Document) -> None:
         if not self.claimed:
             self.claim(self.directory)
         if self.write_fails is not None:
             raise self.write_fails
         self.documents.append(Told(self.elapsed, encode(document)))
-        self.lives.append(life)
 
     def look(self, directory: str) -> object:
         assert directory == SETTINGS.vault_directory
@@ -261,6 +268,9 @@ class World:
     def tell(self, *assignments: str) -> None:
         self.notified += [Told(self.elapsed, one) for one in assignments]
 
+    def execute_anew(self, _version: str) -> None:
+        raise self.anew
+
     def open_log(self, level: str) -> Log:
         self.levels.append(level)
         return self
@@ -271,21 +281,38 @@ class World:
 
 def issued(life: timedelta) -> AttemptReport:
     """A token of this life, published; its times are those of the moment when it is reported."""
+    output = OutputReport(
+        NAME,
+        holding=Holding.OURS,
+        access_key_id="ASIA3D3ZFM53CNDSWS5E",
+        life=Lifetime(NOON, NOON + life, timedelta(0)),
+        is_current=True,
+        is_written=True,
+    )
     return AttemptReport(
         Outcome.ISSUED,
-        published=(NAME,),
-        written=(NAME,),
+        expires_at=NOON + life,
         node_id=NODE,
         region="eu-central-1",
-        standing=Lifetime(NOON, NOON + life, timedelta(0)),
-        facts=(Fact("credentials_published", "info", "Published"),),
+        outputs=(output,),
+        entries=(LogEntry("credentials_published", "info", "Published"),),
     )
+
+
+def as_of(report: AttemptReport, now: Instant) -> AttemptReport:
+    """The same report of credentials that were issued just now."""
+    lives = [one.life.expires_at - one.life.issued_at for one in report.outputs if one.life]
+    if not lives:
+        return report
+    life = Lifetime(now.wall, now.wall + lives[0], now.boot)
+    outputs = tuple(replace(one, life=life) for one in report.outputs)
+    return replace(report, outputs=outputs, expires_at=life.expires_at)
 
 
 def ended(outcome: Outcome) -> AttemptReport:
     node_id = None if outcome is Outcome.UNREGISTERED else NODE
     region = node_id and "eu-central-1"
-    return AttemptReport(outcome, outcome.value, f"Cannot: {outcome}", "mend it", node_id=node_id, region=region)
+    return AttemptReport(outcome, outcome.value, f"Cannot: {outcome}", "fix it", node_id=node_id, region=region)
 
 
 @dataclass(frozen=True)
@@ -296,8 +323,9 @@ class Kit:
     attempt: type[Behaviour] = Behaviour
     issued: Callable[[timedelta], AttemptReport] = issued
     ended: Callable[[Outcome], AttemptReport] = ended
+    as_of: Callable[[AttemptReport, Instant], AttemptReport] = as_of
 
-    def world(self, *script: Behaviour | AttemptReport | Ended | Outcome, **more: Any) -> World:
+    def world(self, *script: Behaviour | AttemptReport | Ended | Outdated | Outcome, **more: Any) -> World:
         reports = [issued(HOUR) if one is Outcome.ISSUED else one for one in script]
         reports = [ended(one) if isinstance(one, Outcome) else one for one in reports]
         return World(script=[one if isinstance(one, Behaviour) else Behaviour(one) for one in reports], **more)

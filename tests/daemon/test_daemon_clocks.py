@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.core import lifetime
+from rolekeeper.core.loop import status
 from rolekeeper.model import Freshness, Outcome
 from rolekeeper.ports import Wakeup
 
@@ -67,8 +67,8 @@ def test_after_a_suspend_nothing_expired_is_called_fresh_and_new_credentials_com
 
     def suspend() -> None:
         world.elapsed += asleep
-        credentials = world.lives[-1]
-        assert lifetime.freshness(credentials, world.now()) is Freshness.EXPIRED  # for whoever reads lifetime.json
+        (output,) = status.read(world.document()).outputs
+        assert output.freshness_at(world.now(), same_boot=True) is Freshness.EXPIRED  # for a reader of status.json
 
     if during == "an attempt":
         world.at(10 * MINUTE - SECOND, Wakeup.REFRESH)

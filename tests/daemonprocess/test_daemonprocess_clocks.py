@@ -10,10 +10,9 @@ import pytest
 from tests.conftest import LONGEST, Said, Server
 from tests.daemonprocess.conftest import TOKEN, Start, published, until
 from tests.packages.conftest import need
-from tests.ssm.test_connection import authority
+from tests.ssm.certificates import Authority
 
-from rolekeeper.emulator import Emulator
-from rolekeeper.emulator.server import Tls
+from rolekeeper.emulator import Emulator, Tls
 
 FLAT_BATTERY = f"-{(datetime.now(UTC) - datetime(1970, 1, 1, tzinfo=UTC)).days}d"  # as far back as 1970
 LOCALTIME, ZONES = Path("/etc/localtime"), Path("/usr/share/zoneinfo")
@@ -35,7 +34,8 @@ def showing(library: str, time: str) -> dict[str, str]:
 @pytest.fixture
 def secure(tmp_path: Path) -> Iterator[Server]:
     """A registered server whose service has a certificate that is good today."""
-    ca, chain = authority(tmp_path)
+    authority = Authority(tmp_path)
+    ca, chain = authority.file, authority.chain()
     with Emulator(tls=Tls(chain, chain)) as emulator:
         server = Server(tmp_path, emulator)
         server.configure(service=f'ca_bundle = "{ca}"')
@@ -46,7 +46,7 @@ def secure(tmp_path: Path) -> Iterator[Server]:
 @pytest.mark.parametrize("time", ["-1h", "+365d", FLAT_BATTERY])
 def test_a_wrong_clock_costs_one_request(node: Server, library: str, time: str) -> None:
     node.emulator.forget_requests()
-    said = node.run("attempt", env=showing(library, time))
+    said = node.process("attempt", env=showing(library, time))
     assert (said.code, said.json["outcome"]) == (0, "issued")
     assert [request.code for request in node.emulator.requests] == ["InvalidSignatureException", ""]
     assert said.json["expires_at"].startswith(f"{node.tokens()[-1].expires_at:%Y-%m-%dT%H:%M:%S}.")
@@ -64,7 +64,7 @@ def test_a_daemon_whose_clock_is_behind_renews_in_time_and_nothing_expired_is_ca
     daemon.until_logged("backing_off")
     until(lambda: daemon.status()["freshness"] == "expired", "their end")
     for environment in (behind, {}, showing(library, "-1d")):
-        said = node.run("status", "--json", env=environment)
+        said = node.process("status", "--json", env=environment)
         assert (said.code, said.json["freshness"]) == (2, "expired")
     assert published(node) == node.tokens()[-1].access_key_id
 
@@ -89,11 +89,11 @@ def test_without_a_clock_the_log_names_the_clock_and_the_daemon_recovers_by_itse
 @pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "America/St_Johns"])
 def test_a_time_zone_changes_neither_the_times_nor_the_hardware(node: Server, zone: str) -> None:
     first = node.run("attempt")
-    said = node.run("attempt", env={"TZ": zone})
+    said = node.process("attempt", env={"TZ": zone})
     assert (first.code, said.code) == (0, 0)
     assert said.json["fingerprint"] == first.json["fingerprint"]
     assert said.json["fingerprint"]["matched"] == said.json["fingerprint"]["compared"]
-    handed_out = node.run("credential-process", "--file", str(node.output), env={"TZ": zone})
+    handed_out = node.process("credential-process", "--file", str(node.output), env={"TZ": zone})
     assert handed_out.json["Expiration"] == f"{node.tokens()[-1].expires_at:%Y-%m-%dT%H:%M:%SZ}"
 
 

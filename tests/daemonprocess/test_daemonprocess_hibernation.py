@@ -1,22 +1,18 @@
 """Hibernation as an operator sees it, everything that ends it, and reloading."""
 
 import signal
-from dataclasses import replace
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.conftest import LONGEST, Server
+from tests.conftest import LONGEST, Server, rebound
 from tests.daemonprocess.conftest import TOKEN, Daemon, Start, published, until
 
 from rolekeeper.adapters.clock import SystemClock
 from rolekeeper.adapters.vault.store import FileVault
 
 REFUSED = "MachineFingerprintDoesNotMatch"
-
-
-def service_fingerprint(server: Server) -> str:
-    return server.emulator.nodes[server.node_id].fingerprint
 
 
 @pytest.fixture
@@ -38,9 +34,7 @@ def write_vault(server: Server) -> None:
     """Change something in the vault behind the daemon's back, as a restored backup would."""
     vault = FileVault(server.directory / "vault", SystemClock())
     with vault.lock(timedelta(seconds=LONGEST)):
-        contents = vault.load()
-        assert contents.fingerprint is not None
-        vault.save(replace(contents, fingerprint=replace(contents.fingerprint, threshold=50)))
+        vault.save(rebound(vault.load(), threshold=50))
 
 
 def test_a_refused_fingerprint_is_told_everywhere_and_in_the_agents_words(asleep: Daemon) -> None:
@@ -55,36 +49,29 @@ def test_a_refused_fingerprint_is_told_everywhere_and_in_the_agents_words(asleep
     assert entered["level"] == "warning"
     assert node.run("status").code == 2
     assert node.run("wait", "--timeout", "1ms").code == 69
-    assert asleep.process.poll() is None
-
-
-def test_refresh_probes_and_stays_asleep_while_the_service_refuses(asleep: Daemon) -> None:
-    said = asleep.server.run("refresh")
+    said = node.run("refresh")  # a probe, which the service refuses again
     assert (said.code, said.out) == (77, "")
     assert "fingerprint-refused" in said.err
     asleep.until_state("hibernating")
     assert len(asleep.records("hibernation_entered")) == 1
 
 
-def test_refresh_ends_it_once_the_service_accepts_again(asleep: Daemon) -> None:
+WAKERS: dict[str, Callable[[Daemon], object]] = {
+    "refresh": lambda asleep: asleep.server.run("refresh"),
+    "a reload": lambda asleep: asleep.send(signal.SIGHUP),
+    "a changed vault": lambda asleep: write_vault(asleep.server),
+    "the threshold switched off": lambda asleep: asleep.server.run("fingerprint", "threshold", "off"),
+}
+
+
+@pytest.mark.parametrize("waker", WAKERS)
+def test_it_ends_at_once_when_the_service_accepts_again_and_something_wakes_it(asleep: Daemon, waker: str) -> None:
     accept_again(asleep.server)
-    assert asleep.server.run("refresh").code == 0
+    WAKERS[waker](asleep)
     asleep.until_state("waiting")
     assert len(asleep.until_logged("hibernation_left")) == 1
     assert published(asleep.server)
     assert asleep.server.run("status").code == 0
-
-
-def test_a_reload_probes_at_once(asleep: Daemon) -> None:
-    accept_again(asleep.server)
-    asleep.send(signal.SIGHUP)
-    asleep.until_state("waiting")
-
-
-def test_a_changed_vault_probes_at_once(asleep: Daemon) -> None:
-    accept_again(asleep.server)
-    write_vault(asleep.server)
-    asleep.until_state("waiting")
 
 
 def test_a_new_registration_probes_at_once(asleep: Daemon) -> None:
@@ -95,22 +82,6 @@ def test_a_new_registration_probes_at_once(asleep: Daemon) -> None:
     status = asleep.until_state("waiting")
     assert status["node_id"] == said.json["node_id"] != node.node_id
     assert said.json["node_id"] in asleep.until_logged("hibernation_left")[0]["message"]
-
-
-def test_switching_the_threshold_off_probes_at_once(asleep: Daemon) -> None:
-    accept_again(asleep.server)
-    assert asleep.server.run("fingerprint", "threshold", "off").code == 0
-    status = asleep.until_state("waiting")
-    assert status["fingerprint"]["threshold"] == -1
-
-
-def test_a_node_that_is_unknown_hibernates_too(daemon: Daemon) -> None:
-    daemon.server.emulator.deregister(daemon.server.node_id)
-    assert daemon.server.run("refresh").code == 77
-    status = daemon.until_state("hibernating")
-    assert (status["last_outcome"]["outcome"], status["freshness"]) == ("node-unknown", "fresh")
-    assert daemon.server.run("status").code == 2
-    assert published(daemon.server)
 
 
 def test_probes_come_by_themselves(node: Server, start: Start) -> None:

@@ -16,10 +16,10 @@ WRITER = """
 import sys
 from datetime import UTC, datetime, timedelta
 from rolekeeper import compose
-from rolekeeper.adapters.outputs.credentialsfile import FileSink
+from tests.sinks import Sink, file_sink
 from rolekeeper.model import RoleToken
 settings = compose.settings(sys.argv[1])
-sink = FileSink(compose.clock().sleep)
+sink = file_sink(compose.clock().sleep)
 for number in range(int(sys.argv[2])):
     expires_at = datetime.now(UTC) + timedelta(hours=1)
     name = f"ASIA{number:016}"

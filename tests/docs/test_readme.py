@@ -108,12 +108,20 @@ def test_every_piece_of_configuration_is_right(document: str, text: str, tmp_pat
     load_settings(path)
 
 
-def test_the_reference_holds_every_key_with_its_default() -> None:
+def test_the_reference_holds_every_key_with_its_default(tmp_path: Path) -> None:
     rows = ROW.findall(section(ROOT / "docs" / "configuration.md", "## Every key"))
-    told = {key.strip("`").replace("[]", ""): tomllib.loads(f"x = {value.strip('`')}")["x"] for key, value, _ in rows}
-    defaults = resolved(load_settings(None, Path("/nonexistent/toml")))
-    defaults["credentials_file"] = {**defaults["credentials_file"][0], "mode": "0600"}
-    assert told == {f"{name}.{key}": value for name, keys in defaults.items() for key, value in keys.items()}
+    required = {"endpoint.name": '"a"', "role.name": '"a"', "role.arn": '"arn:aws:iam::123456789012:role/a"'}
+    told = {key.strip("`").replace("[]", ""): value.strip("`") for key, value, _ in rows}
+    assert {key for key, value in told.items() if value == "required"} == set(required)
+    arn = required["role.arn"]
+    (tmp_path / "toml").write_text(
+        f'[[credentials_file]]\n[[endpoint]]\nname = "a"\n[[role]]\nname = "a"\narn = {arn}\n'
+    )
+    defaults = resolved(load_settings(tmp_path / "toml"))
+    tables = {name: keys[0] if isinstance(keys, list) else keys for name, keys in defaults.items()}
+    assert {key: tomllib.loads(f"x = {required.get(key, value)}")["x"] for key, value in told.items()} == {
+        f"{name}.{key}": value for name, keys in tables.items() for key, value in keys.items()
+    }
 
 
 def test_the_table_of_events_holds_every_event_of_the_log() -> None:
@@ -152,8 +160,10 @@ def test_every_command_of_the_aws_cli_is_one(tmp_path: Path) -> None:
     assert len(calls) >= 3
     (tmp_path / "trust.json").write_text(fences(README, "json")[0], encoding="utf-8")
     (tmp_path / "what-the-programs-may.json").write_text("{}", encoding="utf-8")
-    environment = {"PATH": os.environ["PATH"], "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     environment |= {
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "x",
         "AWS_DEFAULT_REGION": "eu-central-1",
         "AWS_MAX_ATTEMPTS": "1",
         "AWS_ENDPOINT_URL": "http://127.0.0.1:1",

@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,7 +25,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from rolekeeper.emulator import Emulator
-from rolekeeper.emulator.state import Activation
+from rolekeeper.emulator.account import Activation
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 
@@ -196,7 +195,7 @@ def client() -> Iterator[Callable[..., Any]]:
 
 
 @pytest.fixture
-def wire() -> Iterator[Callable[[Emulator], socket.socket]]:
+def raw_connection() -> Iterator[Callable[[Emulator], socket.socket]]:
     """Opens raw connections, for what no client would send."""
     opened: list[socket.socket] = []
 
@@ -207,13 +206,3 @@ def wire() -> Iterator[Callable[[Emulator], socket.socket]]:
     yield connect
     for each in opened:
         each.close()
-
-
-@dataclass
-class MovableClock:
-    """A clock that stands still until it is moved."""
-
-    now: datetime = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now

@@ -1,5 +1,6 @@
 """Activations and managed nodes as an administrator sees them through boto3."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,12 +10,12 @@ from botocore.auth import SigV4Auth
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from tests.emulator.conftest import Answer, Machine, unsigned
+from tests.emulator.conftest import VECTORS, Answer, Machine, unsigned
 
 from rolekeeper.emulator import Emulator
+from rolekeeper.emulator.account import Node, new_account
 from rolekeeper.emulator.calls import Call, Caller
 from rolekeeper.emulator.nodes import describe
-from rolekeeper.emulator.state import Node, new_state
 
 UNKNOWN_NODE = "mi-0123456789abcdef0"
 UNKNOWN_ACTIVATION = "00000000-0000-4000-8000-000000000000"
@@ -139,35 +140,7 @@ def test_letters_of_any_language_are_letters(ssm: Any) -> None:
     assert ssm.describe_activations()["ActivationList"][0]["DefaultInstanceName"] == "Bücherei 図書館"
 
 
-@pytest.mark.parametrize(
-    ("key", "value"), [("ActivationIds", None), ("DefaultInstanceName", "one"), ("IamRole", "One")]
-)
-def test_activations_are_filtered(ssm: Any, key: str, value: str | None) -> None:
-    wanted = ssm.create_activation(IamRole="One", DefaultInstanceName="one")["ActivationId"]
-    ssm.create_activation(IamRole="Two", DefaultInstanceName="two")
-    filters = [{"FilterKey": key, "FilterValues": [value or wanted]}]
-    found = ssm.describe_activations(Filters=filters)["ActivationList"]
-    assert [activation["ActivationId"] for activation in found] == [wanted]
-
-
-def test_a_filter_that_it_does_not_know_is_refused(ssm: Any) -> None:
-    filters = [{"FilterKey": "Colour", "FilterValues": ["red"]}]
-    assert code_of(lambda: ssm.describe_activations(Filters=filters)) == "InvalidFilter"
-
-
-def test_activations_are_listed_in_pages(emulator: Emulator, ssm: Any) -> None:
-    made = [emulator.create_activation().activation_id for _ in range(5)]
-    pages = ssm.get_paginator("describe_activations").paginate(PaginationConfig={"PageSize": 2})
-    found = [[activation["ActivationId"] for activation in page["ActivationList"]] for page in pages]
-    assert found == [made[:2], made[2:4], made[4:]]
-
-
-@pytest.mark.parametrize("token", ["x", "-1", "9" * 5000])
-def test_a_page_that_there_is_not_is_refused(ssm: Any, token: str) -> None:
-    assert code_of(lambda: ssm.describe_activations(NextToken=token)) == "InvalidNextToken"
-
-
-def test_a_deleted_activation_registers_nobody_and_its_nodes_stay(
+def test_a_deleted_activation_registers_no_node_and_its_nodes_stay(
     emulator: Emulator, ssm: Any, machine: Machine
 ) -> None:
     activation = emulator.create_activation(limit=2)
@@ -179,7 +152,7 @@ def test_a_deleted_activation_registers_nobody_and_its_nodes_stay(
     assert ssm.describe_activations()["ActivationList"] == []
 
 
-def test_an_activation_that_there_is_not_cannot_be_deleted(ssm: Any) -> None:
+def test_an_activation_that_does_not_exist_cannot_be_deleted(ssm: Any) -> None:
     assert code_of(lambda: ssm.delete_activation(ActivationId=UNKNOWN_ACTIVATION)) == "InvalidActivationId"
 
 
@@ -191,14 +164,27 @@ def test_a_node_that_never_reported_has_lost_its_connection(ssm: Any, node: Mach
     assert "LastPingDateTime" not in facts
 
 
-def test_a_node_that_reports_is_online_with_what_it_said(ssm: Any, node: Machine) -> None:
-    told = {"AgentVersion": "3.3.0.0", "ComputerName": "web-1", "IPAddress": "192.0.2.1", "PlatformType": "Linux"}
-    answer = report(node, AvailabilityZone="", SSMConnectionChannel="", AgentStatus="Active", **told)
-    assert (answer.status, answer.json) == (200, {})
+def test_both_reports_of_ssm_agent_make_a_node_online_and_the_short_one_keeps_what_the_long_one_said(
+    ssm: Any, node: Machine
+) -> None:
+    auth = auth_of(node, node.request_token().json)
+    recorded = json.loads((VECTORS / "update-instance-information-requests.json").read_text())
+    short, long = (json.loads(vector["body"]) | {"InstanceId": node.node_id} for vector in recorded[:2])
+    assert (len(short), len(long)) == (4, 12)
+    for document in (short, long, short):
+        answer = node.call("UpdateInstanceInformation", document, auth)
+        assert (answer.status, answer.json) == (200, {})
     (facts,) = ssm.describe_instance_information()["InstanceInformationList"]
     assert facts["PingStatus"] == "Online"
-    assert {name: facts[name] for name in told} == told
+    shown = ("AgentVersion", "ComputerName", "IPAddress", "PlatformName", "PlatformType", "PlatformVersion")
+    assert {name: facts[name] for name in shown} == {name: long[name] for name in shown}
     assert facts["LastPingDateTime"] >= facts["RegistrationDate"]
+
+
+def test_a_report_needs_nothing_but_the_instance_id(emulator: Emulator, node: Machine) -> None:
+    answer = report(node, AgentName=None, AgentVersion=None, PlatformType=None)
+    assert answer.status == 200
+    assert emulator.nodes[node.node_id].last_seen_at is not None
 
 
 @pytest.mark.parametrize(
@@ -208,8 +194,8 @@ def test_a_node_that_reports_is_online_with_what_it_said(ssm: Any, node: Machine
 def test_a_node_is_online_for_ten_minutes_after_a_report(silence: timedelta | None, status: str) -> None:
     now = datetime(2026, 11, 23, tzinfo=UTC)
     node = Node(UNKNOWN_NODE, UNKNOWN_ACTIVATION, "Web", "", "", now, last_seen_at=silence and now - silence)
-    state = new_state("123456789012", "us-east-1").with_node(node)
-    (facts,) = describe(state, Call({}, Caller("AKIA"), now, timedelta(hours=1))).answer["InstanceInformationList"]
+    account = new_account("123456789012", "us-east-1").with_node(node)
+    (facts,) = describe(account, Call({}, Caller("AKIA"), now, timedelta(hours=1)))[1]["InstanceInformationList"]
     assert facts["PingStatus"] == status
 
 
@@ -218,10 +204,8 @@ def test_a_node_is_online_for_ten_minutes_after_a_report(silence: timedelta | No
     [
         ("InstanceIds", None),
         ("IamRole", ["Web"]),
-        ("AgentVersion", ["3.3.0.0"]),
         ("PlatformTypes", ["Linux", "Windows"]),
         ("PingStatus", ["Online"]),
-        ("tag:team", ["web"]),
     ],
 )
 def test_nodes_are_filtered(
@@ -232,24 +216,10 @@ def test_nodes_are_filtered(
     key: str,
     values: list[str] | None,
 ) -> None:
-    activation = ssm.create_activation(IamRole="Web", Tags=[{"Key": "team", "Value": "web"}])
-    machine.register(emulator.activations[activation["ActivationId"]])
+    machine.register()
     assert report(machine).status == 200
     Machine(emulator, keys[1]).register(emulator.create_activation(role="Other"))
     assert listed(ssm, Filters=[{"Key": key, "Values": values or [machine.node_id]}]) == [machine.node_id]
-
-
-def test_the_older_filters_work_too(emulator: Emulator, ssm: Any, node: Machine) -> None:
-    activation_id = emulator.nodes[node.node_id].activation_id
-    for wanted, found in ((activation_id, [node.node_id]), (UNKNOWN_ACTIVATION, [])):
-        filters = [{"key": "ActivationIds", "valueSet": [wanted]}]
-        assert listed(ssm, InstanceInformationFilterList=filters) == found
-
-
-def test_both_kinds_of_filters_at_once_are_refused(ssm: Any, node: Machine) -> None:
-    old = [{"key": "IamRole", "valueSet": ["Web"]}]
-    new = [{"Key": "InstanceIds", "Values": [node.node_id]}]
-    assert code_of(lambda: listed(ssm, InstanceInformationFilterList=old, Filters=new)) == "ValidationException"
 
 
 def test_a_filter_key_that_it_does_not_know_is_refused(ssm: Any, node: Machine) -> None:
@@ -259,14 +229,6 @@ def test_a_filter_key_that_it_does_not_know_is_refused(ssm: Any, node: Machine) 
 def test_a_filter_without_values_is_refused(machine: Machine) -> None:
     answer = administer(machine, "DescribeInstanceInformation", {"Filters": [{"Key": "IamRole", "Values": []}]})
     assert "'filters.1.member.values' failed to satisfy constraint: Member must have length greater" in answer.message
-
-
-def test_nodes_are_listed_in_pages(emulator: Emulator, ssm: Any, machine: Machine) -> None:
-    activation = emulator.create_activation(limit=6)
-    made = [machine.register(activation).node_id for _ in range(6)]
-    pages = ssm.get_paginator("describe_instance_information").paginate(PaginationConfig={"PageSize": 5})
-    found = [[node["InstanceId"] for node in page["InstanceInformationList"]] for page in pages]
-    assert found == [made[:5], made[5:]]
 
 
 def test_a_deregistered_node_is_gone_but_its_token_works_until_it_expires(
@@ -279,45 +241,51 @@ def test_a_deregistered_node_is_gone_but_its_token_works_until_it_expires(
     assert node.node_id in client("sts", emulator, token).get_caller_identity()["Arn"]
 
 
-def test_another_role_is_in_the_next_token(
-    emulator: Emulator, ssm: Any, node: Machine, client: Callable[..., Any]
+@pytest.mark.parametrize("operation", ["UpdateInstanceInformation", "DeregisterManagedInstance"])
+def test_a_node_reports_and_deregisters_itself_only(
+    emulator: Emulator, node: Machine, keys: tuple[RSAPrivateKey, ...], operation: str
 ) -> None:
-    old = node.request_token().json
-    ssm.update_managed_instance_role(InstanceId=node.node_id, IamRole="service-role/Database")
-    new = node.request_token().json
-    roles = [client("sts", emulator, token).get_caller_identity()["Arn"].split("/")[1] for token in (old, new)]
-    assert roles == ["Web", "Database"]
-
-
-def test_a_node_that_there_is_not_can_be_neither_deregistered_nor_changed(ssm: Any) -> None:
-    assert code_of(lambda: ssm.deregister_managed_instance(InstanceId=UNKNOWN_NODE)) == "InvalidInstanceId"
-    change = {"InstanceId": UNKNOWN_NODE, "IamRole": "Web"}
-    assert code_of(lambda: ssm.update_managed_instance_role(**change)) == "InvalidInstanceId"
-
-
-def test_a_node_reports_for_itself_only(emulator: Emulator, node: Machine, keys: tuple[RSAPrivateKey, ...]) -> None:
     other = Machine(emulator, keys[1]).register()
     auth = auth_of(node, node.request_token().json)
-    answer = report(node, auth, InstanceId=other.node_id)
+    answer = node.call(operation, {"InstanceId": other.node_id}, auth)
     assert (answer.status, answer.code) == (400, "AccessDeniedException")
-    emulator.deregister(node.node_id)
-    assert report(node, auth).code == "InvalidInstanceId"
+    assert f"ssm:{operation} on resource: arn:aws:ssm:us-east-1:123456789012:managed-instance/" in answer.message
+    assert node.call(operation, {"InstanceId": node.node_id}, auth).status == 200
+    assert other.node_id in emulator.nodes
+
+
+def test_a_session_of_another_role_does_not_act_for_the_node_whose_name_it_bears(
+    emulator: Emulator, node: Machine, client: Callable[..., Any]
+) -> None:
+    sts = client("sts", emulator, node.request_token().json)
+    session = sts.assume_role(RoleArn=emulator.role_arn("Backup"), RoleSessionName=node.node_id)["Credentials"]
+    ssm = client("ssm", emulator, session)
+    assert code_of(lambda: ssm.deregister_managed_instance(InstanceId=node.node_id)) == "AccessDeniedException"
+    assert report(node, auth_of(node, session)).code == "AccessDeniedException"
+
+
+def test_a_node_that_does_not_exist_cannot_be_deregistered(ssm: Any) -> None:
+    with pytest.raises(ClientError, match=f"InvalidInstanceId.*Not existing InstanceId {UNKNOWN_NODE}"):
+        ssm.deregister_managed_instance(InstanceId=UNKNOWN_NODE)
+
+
+def test_lists_that_it_cannot_filter_are_refused_rather_than_wrong(ssm: Any) -> None:
+    one, other = [{"FilterKey": "IamRole", "FilterValues": ["x"]}], [{"key": "IamRole", "valueSet": ["x"]}]
+    assert code_of(lambda: ssm.describe_activations(Filters=one)) == "ValidationException"
+    assert code_of(lambda: listed(ssm, InstanceInformationFilterList=other)) == "ValidationException"
 
 
 @pytest.mark.parametrize(
     ("member", "value", "constraint"),
     [
         ("InstanceId", None, "must not be null"),
-        ("AgentName", None, "must not be null"),
         ("AgentName", "", "have length greater than or equal to 1"),
         ("AgentStatus", "1" * 256, "have length less than or equal to 255"),
-        ("AgentVersion", None, "must not be null"),
         ("AgentVersion", "abc", "satisfy regular expression pattern"),
         ("AgentVersion", "3.3", "satisfy regular expression pattern"),
         ("ComputerName", "", "have length greater than or equal to 1"),
         ("IPAddress", "", "have length greater than or equal to 1"),
         ("IPAddress", "1" * 47, "have length less than or equal to 46"),
-        ("PlatformType", None, "must not be null"),
         ("PlatformType", "BeOS", "satisfy enum value set: [Windows, Linux, MacOS]"),
         ("PlatformVersion", "1" * 256, "have length less than or equal to 255"),
     ],

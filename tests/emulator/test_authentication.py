@@ -24,6 +24,13 @@ def spoiled(node: Machine, change: Callable[[dict[str, str]], None]) -> Answer:
     return exchange(node.emulator.url, headers, body)
 
 
+# A right document, but for its encoding, or for a constant that only JavaScript has.
+NOT_JSON = [
+    *('{"Fingerprint": "x"}'.encode(encoding) for encoding in ("utf-16", "utf-16-le", "utf-32", "utf-8-sig")),
+    *(b'{"Fingerprint": "x", "Other": %s}' % constant for constant in (b"NaN", b"Infinity", b"-Infinity")),
+]
+
+
 def edit(pattern: str, replacement: str) -> Callable[[dict[str, str]], None]:
     def change(headers: dict[str, str]) -> None:
         edited = re.sub(pattern, replacement, headers["Authorization"])
@@ -56,10 +63,48 @@ def test_a_missing_date_is_named(node: Machine) -> None:
     assert "'X-Amz-Date'" in answer.message
 
 
-def test_a_date_in_another_format_is_refused(node: Machine) -> None:
-    answer = spoiled(node, lambda headers: headers.update({"X-Amz-Date": "2026-11-23T16:16:16Z"}))
+@pytest.mark.parametrize(
+    "change",
+    [lambda _: "2026-11-23T16:16:16Z", str.lower, lambda date: date[:-2] + "Z", lambda date: date[:4] + date[5:]],
+    ids=["extended format", "lower case", "a digit of the second missing", "a digit of the month missing"],
+)
+def test_a_date_in_another_format_is_refused(node: Machine, change: Callable[[str], str]) -> None:
+    answer = dated(node, change)
+    assert (answer.status, answer.code) == (400, "IncompleteSignatureException")
+    assert "Date must be in ISO-8601 'basic format'. Got '" in answer.message
+
+
+class Redated(NodeKeyAuth):
+    """Signs with a date that is written in another way."""
+
+    def __init__(self, node: Machine, change: Callable[[str], str]) -> None:
+        super().__init__(node.key, node.node_id, node.emulator.region)
+        self._change = change
+
+    def canonical_request(self, request: AWSRequest) -> str:
+        date = self._change(request.context["timestamp"])
+        request.context["timestamp"] = date
+        request.headers.replace_header("X-Amz-Date", date)
+        return str(super().canonical_request(request))
+
+
+def dated(node: Machine, change: Callable[[str], str]) -> Answer:
+    """The answer to a request whose date was changed before it was signed: everything else about it is right."""
+    return node.request_token(Redated(node, change))
+
+
+@pytest.mark.parametrize("parameter", ["Credential", "SignedHeaders", "Signature"])
+def test_a_part_of_the_header_that_occurs_twice_is_refused(node: Machine, parameter: str) -> None:
+    for edited in (edit(rf"({parameter}=[^,]+)", r"\1, \1"), edit(f"{parameter}=", f"{parameter}=x, {parameter}=")):
+        answer = spoiled(node, edited)
+        assert (answer.status, answer.code) == (400, "IncompleteSignatureException")
+        assert f"more than one '{parameter}' parameter" in answer.message
+
+
+def test_a_part_of_the_header_without_an_equal_sign_is_refused(node: Machine) -> None:
+    answer = spoiled(node, edit("Signature=", "nonsense, Signature="))
     assert answer.code == "IncompleteSignatureException"
-    assert "Date must be in ISO-8601 'basic format'. Got '2026-11-23T16:16:16Z'" in answer.message
+    assert "'nonsense' not a valid key=value pair (missing equal-sign) in Authorization header" in answer.message
 
 
 def test_another_algorithm_is_refused(node: Machine) -> None:
@@ -154,9 +199,45 @@ def test_spaces_in_signed_headers_are_trimmed_and_collapsed(node: Machine) -> No
     assert exchange(node.emulator.url, headers, body).status == 200
 
 
-def test_a_header_that_is_signed_but_not_sent_counts_as_empty_and_breaks_the_signature(node: Machine) -> None:
-    answer = spoiled(node, edit("SignedHeaders=", "SignedHeaders=accept;"))
-    assert answer.code == "InvalidSignatureException"
+class Inventive(NodeKeyAuth):
+    """Signs an empty header that it does not send; everything else about it is right."""
+
+    def __init__(self, node: Machine, invented: str) -> None:
+        super().__init__(node.key, node.node_id, node.emulator.region)
+        self._invented = invented
+
+    def headers_to_sign(self, request: AWSRequest) -> Any:
+        headers = super().headers_to_sign(request)
+        headers[self._invented] = ""
+        return headers
+
+
+@pytest.mark.parametrize("invented", ["accept", "x-amz-security-token"])
+def test_a_header_that_is_signed_but_not_sent_is_refused(node: Machine, invented: str) -> None:
+    answer = node.request_token(Inventive(node, invented))
+    assert (answer.status, answer.code) == (400, "InvalidSignatureException")
+    assert f"'{invented}' is a 'SignedHeader'" in answer.message
+
+
+def test_a_header_that_is_signed_twice_is_refused(node: Machine) -> None:
+    answer = spoiled(node, edit("SignedHeaders=", "SignedHeaders=host;"))
+    assert "'host' is a 'SignedHeader' in the AWS Authorization, but not one header" in answer.message
+
+
+def test_a_request_that_is_signed_for_another_region_is_refused_for_every_signer(
+    emulator: Emulator, node: Machine
+) -> None:
+    token = node.request_token().json
+    role = Credentials(token["AccessKeyId"], token["SecretAccessKey"], token["SessionToken"])
+    admin = Credentials(emulator.admin.access_key_id, emulator.admin.secret_access_key)
+    signers = [
+        NodeKeyAuth(node.key, node.node_id, "eu-west-1"),
+        *(SigV4Auth(one, "ssm", "eu-west-1") for one in (role, admin)),
+    ]
+    for operation, auth in zip((TOKEN, "UpdateInstanceInformation", "DescribeActivations"), signers, strict=True):
+        answer = node.call(operation, {}, auth)
+        assert (answer.status, answer.code) == (400, "InvalidSignatureException")
+        assert answer.message == "Credential should be scoped to a valid region, not 'eu-west-1'. "
 
 
 @pytest.mark.parametrize("padding", ["", "=", "\t==", "AAAA=="])
@@ -191,9 +272,16 @@ def test_an_unknown_access_key_is_refused(node: Machine) -> None:
     assert answer.message == "The security token included in the request is invalid."
 
 
-def test_ordinary_credentials_do_not_speak_for_a_node(emulator: Emulator, node: Machine) -> None:
-    auth = SigV4Auth(Credentials(emulator.admin.access_key_id, emulator.admin.secret_access_key), "ssm", "us-east-1")
-    assert node.request_token(auth).code == "UnrecognizedClientException"
+def test_credentials_that_it_knows_may_not_do_what_takes_a_node_key(emulator: Emulator, node: Machine) -> None:
+    token = node.request_token().json
+    role = Credentials(token["AccessKeyId"], token["SecretAccessKey"], token["SessionToken"])
+    for credentials in (role, Credentials(emulator.admin.access_key_id, emulator.admin.secret_access_key)):
+        answer = node.request_token(SigV4Auth(credentials, "ssm", "us-east-1"))
+        assert (answer.status, answer.code) == (400, "AccessDeniedException")
+        assert "is not authorized to perform: ssm:RequestManagedInstanceRoleToken on resource: arn:" in answer.message
+    for credentials in (Credentials(token["AccessKeyId"], "x", token["SessionToken"]), Credentials("ASIAX", "x")):
+        answer = node.request_token(SigV4Auth(credentials, "ssm", "us-east-1"))
+        assert answer.code in {"InvalidSignatureException", "UnrecognizedClientException"}
 
 
 def test_a_node_key_does_not_speak_for_the_administrator(node: Machine) -> None:
@@ -290,7 +378,7 @@ def test_the_root_and_the_media_type_may_be_spelled_in_other_ways(machine: Machi
     assert with_head(machine, "POST", path, media_type).status == 200
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b"null", b'"x"', b"\xff", b"[" * 100_000])
+@pytest.mark.parametrize("body", [b"{", b"[]", b"null", b'"x"', b"\xff", b"[" * 100_000, *NOT_JSON])
 def test_a_body_that_is_no_json_object_is_refused_before_anything_else(emulator: Emulator, body: bytes) -> None:
     answer = unsigned(emulator, TOKEN, body)
     assert (answer.status, answer.code) == (400, "SerializationException")

@@ -55,6 +55,20 @@ def test_a_token_in_a_credentials_file_shows_its_role(emulator: Emulator, node: 
     assert identity["Arn"] == f"arn:aws:sts::123456789012:assumed-role/Web/{node.node_id}"
 
 
+def test_it_assumes_a_role_and_shows_whom_it_became(emulator: Emulator, node: Machine, tmp_path: Path) -> None:
+    def keys(credentials: Mapping[str, str]) -> dict[str, str]:
+        names = {"AWS_ACCESS_KEY_ID": "AccessKeyId", "AWS_SECRET_ACCESS_KEY": "SecretAccessKey"}
+        names["AWS_SESSION_TOKEN"] = "SessionToken"
+        return {**emulator.environment, **{variable: credentials[member] for variable, member in names.items()}}
+
+    wanted = ("--role-arn", emulator.role_arn("Backup"), "--role-session-name", "backup-1", "--duration-seconds", "900")
+    tagged = ("--tags", "Key=team,Value=web", "--policy-arns", "arn=arn:aws:iam::aws:policy/ReadOnlyAccess")
+    session = answer(keys(node.request_token().json), tmp_path, "sts", "assume-role", *wanted, *tagged)
+    identity = answer(keys(session["Credentials"]), tmp_path, "sts", "get-caller-identity")
+    assert identity["Arn"] == session["AssumedRoleUser"]["Arn"]
+    assert emulator.tokens[session["Credentials"]["AccessKeyId"]].role == "Backup"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

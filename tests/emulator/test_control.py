@@ -97,7 +97,6 @@ def test_a_fault_edits_the_token(emulator: Emulator, node: Machine) -> None:
         {"operation": TOKEN, "remove": "AccessKeyId"},
         {"operation": TOKEN, "delay_seconds": "1s"},
         {"operation": TOKEN, "token_lifetime_seconds": 1e300},
-        {"operation": TOKEN, "token_lifetime_seconds": float("nan")},
         {"operation": TOKEN, "body_base64": "%"},
         {"operation": TOKEN, "headers": {"Content-Length": "1"}},
         {"operation": TOKEN, "headers": {"Age": 1}},
@@ -183,6 +182,38 @@ def test_a_change_of_a_node_that_it_does_not_understand_is_refused(emulator: Emu
     assert control(emulator, "PATCH", f"/nodes/{node.node_id}", {"colour": "red"}).status == 400
 
 
+def test_a_role_is_created_listed_replaced_and_deleted(emulator: Emulator) -> None:
+    role = {"name": "service-role/Report", "trusts": ["Web"], "external_id": "x1", "longest_session_seconds": 7200}
+    assert control(emulator, "POST", "/roles", role).json == {
+        "name": "service-role/Report",
+        "trusts": ["Web"],
+        "external_id": "x1",
+        "longest_session": 7200.0,
+    }
+    control(emulator, "POST", "/roles", {"name": "Backup", "trusts": []})
+    shown = {one["name"]: one["trusts"] for one in control(emulator, "GET", "/roles").json}
+    assert shown == {"Backup": [], "Metrics": ["*"], "service-role/Report": ["Web"]}
+    assert len(control(emulator, "DELETE", "/roles/service-role/Report").json) == 2
+    assert control(emulator, "DELETE", "/roles/service-role/Report").status == 404
+
+
+@pytest.mark.parametrize(
+    "role",
+    [
+        None,
+        {"colour": "red"},
+        {"trusts": []},
+        {"name": "a b"},
+        {"name": "A", "trusts": "Web"},
+        {"name": "A", "longest_session_seconds": 900},
+        {"name": "A", "external_id": "a b"},
+    ],
+)
+def test_a_role_that_it_does_not_understand_is_refused(emulator: Emulator, role: Any) -> None:
+    assert control(emulator, "POST", "/roles", role).status == 400
+    assert list(emulator.roles) == ["Backup", "Metrics"]
+
+
 def test_an_activation_is_made_and_listed_and_tokens_are_listed(emulator: Emulator, machine: Machine) -> None:
     made = control(emulator, "POST", "/activations", {"IamRole": "Web"}).json
     (shown,) = control(emulator, "GET", "/activations").json
@@ -206,7 +237,9 @@ def test_what_is_not_there_is_not_found(emulator: Emulator, method: str, path: s
     assert control(emulator, method, path).status == status
 
 
-@pytest.mark.parametrize("body", [b"{", b"\xff", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "body", [b"{", b"\xff", b"[" * 100_000, '{"operation": "*"}'.encode("utf-16"), b'{"times": NaN}']
+)
 def test_what_is_no_json_is_refused(emulator: Emulator, body: bytes) -> None:
     answer = exchange(emulator.url, {}, body, "POST", "/_emulator/faults")
     assert answer.status == 400

@@ -14,16 +14,17 @@ from rolekeeper.emulator.faults import Fault
 from rolekeeper.emulator.operations import NAMES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "emulator.md").read_text()
-EXAMPLES = [json.loads(text) for text in re.findall(r"curl -d '(.*?)'", PAGE, re.DOTALL)]
+EXAMPLES = [(path, json.loads(text)) for text, path in re.findall(r"curl -d '(.*?)'[ \n\\]+\S+/(\w+)", PAGE, re.DOTALL)]
 
 
 def test_there_are_examples() -> None:
-    assert len(EXAMPLES) >= 6
+    assert {path for path, _ in EXAMPLES} == {"faults", "roles"}
+    assert len(EXAMPLES) >= 8
 
 
-@pytest.mark.parametrize("example", EXAMPLES)
-def test_every_fault_on_the_page_is_accepted(emulator: Emulator, example: Any) -> None:
-    answer = exchange(emulator.url, {}, json.dumps(example).encode(), "POST", "/_emulator/faults")
+@pytest.mark.parametrize(("path", "example"), EXAMPLES)
+def test_every_example_on_the_page_is_accepted(emulator: Emulator, path: str, example: Any) -> None:
+    answer = exchange(emulator.url, {}, json.dumps(example).encode(), "POST", f"/_emulator/{path}")
     assert answer.status == 200, answer.body
 
 

@@ -16,11 +16,11 @@ from rolekeeper.errors import UsageError
 TOKEN = "RequestManagedInstanceRoleToken"
 
 
-def test_an_error_is_answered_as_often_as_was_asked_for(emulator: Emulator, node: Machine) -> None:
+def test_an_error_is_answered_as_often_as_requested(emulator: Emulator, node: Machine) -> None:
     emulator.fail(TOKEN, error="InternalServerError", times=2)
     answers = [node.request_token() for _ in range(3)]
     assert [answer.status for answer in answers] == [500, 500, 200]
-    assert answers[0].json == {"__type": "InternalServerError", "message": "The emulator was asked to answer this."}
+    assert answers[0].json == {"__type": "InternalServerError", "message": "The emulator answers this on request."}
     assert "x-amzn-requestid" in answers[0].headers
 
 
@@ -31,7 +31,7 @@ def test_a_fault_without_a_number_lasts_until_it_is_cleared(emulator: Emulator, 
     assert node.request_token().status == 200
 
 
-def test_faults_are_used_in_the_order_in_which_they_were_asked_for(emulator: Emulator, node: Machine) -> None:
+def test_faults_are_used_in_the_order_in_which_they_were_added(emulator: Emulator, node: Machine) -> None:
     emulator.fail(TOKEN, error="One")
     emulator.fail("RegisterManagedInstance", error="Other")
     emulator.fail(TOKEN, error="Two", times=2)
@@ -110,7 +110,7 @@ def test_any_field_can_be_missing(emulator: Emulator, node: Machine, field: str)
     assert len(token) == 4
 
 
-def test_the_wish_for_a_new_key_can_be_put_into_one_answer(emulator: Emulator, node: Machine) -> None:
+def test_a_single_answer_can_request_a_new_key(emulator: Emulator, node: Machine) -> None:
     emulator.fail(TOKEN, fields={"UpdateKeyPair": True})
     assert [node.request_token().json["UpdateKeyPair"] for _ in range(2)] == [True, False]
 
@@ -129,7 +129,7 @@ def test_a_lifetime_beyond_the_calendar_ends_in_the_year_9999(emulator: Emulator
     assert node.request_token().json["TokenExpirationDate"] == 253402300799
 
 
-def test_an_error_is_not_applied_unless_it_is_asked_for(
+def test_an_error_is_not_applied_unless_requested(
     emulator: Emulator, node: Machine, keys: tuple[RSAPrivateKey, ...]
 ) -> None:
     emulator.fail("UpdateManagedInstancePublicKey", error="InternalServerError")
@@ -158,10 +158,12 @@ def test_a_connection_can_be_dropped_before_or_after_the_request_is_applied(
     assert (record.status, record.code, record.verdict, record.applied) == (None, "", "", apply)
 
 
-def test_a_hang_lasts_until_the_client_gives_up(emulator: Emulator, node: Machine, wire: Callable[..., Any]) -> None:
+def test_a_hang_lasts_until_the_client_gives_up(
+    emulator: Emulator, node: Machine, raw_connection: Callable[..., Any]
+) -> None:
     emulator.fail(TOKEN, hang=True)
     headers, body = node.signed(TOKEN, {"Fingerprint": node.fingerprint})
-    connection = wire(emulator)
+    connection = raw_connection(emulator)
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     where = f"Host: 127.0.0.1:{emulator.port}\r\nContent-Length: {len(body)}\r\n"
     connection.sendall(f"POST / HTTP/1.1\r\n{where}{head}\r\n".encode() + body)

@@ -15,7 +15,7 @@ from rolekeeper.emulator import Emulator
 from rolekeeper.errors import UnavailableError, UsageError
 
 TOKEN = "RequestManagedInstanceRoleToken"
-Wire = Callable[[Emulator], socket.socket]
+Connect = Callable[[Emulator], socket.socket]
 
 
 def head_of(node: Machine, *extra: str) -> tuple[str, bytes]:
@@ -31,30 +31,32 @@ def answer_on(connection: socket.socket) -> tuple[int, bytes]:
     return response.status, response.read()
 
 
-def test_a_chunked_body_is_put_together(emulator: Emulator, node: Machine, wire: Wire) -> None:
+def test_a_chunked_body_is_put_together(emulator: Emulator, node: Machine, raw_connection: Connect) -> None:
     head, body = head_of(node, "Transfer-Encoding: chunked")
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:7], body[7:8], body[8:]))
-    connection = wire(emulator)
+    connection = raw_connection(emulator)
     connection.sendall(head.encode() + chunks + b"0\r\n\r\n")
     status, answer = answer_on(connection)
     assert (status, json.loads(answer)["UpdateKeyPair"]) == (200, False)
 
 
-def test_a_client_that_asks_before_it_sends_the_body_is_told_to_go_on(
-    emulator: Emulator, node: Machine, wire: Wire
+def test_a_client_that_asks_before_it_sends_the_body_gets_100_continue(
+    emulator: Emulator, node: Machine, raw_connection: Connect
 ) -> None:
     head, body = head_of(node, "Expect: 100-continue")
-    connection = wire(emulator)
+    connection = raw_connection(emulator)
     connection.sendall(head.replace("\r\n\r\n", f"\r\nContent-Length: {len(body)}\r\n\r\n").encode())
     assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")
     connection.sendall(body)
     assert answer_on(connection)[0] == 200
 
 
-def test_a_request_that_comes_byte_by_byte_is_understood(emulator: Emulator, node: Machine, wire: Wire) -> None:
+def test_a_request_that_comes_byte_by_byte_is_understood(
+    emulator: Emulator, node: Machine, raw_connection: Connect
+) -> None:
     head, body = head_of(node)
     raw = head.replace("\r\n\r\n", f"\r\nContent-Length: {len(body)}\r\n\r\n").encode() + body
-    connection = wire(emulator)
+    connection = raw_connection(emulator)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     for place in range(len(raw)):
         connection.sendall(raw[place : place + 1])
@@ -72,10 +74,12 @@ def test_one_connection_carries_many_requests(emulator: Emulator, node: Machine)
             assert connection.sock is kept
 
 
-def test_two_requests_sent_at_once_are_answered_in_turn(emulator: Emulator, node: Machine, wire: Wire) -> None:
+def test_two_requests_sent_at_once_are_answered_in_turn(
+    emulator: Emulator, node: Machine, raw_connection: Connect
+) -> None:
     head, body = head_of(node)
     raw = head.replace("\r\n\r\n", f"\r\nContent-Length: {len(body)}\r\n\r\n").encode() + body
-    connection = wire(emulator)
+    connection = raw_connection(emulator)
     connection.sendall(raw + raw.replace(b"POST / HTTP/1.1\r\n", b"POST / HTTP/1.1\r\nConnection: close\r\n"))
     stream = b""
     while received := connection.recv(65536):
@@ -84,10 +88,10 @@ def test_two_requests_sent_at_once_are_answered_in_turn(emulator: Emulator, node
 
 
 def test_a_client_that_closes_the_connection_after_its_request_is_answered(
-    emulator: Emulator, node: Machine, wire: Wire
+    emulator: Emulator, node: Machine, raw_connection: Connect
 ) -> None:
     head, body = head_of(node, "Connection: close")
-    connection = wire(emulator)
+    connection = raw_connection(emulator)
     connection.sendall(head.replace("\r\n\r\n", f"\r\nContent-Length: {len(body)}\r\n\r\n").encode() + body)
     connection.shutdown(socket.SHUT_WR)
     assert answer_on(connection)[0] == 200
@@ -108,9 +112,9 @@ def test_a_client_that_closes_the_connection_after_its_request_is_answered(
     ],
 )
 def test_what_is_no_request_is_refused_and_the_connection_closed(
-    emulator: Emulator, wire: Wire, raw: bytes, status: bytes
+    emulator: Emulator, raw_connection: Connect, raw: bytes, status: bytes
 ) -> None:
-    connection = wire(emulator)
+    connection = raw_connection(emulator)
     connection.sendall(raw)
     stream = b""
     try:
@@ -122,8 +126,8 @@ def test_what_is_no_request_is_refused_and_the_connection_closed(
     assert emulator.requests == ()
 
 
-def test_a_head_request_gets_no_body(emulator: Emulator, wire: Wire) -> None:
-    connection = wire(emulator)
+def test_a_head_request_gets_no_body(emulator: Emulator, raw_connection: Connect) -> None:
+    connection = raw_connection(emulator)
     connection.sendall(b"HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
     stream = b""
     while received := connection.recv(65536):
@@ -132,9 +136,11 @@ def test_a_head_request_gets_no_body(emulator: Emulator, wire: Wire) -> None:
     assert stream.endswith(b"\r\n\r\n")
 
 
-def test_a_connection_without_a_request_harms_nobody(emulator: Emulator, node: Machine, wire: Wire) -> None:
-    wire(emulator).close()
-    wire(emulator).sendall(b"POST / HT")
+def test_a_connection_without_a_request_does_no_harm(
+    emulator: Emulator, node: Machine, raw_connection: Connect
+) -> None:
+    raw_connection(emulator).close()
+    raw_connection(emulator).sendall(b"POST / HT")
     assert node.request_token().status == 200
 
 
@@ -158,7 +164,7 @@ def test_a_port_that_is_taken_is_an_error_that_says_so(emulator: Emulator) -> No
 
 
 @pytest.mark.parametrize("address", ["", "\u00e9..x", "nowhere.invalid"])
-def test_an_address_that_is_none_is_an_error_that_says_so(address: str) -> None:
+def test_an_invalid_address_is_an_error_that_says_so(address: str) -> None:
     with pytest.raises((UnavailableError, UsageError), match="Cannot listen on") as caught:
         Emulator(address=address)
     assert caught.value.hint

@@ -6,10 +6,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.credentials import Credentials
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from tests.emulator.conftest import Machine, public_key, unsigned
+from tests.emulator.conftest import Machine, exchange, public_key, unsigned
 
 from rolekeeper.emulator import Emulator
 
@@ -29,10 +31,35 @@ def test_an_unsigned_registration_makes_a_managed_node(emulator: Emulator, machi
     assert (node.fingerprint, node.public_key) == (machine.fingerprint, public_key(machine.key))
 
 
-def test_a_signature_on_a_registration_is_ignored(machine: Machine) -> None:
-    activation = machine.emulator.create_activation()
-    answer = machine.call("RegisterManagedInstance", machine.registration(activation))
-    assert answer.status == 200
+def test_a_registration_may_be_signed(node: Machine) -> None:
+    admin = node.emulator.admin
+    operator = SigV4Auth(Credentials(admin.access_key_id, admin.secret_access_key), "ssm", "us-east-1")
+    for auth in (None, operator):
+        document = node.registration(node.emulator.create_activation())
+        assert node.call("RegisterManagedInstance", document, auth).status == 200
+
+
+@pytest.mark.parametrize(
+    ("authorization", "code"),
+    [
+        ("Basic cm9sZTprZWVwZXI=", "MissingAuthenticationTokenException"),
+        ("AWS4-HMAC-SHA256 bogus", "IncompleteSignatureException"),
+        (None, "InvalidInstanceId"),
+    ],
+)
+def test_a_registration_with_a_wrong_signature_is_refused(
+    machine: Machine, authorization: str | None, code: str
+) -> None:
+    machine.node_id = "mi-0123456789abcdef0"
+    document = machine.registration(machine.emulator.create_activation())
+    headers, body = machine.signed("RegisterManagedInstance", document)
+    headers["Authorization"] = authorization or headers["Authorization"]
+    assert exchange(machine.emulator.url, headers, body).code == code
+    assert machine.emulator.nodes == {}
+
+
+def test_the_type_of_the_key_may_be_left_out(machine: Machine) -> None:
+    assert register(machine, PublicKeyType=None).status == 200
 
 
 def test_the_role_is_the_activations_whatever_the_machine_asks_for(emulator: Emulator, machine: Machine) -> None:
@@ -120,7 +147,7 @@ def test_a_key_in_another_spelling_of_base64_is_refused(machine: Machine, keys: 
     assert register(machine, PublicKey=public_key(keys[0]) + "\n").code == "InvalidPublicKey"
 
 
-@pytest.mark.parametrize("member", ["ActivationCode", "ActivationId", "Fingerprint", "PublicKey", "PublicKeyType"])
+@pytest.mark.parametrize("member", ["ActivationCode", "ActivationId", "Fingerprint", "PublicKey"])
 def test_a_required_member_that_is_missing_is_named(machine: Machine, member: str) -> None:
     answer = register(machine, **{member: None})
     assert (answer.status, answer.code) == (400, "ValidationException")

@@ -64,10 +64,11 @@ def test_a_changed_fingerprint_refuses_the_node_until_it_is_changed_back(emulato
     assert node.request_token().status == 200
 
 
-def test_an_unknown_node_is_told_so(machine: Machine) -> None:
+def test_an_unknown_node_is_named_in_the_refusal(machine: Machine) -> None:
     machine.node_id = "mi-0123456789abcdef0"
     answer = machine.request_token()
     assert (answer.status, answer.code) == (400, "InvalidInstanceId")
+    assert answer.message == "Not existing InstanceId mi-0123456789abcdef0"
 
 
 def test_a_deregistered_node_is_unknown(emulator: Emulator, node: Machine) -> None:
@@ -108,7 +109,7 @@ def test_a_key_that_another_node_has_is_refused(
     assert node.request_token().status == 200
 
 
-def test_a_key_that_is_none_is_refused_and_the_old_one_stays(node: Machine) -> None:
+def test_an_invalid_key_is_refused_and_the_old_one_stays(node: Machine) -> None:
     document = {"NewPublicKey": "A" * 392, "NewPublicKeyType": "Rsa"}
     assert node.call("UpdateManagedInstancePublicKey", document).code == "InvalidPublicKey"
     assert node.request_token().status == 200
@@ -119,7 +120,7 @@ def test_the_type_of_a_new_key_is_required(node: Machine, keys: tuple[RSAPrivate
     assert "'newPublicKeyType'" in answer.message
 
 
-def test_the_wish_for_a_new_key_is_repeated_until_it_is_fulfilled(
+def test_a_new_key_is_requested_until_the_node_changes_it(
     emulator: Emulator, node: Machine, keys: tuple[RSAPrivateKey, ...]
 ) -> None:
     emulator.request_rotation(node.node_id)
@@ -148,5 +149,5 @@ def test_waiting_for_requests_ends_when_they_are_there_or_says_what_is_missing(
 ) -> None:
     node.request_token()
     assert len(emulator.wait_for("RequestManagedInstanceRoleToken")) == 1
-    with pytest.raises(TimeoutError, match="1 of 2 RequestManagedInstanceRoleToken requests came"):
+    with pytest.raises(TimeoutError, match="1 of 2 RequestManagedInstanceRoleToken requests arrived"):
         emulator.wait_for("RequestManagedInstanceRoleToken", 2, timedelta(milliseconds=1))

@@ -65,11 +65,11 @@ def test_it_speaks_tls_with_a_certificate(tls: Tls) -> None:
         assert answer.json["administrator"]["access_key_id"] == emulator.admin.access_key_id
 
 
-def test_a_client_without_tls_harms_nobody(tls: Tls, wire: Callable[..., socket.socket]) -> None:
+def test_a_client_without_tls_does_no_harm(tls: Tls, raw_connection: Callable[..., socket.socket]) -> None:
     with Emulator(tls=tls) as emulator:
-        connection = wire(emulator)
+        connection = raw_connection(emulator)
         connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\n\r\n")
-        wire(emulator)  # says nothing at all
+        raw_connection(emulator)  # says nothing at all
         assert exchange(emulator.url, {}, b"", "GET", "/_emulator", trust=tls.certificate).status == 200
 
 
@@ -80,11 +80,11 @@ def test_tls_files_that_cannot_be_used_are_one_clear_error(tls: Tls) -> None:
 
 
 def test_stopping_ends_connections_that_wait_hang_or_idle(
-    keys: tuple[RSAPrivateKey, ...], wire: Callable[..., socket.socket]
+    keys: tuple[RSAPrivateKey, ...], raw_connection: Callable[..., socket.socket]
 ) -> None:
     with Emulator() as emulator:
         machine = Machine(emulator, keys[0]).register(emulator.create_activation(limit=3))
-        idle = wire(emulator)
+        idle = raw_connection(emulator)
         emulator.fail("RequestManagedInstanceRoleToken", hang=True)
         emulator.fail("RequestManagedInstanceRoleToken", delay=timedelta(hours=1))
         ended: list[Exception] = []
@@ -183,15 +183,15 @@ def test_it_accepts_again_once_there_is_room_for_a_thread(serving: tuple[int, st
 
 
 def test_a_connection_ends_even_when_the_clock_that_was_given_fails(
-    wire: Callable[..., socket.socket], monkeypatch: pytest.MonkeyPatch
+    raw_connection: Callable[..., socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = threading.Event()
-    monkeypatch.setattr(threading, "excepthook", lambda _failure: told.set())
+    failed = threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda _failure: failed.set())
     with Emulator(clock=lambda: datetime.fromisoformat("no time")) as emulator:
-        connection = wire(emulator)
+        connection = raw_connection(emulator)
         connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
         assert connection.recv(1) == b""
-    assert told.wait(30)
+    assert failed.wait(30)
 
 
 def test_what_was_never_started_can_be_stopped() -> None:
@@ -265,7 +265,8 @@ def test_the_emulator_imports_neither_the_daemon_nor_an_sdk() -> None:
     program = "import sys, rolekeeper.emulator.emulator; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     ours = {name for name in loaded if name.startswith("rolekeeper.") and not name.startswith("rolekeeper.emulator")}
-    assert ours == {"rolekeeper.errors"}
+    files = {"adapters", "adapters.files", "adapters.files.paths", "adapters.files.replace"}
+    assert ours == {f"rolekeeper.{name}" for name in {*files, "errors"}}
     assert not {"boto3", "botocore", "pydantic", "structlog"} & set(loaded)
 
 

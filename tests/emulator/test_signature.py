@@ -75,6 +75,6 @@ def test_values_of_a_repeated_header_are_joined_in_their_order() -> None:
     assert canonical_request(request, ["x", "host"]).split("\n")[3:5] == ["host:a", "x:b,a c"]
 
 
-def test_a_key_of_an_algorithm_that_nobody_knows_verifies_nothing() -> None:
+def test_a_key_of_an_unknown_algorithm_verifies_nothing() -> None:
     unknown = "MBgwEwYHKoZIzj0CAQYIKgMEBQYHCAkDAQA="
     assert not node_signature_matches(unknown, "AAAA", "text")

@@ -89,8 +89,16 @@ def test_an_unsigned_question_is_refused(emulator: Emulator) -> None:
     assert answer.headers["content-type"] == "text/xml"
 
 
-@pytest.mark.parametrize(("path", "query"), [("/", b"Action=AssumeRole&Version=2011-06-15"), ("/foo", QUERY)])
-def test_another_action_or_path_is_refused(emulator: Emulator, path: str, query: bytes) -> None:
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        ("/", b"Action=GetSessionToken&Version=2011-06-15"),
+        ("/foo", QUERY),
+        ("/", b"Action=GetCallerIdentity"),
+        ("/", b"Action=GetCallerIdentity&Version=2010-01-01"),
+    ],
+)
+def test_another_action_version_or_path_is_refused(emulator: Emulator, path: str, query: bytes) -> None:
     answer = exchange(emulator.url, FORM, query, path=path)
     assert (answer.status, code_in(answer)) == (400, "InvalidAction")
 

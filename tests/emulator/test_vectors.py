@@ -11,7 +11,8 @@ import pytest
 from tests.emulator.conftest import VECTORS
 
 from rolekeeper.emulator.constraints import check
-from rolekeeper.emulator.messages import SSM, AnswerError, Request, check_head, operation_of
+from rolekeeper.emulator.dialects import SSM, check_head
+from rolekeeper.emulator.messages import AnswerError, Request
 from rolekeeper.emulator.operations import OPERATIONS
 from rolekeeper.emulator.signature import (
     Authorization,
@@ -104,7 +105,7 @@ def test_one_bit_changed_is_refused(vector: Any, bit: int) -> None:
 def test_recorded_requests_have_the_right_head_name_their_operation_and_fit_its_constraints(vector: Any) -> None:
     request = request_of(vector)
     check_head(request, SSM)
-    operation = operation_of(request)
+    operation = SSM.operation(request)
     assert operation == vector["op"]
     check(OPERATIONS["ssm"][operation].members, json.loads(vector["body"]))
 

@@ -12,8 +12,7 @@ from tests.faults.scenarios import ACL, ACL_NAME, AFTER, BEFORE, is_registered_a
 from tests.faults.stage import Ran, Stage
 
 from rolekeeper.adapters.ssm.nodekey import public_key
-from rolekeeper.adapters.vault.contents import PATHS
-from rolekeeper.emulator.state import Node
+from rolekeeper.emulator import Node
 from rolekeeper.model import NodeKey, VaultContents
 
 CODES = {69, 74}  # of a command that something outside kept from its work (sysexits.h)
@@ -21,8 +20,6 @@ CONFIGURATION = re.compile(r"(openat|\S*stat\S*|getdents64) (config\.toml|conf\.
 WRONG = 78  # of a command whose configuration only a person can mend; the daemon ends with it for good
 NO_OUTPUT = "rolekeeper: Cannot write to standard output: "
 SECRET = 0o077
-JOURNAL = "renameat vault/.Journal.rolekeeper-new vault/Journal", "read vault/Journal", "unlinkat vault/Journal"
-_, TAKEN_UP, GONE = JOURNAL
 # Errors that the product gets over without a word, each with the reason why nobody need know.
 HIDDEN = {
     r"close \S+\.rolekeeper-lock": "nothing was written; the lock is released whatever close answers",
@@ -96,12 +93,12 @@ def everything(server: Server) -> set[str]:
 
 def is_temporary(path: str) -> bool:
     """Whether that is what a writer, or whoever makes a directory, is not finished with."""
-    return path.endswith("-new") or path == "vault/Journal"
+    return path.endswith("-new")
 
 
 def check_tidy(server: Server, usual: set[str]) -> None:
-    """Once the next run has gone through: there is what there would be without any fault, and records of the vault."""
-    strays = everything(server) - usual - {f"vault/{path}" for path in PATHS}
+    """Once the next run has gone through: there is what there would be without any fault, and no more than a vault."""
+    strays = everything(server) - usual - {"vault/vault.json"}
     assert not strays, f"left behind: {strays}"
 
 
@@ -129,19 +126,7 @@ def check_not_hidden(ran: Ran, at: int) -> None:
         return
     report = json.loads(ran.out) if ran.out.startswith("{") else {}
     is_told = bool(ran.code or report.get("code") or "Cannot " in ran.err)
-    assert is_told or _is_left_to_the_journal(ran.steps, at), f"hidden: {ran.code} {ran.out}{ran.err}"
-
-
-def _is_left_to_the_journal(steps: tuple[Step, ...], at: int) -> bool:
-    """Whether what failed was asked for by the vault's journal, which stays, or is taken up again in the same run.
-
-    That the journal's removal is not on disk yet need not be told either: it may be carried out twice.
-    """
-    before = [step.call for step in steps[:at] if step.call in JOURNAL or step.kind is Kind.CHANGE][-1:]
-    begun = [step.call for step in steps[:at] if step.call in JOURNAL][-1:]
-    after = [step.call for step in steps[at + 1 :] if step.call in JOURNAL][:1]
-    is_removal = before == [GONE] and steps[at].call == "fsync vault"
-    return is_removal or (begun == [TAKEN_UP] and after in ([], [TAKEN_UP]))
+    assert is_told, f"hidden: {ran.code} {ran.out}{ran.err}"
 
 
 def _check_report(report: dict[str, str]) -> None:

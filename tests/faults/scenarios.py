@@ -138,10 +138,8 @@ def _agent_vault(server: Server) -> None:
     fingerprint.write_text(text.replace('"similarityThreshold":40', '"similarityThreshold":-1'))
     assert fingerprint.read_text() != text
     found = read_agent_vault(vault)
-    assert found.registration is not None
-    assert found.fingerprint is not None
     key = public_key(found.registration.key)
-    server.emulator.add_node(found.registration.node_id, key, found.fingerprint.fingerprint)
+    server.emulator.add_node(found.registration.node_id, key, found.accepted.fingerprint)
     server.node_id = found.registration.node_id
     _remember(server)
     server.node_id = ""

@@ -68,7 +68,7 @@ def test_nothing_is_lost_at_any_kind_of_step(followed: Course, sample: Callable[
     [
         ("attempt", "read aws/.credentials.rolekeeper-new", "EIO"),  # as botocore's parser reads what was written
         ("threshold", "fcntl run/lock", "EIO"),  # as the daemon is looked for, when all is done
-        ("threshold", "flock vault/.Manifest.rolekeeper-lock", "EIO"),
+        ("threshold", "flock vault/.vault.json.rolekeeper-lock", "EIO"),
         ("threshold", "openat conf.d", "EINTR"),  # as it is listed, like the next
         ("clear", "openat vault", "EINTR"),
         ("register", "read stdin", "EIO"),

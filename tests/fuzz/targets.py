@@ -23,8 +23,6 @@ from pathlib import Path
 from rolekeeper.adapters.clock import SystemClock
 from rolekeeper.adapters.ssm.service import SsmService
 from rolekeeper.adapters.vault.agent import read_agent_vault
-from rolekeeper.adapters.vault.contents import PATHS, decode, encode
-from rolekeeper.adapters.vault.records import JOURNAL
 from rolekeeper.adapters.vault.store import FileVault
 from rolekeeper.cli import credential_process
 from rolekeeper.cli.parser import main
@@ -33,7 +31,8 @@ from rolekeeper.config.show import describe
 from rolekeeper.core.credentialsfile import OUR_KEYS, STALE_TOKEN, read_profile, replace_profile, token_values
 from rolekeeper.core.ini import CONTINUATION, OPTION, Line, scan
 from rolekeeper.errors import ConfigurationError, OutputError, RefusedError, RolekeeperError, VaultError
-from rolekeeper.model import NodeKey, Registration, RoleToken, ServiceSettings
+from rolekeeper.model import NodeKey, Registration, RoleToken
+from rolekeeper.settings import ServiceSettings
 
 SCRATCH = Path(tempfile.mkdtemp(prefix="rolekeeper-fuzz-"))
 atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)
@@ -68,50 +67,35 @@ def configuration(data: bytes) -> None:
 
 
 def vault(data: bytes) -> None:
-    """One file of the vault, told by the first byte, beside healthy ones."""
-    names = (*PATHS, JOURNAL)
-    name, content = names[(data or b"0")[0] % len(names)], data[1:]
-    directory = SCRATCH / "vault"
-    files = {**_healthy_vault(), name: content}
-    _write(directory, files)
+    """vault.json: contents that can be saved and loaded again, or a VaultError."""
+    file = SCRATCH / "vault" / "vault.json"
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(data)
+    vault = FileVault(file.parent, SystemClock())
     try:
-        contents = FileVault(directory, SystemClock()).load()
+        contents = vault.load()
     except VaultError as error:
         check_words(error)
-    else:
-        assert decode(encode(contents, {}, directory)) == _without_damage(contents)
-    assert {path: (directory / path).read_bytes() for path in files} == files
+        assert file.read_bytes() == data
+        return
+    vault.save(contents)
+    assert vault.load() == contents
+
+
+AGENT_FILES = ("Manifest", "Store/InstanceFingerprint", "Store/RegistrationKey")
 
 
 def agent_vault(data: bytes) -> None:
     """One of the three files that SSM Agent keeps, told by the first byte, beside healthy ones."""
-    names = sorted(_healthy_vault())
-    directory = SCRATCH / "agent"
-    _write(directory, {**_healthy_vault(), names[(data or b"0")[0] % len(names)]: data[1:]})
+    directory, tree = SCRATCH / "agent", VECTORS / "vaults" / "tz-kolkata" / "Vault"
+    (directory / "Store").mkdir(parents=True, exist_ok=True)
+    for name in AGENT_FILES:
+        (directory / name).write_bytes((tree / name).read_bytes())
+    (directory / AGENT_FILES[(data or b"0")[0] % len(AGENT_FILES)]).write_bytes(data[1:])
     try:
         read_agent_vault(directory)
     except (VaultError, RefusedError) as error:
         check_words(error)
-
-
-def _healthy_vault() -> dict[str, bytes]:
-    tree = VECTORS / "vaults" / "tz-kolkata" / "Vault"
-    names = ("Manifest", "Store/RegistrationKey", "Store/InstanceFingerprint")
-    return {name: (tree / name).read_bytes() for name in names}
-
-
-def _write(directory: Path, files: Mapping[str, bytes]) -> None:
-    for path in (*PATHS, JOURNAL):
-        (directory / path).unlink(missing_ok=True)
-    (directory / "Store").mkdir(parents=True, exist_ok=True)
-    for path, content in files.items():
-        (directory / path).write_bytes(content)
-
-
-def _without_damage(contents: object) -> object:
-    from dataclasses import replace
-
-    return replace(contents, damaged=())  # type: ignore[type-var]
 
 
 def credentials(data: bytes) -> None:

@@ -1,11 +1,9 @@
 """The fuzzer's targets over their seeds, and over what hypothesis makes of these."""
 
-import gc
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.fuzz.targets import TARGETS
 
@@ -13,16 +11,6 @@ SEEDS = {
     name: [path.read_bytes() for path in sorted(path.iterdir())]
     for name, path in ((path.name, path) for path in sorted((Path(__file__).parent / "seeds").iterdir()))
 }
-RUNS = {"answers": 40, "status": 60}
-
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
-
-
-@pytest.fixture(autouse=True)
-def collected() -> Iterator[None]:
-    """What urllib3 leaves to the collector: the socket of an answer whose lengths contradict each other."""
-    yield
-    gc.collect()
 
 
 def test_every_target_has_seeds() -> None:
@@ -47,9 +35,9 @@ def mutated(draw: st.DrawFn, seeds: list[bytes]) -> bytes:
     return data
 
 
+@pytest.mark.hypothesis  # `make check` has more examples
 @pytest.mark.parametrize("name", sorted(TARGETS))
 def test_a_spoilt_seed_is_taken_or_refused_in_order(name: str) -> None:
-    @settings(max_examples=RUNS.get(name, 150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(mutated(SEEDS[name]))
     def run(data: bytes) -> None:
         TARGETS[name](data)

@@ -1,15 +1,25 @@
 """Hardware hash against hardware hash."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper.core.similarity import State, compare, digest, judge, merge_measured
+from rolekeeper.core.similarity import (
+    ComponentState,
+    compare,
+    digest,
+    explain,
+    judge,
+    merge_measured,
+    trial_fingerprint,
+)
 from rolekeeper.model import COMPONENTS, AcceptedFingerprint, FingerprintSummary, Hardware, Verdict
 
 CASES = json.loads((Path(__file__).parents[1] / "vectors" / "similarity.json").read_text(encoding="utf-8"))["cases"]
@@ -51,7 +61,9 @@ def test_agrees_with_the_rules_read_literally(saved: dict[str, str], current: di
     assert (report.verdict is Verdict.SIMILAR) is similar_by_the_letter(saved, current, threshold)
     assert report.compared == len(current)
     assert report.matched == sum(component.saved == component.current for component in report.components)
-    assert report.summary() == FingerprintSummary(report.verdict, report.matched, report.compared, threshold)
+    assert report.summary() == FingerprintSummary(
+        report.verdict, report.matched, report.compared, threshold, report.decided_by
+    )
 
 
 @given(hashes, hashes, thresholds, st.sets(st.sampled_from(COMPONENTS)))
@@ -73,9 +85,9 @@ def test_tells_what_became_of_every_component_in_their_usual_order() -> None:
     report = compare(NINE, current, 40)
     states = {component.name: component.state for component in report.components}
     assert tuple(states) == COMPONENTS
-    assert states.pop("hostname-info") is State.CHANGED
-    assert states.pop("bios-hash") is State.UNREADABLE
-    assert set(states.values()) == {State.MATCHED}
+    assert states.pop("hostname-info") is ComponentState.CHANGED
+    assert states.pop("bios-hash") is ComponentState.UNREADABLE
+    assert set(states.values()) == {ComponentState.MATCHED}
     assert [component.reason for component in report.components if component.reason] == ["cannot run dmidecode"]
     assert (report.matched, report.compared, round(report.share, 3)) == (7, 9, 0.778)
 
@@ -94,7 +106,7 @@ def test_a_component_that_has_a_value_is_not_unreadable() -> None:
 
 def test_a_component_that_was_never_saved_counts_as_changed_readable_or_not() -> None:
     report = compare({"machine-id": NINE["machine-id"]}, hardware(unreadable={"disk-info": "ls failed"}), 40)
-    assert {one.state for one in report.components if one.name != "machine-id"} == {State.CHANGED}
+    assert {one.state for one in report.components if one.name != "machine-id"} == {ComponentState.CHANGED}
 
 
 def test_a_machine_id_that_cannot_be_read_is_unreadable_and_no_other_machine() -> None:
@@ -106,6 +118,35 @@ def test_a_machine_id_that_cannot_be_read_does_not_excuse_what_did_change() -> N
     changed = [name for name in COMPONENTS if name != "machine-id"]
     report = compare(NINE, hardware(*changed, unreadable={"machine-id": "absent"}), 40)
     assert report.verdict is Verdict.NOT_SIMILAR
+
+
+@pytest.mark.parametrize(
+    ("changed", "threshold", "text"),
+    [
+        (
+            ("machine-id",),
+            40,
+            "8 of 9 match, threshold 40%: not-similar, because machine-id differs, which alone decides",
+        ),
+        (
+            [name for name in COMPONENTS if name not in ("machine-id", "ipaddress-info")],
+            40,
+            "2 of 9 match, threshold 40%: similar, because ipaddress-info is the same, which alone is enough",
+        ),
+        (("hostname-info",), 40, "8 of 9 match, threshold 40%: similar"),
+        (("machine-id",), -1, "8 of 9 match, threshold off: similar"),
+        (("ipaddress-info", "disk-info"), 80, "7 of 9 match, threshold 80%: not-similar"),
+    ],
+)
+def test_a_report_names_the_component_that_decided_alone(changed: list[str], threshold: int, text: str) -> None:
+    assert explain(compare(NINE, hardware(*changed), threshold).summary()) == text
+
+
+def test_a_machine_id_that_cannot_be_read_decides_nothing() -> None:
+    rest = [name for name in COMPONENTS if name != "machine-id"]
+    for changed in ([], rest):
+        report = compare(NINE, hardware(*changed, unreadable={"machine-id": "absent"}), 40)
+        assert (report.verdict is Verdict.SIMILAR, report.decided_by) == (False, "")
 
 
 def test_nothing_measured_compares_nothing() -> None:
@@ -143,6 +184,27 @@ def test_similar_to_neither_is_told_against_the_accepted_pair() -> None:
 def test_a_digest_names_just_one_hash(one: dict[str, str], other: dict[str, str]) -> None:
     assert (digest(one) == digest(other)) is (one == other)
     assert digest(one) == digest(dict(reversed(one.items())))
+
+
+TRIAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+
+
+@given(st.uuids().map(str), hashes, hashes)
+def test_a_trial_fingerprint_is_a_random_uuid_in_form_and_the_same_for_the_same_hardware(
+    accepted: str, one: dict[str, str], other: dict[str, str]
+) -> None:
+    trial = trial_fingerprint(accepted, one)
+    assert TRIAL.fullmatch(trial)
+    assert UUID(trial).version == 4
+    assert trial != accepted
+    assert trial == trial_fingerprint(accepted, dict(reversed(one.items())))
+    assert (trial == trial_fingerprint(accepted, other)) is (one == other)
+    assert trial != trial_fingerprint(trial, one)
+
+
+def test_a_trial_fingerprint_stays_the_same_from_one_version_to_the_next() -> None:
+    accepted = "45b3eee3-0e73-4a83-9e10-d1a6ffe55249"
+    assert trial_fingerprint(accepted, NINE) == "ad9042d8-25fb-4fea-9e8e-76b0c283da23"
 
 
 def test_what_could_not_be_read_keeps_its_previous_value() -> None:

@@ -19,10 +19,11 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import LONGEST
+from tests.sinks import file_sink
 
-from rolekeeper.adapters.outputs.credentialsfile import FileSink
 from rolekeeper.errors import OutputError
-from rolekeeper.model import CredentialsFile, RoleToken
+from rolekeeper.model import RoleToken
+from rolekeeper.settings import CredentialsFile
 
 NOBODY = 65534
 LEAST, LEAST_PUBLISHED = 300, 10  # publications while the intruder is at it, and those of them that succeed
@@ -45,7 +46,7 @@ def output(path: Path, **changes: object) -> CredentialsFile:
 def publish(path: Path, **changes: object) -> str:
     """The code of the refusal, or the reason where that has none of its own; empty when it is published."""
     try:
-        FileSink(lambda _: None).publish(output(path, **changes), TOKEN)
+        file_sink(lambda _: None).publish(output(path, **changes), TOKEN)
     except OutputError as error:
         told = error.hint and error.message.isprintable() and error.code != "file-error"
         return error.code if told else error.message.rpartition(": ")[2]

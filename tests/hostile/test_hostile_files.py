@@ -23,8 +23,8 @@ HUGE = 1 << 30  # bytes, of a file that takes no room on the disk
 MEMORY = 1 << 30  # bytes of address space; with a file of that size in it there is none left for Python
 VERBS = {  # the file that is spoilt, and a verb that reads it
     "config": ("config.toml", ("check",)),
-    "vault": ("vault/Store/RegistrationKey", ("attempt",)),
-    "manifest": ("vault/Manifest", ("fingerprint", "threshold", "50")),
+    "vault": ("vault/vault.json", ("attempt",)),
+    "threshold": ("vault/vault.json", ("fingerprint", "threshold", "50")),
     "credentials": ("aws/credentials", ("attempt",)),
     "published": ("aws/credentials", ("credential-process", "--file", "aws/credentials")),
     "status": ("run/status.json", ("status",)),

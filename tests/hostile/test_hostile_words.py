@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import Said, Server
+from tests.sinks import file_sink
 
-from rolekeeper.adapters.outputs.credentialsfile import FileSink
 from rolekeeper.errors import OutputError
-from rolekeeper.model import CredentialsFile
+from rolekeeper.settings import CredentialsFile
 
 UGLY = "a\nb\x1b[31m\x85\u2028c"
 LONG = "n" * 300_000
@@ -29,7 +29,7 @@ def refused(text: str, path: Path) -> OutputError:
         str(path), "default", 0o600, keep_mode=True, owner=None, group=None, replace_long_lived_keys=False
     )
     with pytest.raises(OutputError) as caught:
-        FileSink(lambda _: None).prepare(output)
+        file_sink(lambda _: None).prepare(output)
     assert path.read_text() == text
     return caught.value
 
@@ -85,5 +85,5 @@ def test_whatever_a_name_holds_a_message_stays_on_its_line(node: Server, act: Ca
 
 @pytest.mark.parametrize("order", ["garbage\n", "[" * 5000 + "\n", '{"settings": 1, "reload": 1}\n'])
 def test_an_attempt_takes_no_order_that_no_daemon_gives(node: Server, order: str) -> None:
-    said = node.run("attempt", "--supervised", stdin=order)
+    said = node.process("attempt", "--supervised", stdin=order)
     assert (said.code, said.out, said.err) == (76, "", "")

@@ -22,10 +22,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import rolekeeper
 from rolekeeper.adapters.supervision import journal
 from rolekeeper.model import Instant
 
-SOURCE = Path(journal.__file__).parents[1]
+SOURCE = Path(rolekeeper.__file__).parent
 LEVELS = ["debug", "info", "warning", "error"]
 STAMP = "2026-11-23T18:00:00.123Z"
 
@@ -304,7 +305,7 @@ def test_a_closed_standard_error_is_survived() -> None:
 
 
 def logged_events() -> set[str]:
-    """The event of every `Fact(event, level, ...)`, `Record(event, level, ...)` and `log(event, level, ...)`."""
+    """The event of every `LogEntry(event, level, ...)`, `Record(event, level, ...)` and `log(event, level, ...)`."""
     nodes = (node for path in SOURCE.rglob("*.py") for node in ast.walk(ast.parse(path.read_text())))
     calls = (node for node in nodes if isinstance(node, ast.Call) and len(node.args) > 2)
     written = [[getattr(argument, "value", None) for argument in call.args[:2]] for call in calls]

@@ -20,7 +20,6 @@ FIELDS = {
     "backing_off": {"ATTEMPT", "OUTCOME"},
     "hardware_changed": {"COMPONENTS", "COMPARED", "MATCHED"},
     "overwritten_by_another": {"PATH", "PROFILE"},
-    "vault_file_damaged": {"FILE"},
 }
 
 

@@ -9,16 +9,17 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pydantic_core import PydanticUndefined
 from tests.packages.conftest import need
 
 from rolekeeper import durations
 from rolekeeper.cli import parser
-from rolekeeper.config.load import TABLES
+from rolekeeper.config.schema import TABLES
 
 MAN = Path(__file__).parents[2] / "packaging" / "man"
 COMMAND = (MAN / "rolekeeper.8").read_text()
 FILE = (MAN / "rolekeeper.toml.5").read_text()
-UNSET = (None, ())
+UNSET = (None, (), PydanticUndefined)
 
 
 def options_of(verb: str) -> set[str]:
@@ -86,7 +87,7 @@ def test_the_defaults_on_the_page_are_those_of_the_code(table: str) -> None:
 
 def toml(key: str, value: object) -> str | None:
     """A default as it would stand in a file; None when there is nothing to write."""
-    if key == "rotate_after" and value is None:
+    if key in ("rotate_after", "report_every") and value is None:
         return '"never"'
     if value in UNSET:
         return None

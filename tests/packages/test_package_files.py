@@ -22,7 +22,11 @@ EVERYWHERE = {  # installed file -> the file of the repository with the same con
     "/usr/bin/rolekeeper": "packaging/launcher",
     "/usr/lib/systemd/catalog/rolekeeper.catalog": "systemd/rolekeeper.catalog",
     "/usr/share/bash-completion/completions/rolekeeper": "packaging/completion/rolekeeper",
-    **{f"/usr/lib/systemd/system/{unit.name}": f"systemd/{unit.name}" for unit in ROOT.glob("systemd/*.service")},
+    **{
+        f"/usr/lib/systemd/system/{unit.name}": f"systemd/{unit.name}"
+        for unit in (ROOT / "systemd").iterdir()
+        if unit.suffix in (".service", ".socket")
+    },
 }
 COMPRESSED = {
     "/usr/share/man/man8/rolekeeper.8.gz": "packaging/man/rolekeeper.8",

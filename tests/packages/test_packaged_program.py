@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,32 @@ for partition in session.get_available_partitions():
                     table[f"{name} {fips} {dual}"] = client.meta.endpoint_url
                 except Exception as error:
                     table[f"{name} {fips} {dual}"] = type(error).__name__
+print(json.dumps(table))
+"""
+# Where our own requests go, for every region that botocore knows, in each variant; and a role's request, unsent.
+ENDPOINTS = """
+import json
+from datetime import UTC, datetime, timedelta
+from rolekeeper.adapters import sts
+from rolekeeper.adapters.ssm.endpoints import partitions, resolve
+from rolekeeper.errors import ServiceRefusedError
+from rolekeeper.model import RoleToken
+from rolekeeper.settings import ServiceSettings
+second = timedelta(seconds=1)
+table = {}
+for region in [region for one in partitions() for region in one["regions"]]:
+    for fips, dual_stack in ((False, False), (True, False), (False, True), (True, True)):
+        settings = ServiceSettings(None, None, None, fips, dual_stack, second, second)
+        for service in ("ssm", "sts"):
+            try:
+                table[f"{service} {region} {fips} {dual_stack}"] = resolve(service, "", region, settings).url
+            except ServiceRefusedError as error:
+                table[f"{service} {region} {fips} {dual_stack}"] = error.code
+noon = datetime(2026, 11, 23, 12, tzinfo=UTC)
+token = RoleToken("ASIA", "secret", "token", noon)
+plain = resolve("sts", "", "eu-central-1", ServiceSettings(None, None, None, False, False, second, second))
+headers, body = sts._signed(plain, sts._Call("", "eu-central-1", {"RoleArn": "arn"}, token), noon)
+table["request"] = body.decode()
 print(json.dumps(table))
 """
 BOTO3_CALLS = """
@@ -110,6 +137,16 @@ def test_every_library_module_that_the_whole_installation_can_load_loads(unpacke
     assert failed <= set(whole.stdout.splitlines())
 
 
+def test_it_finds_every_endpoint_that_the_whole_botocore_finds(unpacked: Unpacked) -> None:
+    done = unpacked.execute("-c", ENDPOINTS)
+    assert done.stderr == ""
+    whole = subprocess.run([sys.executable, "-I", "-c", ENDPOINTS], check=True, capture_output=True, text=True)
+    table = json.loads(done.stdout)
+    assert table["ssm eu-central-1 False False"] == "https://ssm.eu-central-1.amazonaws.com/"
+    assert len(table) > 100
+    assert table == json.loads(whole.stdout)
+
+
 @pytest.mark.parametrize("service", ["ssm", "sts"])
 def test_boto3_finds_every_endpoint_that_it_finds_with_all_its_data(service: str, unpacked: Unpacked) -> None:
     program = BOTO3_ENDPOINTS.replace("SERVICE", service)
@@ -125,6 +162,12 @@ def test_boto3_speaks_with_sts_and_ssm(unpacked: Unpacked, server: Server) -> No
     done = unpacked.execute("-c", BOTO3_CALLS, server.emulator.url, server.emulator.region)
     assert done.stderr == ""
     assert set(done.stdout.split()) <= {"ClientError", "InvalidInstanceId", "answered"}
+
+
+def test_of_botocores_data_only_what_the_clients_load_is_there(unpacked: Unpacked) -> None:
+    data = unpacked.site_packages / "botocore" / "data"
+    allowed = runpy.run_path(str(ROOT / "packaging" / "tree.py"))["BOTOCORE_DATA"]
+    assert sorted(str(path.relative_to(data)) for path in data.rglob("*") if path.is_file()) == sorted(allowed)
 
 
 def test_what_is_for_developers_stays_out(unpacked: Unpacked) -> None:

@@ -26,7 +26,7 @@ PARTS = {
     "pending_key": "changing key",
     "superseded_key": "key changed",
     "measured": "measured",
-    "issue": "published",
+    "issues": "published",
     "held_token": "holding a token",
 }
 
@@ -87,7 +87,7 @@ def _look(place: Path, tree: Tree) -> Found:
             mended = vault.load()
     except VaultError as error:
         return Found(None, *published, f"{error.message} ({error.code})")
-    left = [str(path) for path in (place / "vault").rglob("*") if path.name == "Journal" or "-new" in path.name]
+    left = [str(path) for path in (place / "vault").rglob("*") if "-new" in path.name]
     problems = [
         *([f"the next writer left {left}"] if left else []),
         *(["the next writer changed what is in the vault"] if mended != contents else []),

@@ -4,9 +4,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from tests.sinks import Sink, file_sink
 
-from rolekeeper.adapters.outputs.credentialsfile import FileSink
-from rolekeeper.model import CredentialsFile, RoleToken
+from rolekeeper.model import RoleToken
+from rolekeeper.settings import CredentialsFile
 
 
 @pytest.fixture
@@ -48,8 +49,8 @@ def naps() -> list[timedelta]:
 
 
 @pytest.fixture
-def sink(naps: list[timedelta]) -> FileSink:
-    return FileSink(naps.append)
+def sink(naps: list[timedelta]) -> Sink:
+    return file_sink(naps.append)
 
 
 @pytest.fixture

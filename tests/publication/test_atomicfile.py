@@ -105,8 +105,9 @@ def test_what_a_crash_left_behind_is_replaced(tmp_path: Path) -> None:
 def test_the_file_is_private_while_it_is_written_and_checked(tmp_path: Path) -> None:
     seen = []
 
-    def check(path: str) -> None:
-        seen.append((Path(path).read_bytes(), stat.S_IMODE(Path(path).stat().st_mode)))
+    def check(written: bytes) -> None:
+        (path,) = tmp_path.iterdir()
+        seen.append((written, path.read_bytes(), stat.S_IMODE(path.stat().st_mode)))
 
     with (
         place(str(tmp_path / "file")) as target,
@@ -114,7 +115,7 @@ def test_the_file_is_private_while_it_is_written_and_checked(tmp_path: Path) -> 
     ):
         assert names(tmp_path) == {new.temporary}
         new.commit()
-    assert seen == [(b"new", 0o600)]
+    assert seen == [(b"new", b"new", 0o600)]
     assert mode(tmp_path / "file") == 0o644
 
 
@@ -231,7 +232,8 @@ def test_reading_tells_bytes_and_attributes(tmp_path: Path) -> None:
     (tmp_path / "file").chmod(0o604)
     with place(str(tmp_path / "file")) as target:
         contents = read_at(target)
-    assert contents == Contents(b"x" * 100, Attributes(0o604, os.geteuid(), (tmp_path / "file").stat().st_gid))
+    attributes = Attributes(0o604, os.geteuid(), (tmp_path / "file").stat().st_gid)
+    assert contents == Contents(b"x" * 100, attributes, links=1, is_written=False)
     assert read_file(str(tmp_path / "file")) == b"x" * 100
 
 

@@ -18,6 +18,6 @@ def test_each_code_of_an_output_is_documented_and_no_other() -> None:
     files = [file for name in SOURCES for file in (ROOT / "src" / "rolekeeper").glob(f"{name}.py")]
     said = {code for file in files for code in RAISED.findall(file.read_text(encoding="utf-8"))}
     said |= {describe(OSError(number, os.strerror(number)))[0] for number in errno.errorcode}
-    said |= {"unknown-user", "unknown-group"}  # one code for each of two kinds of names
+    said |= {f"{what}-{kind}" for what in ("unknown", "unmapped") for kind in ("user", "group")}
     first_cells = re.findall(r"^\| (`[^|]+) \|", SECTION, re.MULTILINE)
     assert sorted(re.findall("`([^`]+)`", " ".join(first_cells))) == sorted(said)

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from botocore.configloader import raw_config_parse
 from tests.packages.conftest import left_out
+from tests.sinks import Sink
 
-from rolekeeper.adapters.outputs.credentialsfile import FileSink
-from rolekeeper.model import CredentialsFile, RoleToken
+from rolekeeper.model import RoleToken
+from rolekeeper.settings import CredentialsFile
 
 REWRITES = 200
 OTHER = "# top\n[other]\naws_access_key_id = AKIAOTHER\naws_secret_access_key = a#b\n"
@@ -44,15 +45,16 @@ print(json.dumps({"reads": reads, "seen": len(seen), "faults": faults[:3]}))
 WRITER = """
 import sys
 from datetime import UTC, datetime
-from rolekeeper.adapters.outputs.credentialsfile import FileSink
-from rolekeeper.model import CredentialsFile, RoleToken
+from tests.sinks import Sink, file_sink
+from rolekeeper.model import RoleToken
+from rolekeeper.settings import CredentialsFile
 
 output = CredentialsFile(sys.argv[1], "default", 0o600, True, None, None, False)
 number = 0
 while True:
     number += 1
     parts = (f"ASIA{number:016}", f"secret/{number}", f"token=={number}")
-    FileSink(lambda _: None).publish(output, RoleToken(*parts, datetime(2026, 11, 23, tzinfo=UTC)))
+    file_sink(lambda _: None).publish(output, RoleToken(*parts, datetime(2026, 11, 23, tzinfo=UTC)))
     print(number, flush=True)
 """
 
@@ -60,11 +62,12 @@ while True:
 TRIAL = """
 import json, sys
 from datetime import UTC, datetime
-from rolekeeper.adapters.outputs.credentialsfile import FileSink
+from tests.sinks import Sink, file_sink
 from rolekeeper.errors import OutputError
-from rolekeeper.model import CredentialsFile, RoleToken
+from rolekeeper.model import RoleToken
+from rolekeeper.settings import CredentialsFile
 
-sink, output = FileSink(lambda _: None), CredentialsFile(sys.argv[1], "default", 0o600, True, None, None, False)
+sink, output = file_sink(lambda _: None), CredentialsFile(sys.argv[1], "default", 0o600, True, None, None, False)
 token = RoleToken("ASIANEW", "new", "new" * 1000, datetime(2026, 11, 23, tzinfo=UTC))
 answers = []
 for act in (lambda: sink.prepare(output), lambda: sink.publish(output, token)):
@@ -87,7 +90,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_a_reader_in_a_tight_loop_never_sees_a_torn_empty_or_missing_file(
-    sink: FileSink, new_output: NewOutput, new_token: NewToken, file: Path
+    sink: Sink, new_output: NewOutput, new_token: NewToken, file: Path
 ) -> None:
     sink.publish(new_output(), new_token(0))
     command = [sys.executable, "-c", READER, str(file)]
@@ -103,7 +106,7 @@ def test_a_reader_in_a_tight_loop_never_sees_a_torn_empty_or_missing_file(
 
 
 def test_a_writer_killed_at_any_moment_leaves_a_whole_file(
-    sink: FileSink, new_output: NewOutput, new_token: NewToken, file: Path
+    sink: Sink, new_output: NewOutput, new_token: NewToken, file: Path
 ) -> None:
     for rounds in range(1, 9):
         with subprocess.Popen([sys.executable, "-c", WRITER, str(file)], stdout=subprocess.PIPE, text=True) as writer:
@@ -189,3 +192,27 @@ def test_a_directory_that_we_may_not_write_is_foreseen(file: Path) -> None:
     assert code == "permission-denied"
     assert "let the user that runs rolekeeper" in hint
     assert content == OTHER
+
+
+UNMAPPED = """
+import sys
+from rolekeeper.adapters.outputs.credentialsfile import FileSink
+from rolekeeper.errors import OutputError
+from rolekeeper.settings import CredentialsFile
+
+for owner, group in ((None, 12345), (12345, None)):
+    try:
+        FileSink(print).prepare(CredentialsFile(sys.argv[1], "default", 0o640, True, owner, group, False))
+    except OutputError as error:
+        print(error.code, error.message, error.hint, sep="|")
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a user namespace of one user needs root here")
+def test_an_owner_that_the_user_namespace_does_not_map_is_named(tmp_path: Path) -> None:
+    command = ["unshare", "--user", "--map-root-user", sys.executable, "-c", UNMAPPED, str(tmp_path / "credentials")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    group, user = (line.split("|") for line in done.stdout.splitlines())
+    assert (group[0], user[0]) == ("unmapped-group", "unmapped-user")
+    assert group[1].endswith("credentials: this user namespace does not map group 12345")
+    assert "/proc/self/uid_map" in user[2]

@@ -29,7 +29,7 @@ def lines(path: str, number: int = errno.EROFS, owner: int | None = None) -> lis
 def test_a_directory_among_the_hidden_homes_is_shown_and_its_owner_passed_over(directory: str) -> None:
     assert lines(f"{directory}/credentials") == [
         "[Service]",
-        f"BindPaths={directory}",
+        f"BindPaths=-{directory}",
         "CapabilityBoundingSet=CAP_DAC_OVERRIDE",
     ]
 
@@ -46,10 +46,10 @@ def test_the_hint_says_where_the_lines_go_and_what_makes_them_count() -> None:
 @pytest.mark.parametrize(
     ("directory", "value"),
     [
-        ("/home/x y", '"/home/x y"'),
-        ("/home/50%", "/home/50%%"),
-        ("/home/a:b", '"/home/a:b"'),
-        ('/home/"', '"/home/\\""'),
+        ("/home/x y", '"-/home/x y"'),
+        ("/home/50%", "-/home/50%%"),
+        ("/home/a:b", '"-/home/a:b"'),
+        ('/home/"', '"-/home/\\""'),
     ],
 )
 def test_a_path_is_written_as_unit_files_want_it(directory: str, value: str) -> None:
@@ -58,7 +58,7 @@ def test_a_path_is_written_as_unit_files_want_it(directory: str, value: str) -> 
 
 def test_a_symlink_opens_the_directory_that_it_leads_to(tmp_path: Path) -> None:
     (tmp_path / "credentials").symlink_to("/home/nobody-has/.aws/credentials")
-    assert "BindPaths=/home/nobody-has/.aws" in lines(str(tmp_path / "credentials"))
+    assert "BindPaths=-/home/nobody-has/.aws" in lines(str(tmp_path / "credentials"))
 
 
 def test_a_file_that_goes_to_another_user_takes_the_capability_to_read_it_again() -> None:
@@ -71,7 +71,7 @@ def test_in_a_directory_that_users_share_files_of_others_take_one_more() -> None
 
 
 def test_below_tmp_no_drop_in_helps_because_nobody_would_find_the_file() -> None:
-    expected = "publish elsewhere: rolekeeper.service has a /tmp of its own, which nobody else sees"
+    expected = "publish elsewhere: rolekeeper.service has a /tmp of its own, which no other program sees"
     assert remedy("/tmp/aws/credentials") == remedy("/var/tmp/credentials") == expected
 
 

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 from botocore.configloader import raw_config_parse
+from tests.sinks import file_sink
 
-from rolekeeper.adapters.outputs.credentialsfile import FileSink
 from rolekeeper.errors import OutputError
-from rolekeeper.model import CredentialsFile, RoleToken
+from rolekeeper.model import RoleToken
+from rolekeeper.settings import CredentialsFile
 
 OTHER = "# top\n[other]\naws_access_key_id = AKIAOTHER\naws_secret_access_key = a#b\n"
 PATIENCE = 20  # naps of the sink
@@ -126,15 +127,15 @@ def test_what_the_agent_is_writing_is_waited_for_and_then_taken_over(file: Path,
             agent.until("closed")
         waited.append(duration)
 
-    FileSink(nap).publish(output(file), token(1))
+    file_sink(nap).publish(output(file), token(1))
     assert len(waited) == (0 if step == "closed" else 1)
     assert writer(file) == "ours1"
     agent.until("closed")
     assert writer(file) == "agent2"
-    assert FileSink(nap).overwritten(output(file), token(1).access_key_id, token(1).expires_at)
-    FileSink(nap).publish(output(file), token(3))
+    assert file_sink(nap).overwritten(output(file), token(1).access_key_id, token(1).expires_at)
+    file_sink(nap).publish(output(file), token(3))
     assert writer(file) == "ours3"
-    assert not FileSink(nap).overwritten(output(file), token(3).access_key_id, token(3).expires_at)
+    assert not file_sink(nap).overwritten(output(file), token(3).access_key_id, token(3).expires_at)
 
 
 @pytest.mark.parametrize("step", ["truncated", "half", "whole"])
@@ -145,13 +146,13 @@ def test_while_somebody_keeps_the_file_open_nothing_is_published_and_nothing_los
     for act in (lambda sink: sink.prepare(output(file)), lambda sink: sink.publish(output(file), token(1))):
         naps: list[object] = []
         with pytest.raises(OutputError, match="another program is writing it") as caught:
-            act(FileSink(naps.append))
+            act(file_sink(naps.append))
         assert (caught.value.code, len(naps)) == ("file-being-written", PATIENCE)
     if step != "whole":
         agent.until("whole")
     agent.until("closed")
     assert writer(file) == "agent1"
-    FileSink(naps.append).publish(output(file), token(2))
+    file_sink(naps.append).publish(output(file), token(2))
     assert writer(file) == "ours2"
 
 
@@ -160,11 +161,11 @@ def test_while_somebody_keeps_the_file_open_nothing_is_published_and_nothing_los
 POWERLESS = ["setpriv", "--bounding-set=-lease"]
 PUBLISHER = """
 import sys
-from tests.rivals.test_rivals_agent import FileSink, Path, output, token
+from tests.rivals.test_rivals_agent import Path, file_sink, output, token
 def nap(_):
     print("nap", flush=True)
     sys.stdin.readline()
-FileSink(nap).publish(output(Path(sys.argv[1]), owner=12345), token(1))
+file_sink(nap).publish(output(Path(sys.argv[1]), owner=12345), token(1))
 print("published", flush=True)
 """
 

@@ -19,7 +19,7 @@ from tests.conftest import Server
 from tests.daemonprocess.conftest import Daemon, Start, processes
 
 from rolekeeper.adapters.ssm.nodekey import public_key
-from rolekeeper.emulator.records import RecordedRequest
+from rolekeeper.emulator import RecordedRequest
 
 POLL_SECONDS = 0.02
 PATIENCE_SECONDS = 120.0  # far longer than any wait of the daemon's that the operator does not cut short

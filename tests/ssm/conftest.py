@@ -4,6 +4,8 @@ import base64
 import contextlib
 import http.server
 import json
+import os
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -14,13 +16,42 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.ssm.certificates import Authority
 
 from rolekeeper.adapters.ssm.service import SsmService
-from rolekeeper.model import Instant, NodeKey, Registration, ServiceSettings
+from rolekeeper.model import Instant, NodeKey, Registration
+from rolekeeper.settings import ServiceSettings
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 NOON = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 TICK = timedelta(milliseconds=10)
+
+
+HOSTILE_MODEL = {
+    "version": "2.0",
+    "metadata": {"apiVersion": "2099-01-01", "endpointPrefix": "evil", "protocol": "query", "serviceId": "Evil"},
+    "operations": {},
+    "shapes": {},
+}
+CONFIG = """\
+[default]
+region = eu-west-9
+endpoint_url = http://127.0.0.1:9/
+ca_bundle = /nonexistent
+max_attempts = 9
+retry_mode = adaptive
+use_fips_endpoint = true
+defaults_mode = nonsense
+parameter_validation = false
+sdk_ua_app_id = evil
+credential_process = /bin/false
+[profile evil]
+region = evil
+services = evil
+[services evil]
+ssm =
+  endpoint_url = http://127.0.0.1:9/
+"""
 
 
 @dataclass
@@ -66,18 +97,24 @@ class Received:
         return json.loads(self.body)
 
 
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
 class ScriptedService:
     """Gives the replies in turn, the last one for ever, and remembers every request."""
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, address: str = "127.0.0.1") -> None:
         self.replies: list[Reply] = [Reply()]
         self.requests: list[Received] = []
         self.stopped = threading.Event()
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        kind = type("Server", (http.server.ThreadingHTTPServer,), {"address_family": _family(address)})
+        self._server = kind((address, 0), self._handler())
         self._server.daemon_threads = True
+        self.port = self._server.server_port
         if tls:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
-        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_port}"
+        self.url = f"{'https' if tls else 'http'}://{f'[{address}]' if ':' in address else address}:{self.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
 
@@ -181,6 +218,7 @@ class Kit:
     token_reply: Callable[..., Reply] = token_reply
     error_reply: Callable[..., Reply] = error_reply
     headers: Callable[..., dict[str, str]] = service_headers
+    authority: type[Authority] = Authority
 
     def settings(self, endpoint_url: str | None, **changes: Any) -> ServiceSettings:
         plain = ServiceSettings(
@@ -194,8 +232,14 @@ class Kit:
         )
         return replace(plain, **changes)
 
-    def client(self, endpoint_url: str | None, clock: Any = None, **changes: Any) -> SsmService:
-        return SsmService(self.settings(endpoint_url, **changes), clock or RunningClock(), "1.2.3")
+    def client(
+        self,
+        endpoint_url: str | None,
+        clock: Any = None,
+        environment: Mapping[str, str] | None = None,
+        **changes: Any,
+    ) -> SsmService:
+        return SsmService(self.settings(endpoint_url, **changes), clock or RunningClock(), "1.2.3", environment or {})
 
 
 @pytest.fixture(scope="session")
@@ -214,3 +258,61 @@ def service() -> Iterator[ScriptedService]:
 def node() -> Registration:
     """A registration with a recorded key."""
     return recorded_registration()
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> dict[str, str]:
+    """A home and an environment in which everything that botocore reads is wrong."""
+    aws = tmp_path / ".aws"
+    for models in (aws / "models", tmp_path / "data"):
+        for version in ("2014-11-06", "2099-01-01"):
+            (models / "ssm" / version).mkdir(parents=True)
+            for kind in ("service-2", "service-2.sdk-extras", "endpoint-rule-set-1"):
+                (models / "ssm" / version / f"{kind}.json").write_text(json.dumps(HOSTILE_MODEL))
+        for name in ("endpoints", "partitions", "_retry", "sdk-default-configuration"):
+            (models / f"{name}.json").write_text("{")
+    (aws / "config").write_text(CONFIG)
+    (aws / "credentials").write_text("[default]\naws_access_key_id = EVIL\naws_secret_access_key = EVIL\n")
+    (tmp_path / "evil_plugin.py").write_text("raise SystemExit('the plugin was loaded')\n")
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "PYTHONPATH": str(tmp_path),
+        "AWS_DATA_PATH": str(tmp_path / "data"),
+        "AWS_CONFIG_FILE": str(aws / "config"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(aws / "credentials"),
+        "AWS_PROFILE": "evil",
+        "AWS_DEFAULT_PROFILE": "no-such-profile",
+        "AWS_REGION": "evil",
+        "AWS_DEFAULT_REGION": "evil",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9/",
+        "AWS_ENDPOINT_URL_SSM": "http://127.0.0.1:9/",
+        "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false",
+        "AWS_ACCESS_KEY_ID": "EVILEVILEVILEVILEVIL",
+        "AWS_SECRET_ACCESS_KEY": "evil",
+        "AWS_SESSION_TOKEN": "evil-session-token",
+        "AWS_BEARER_TOKEN_SSM": "evil",
+        "AWS_CA_BUNDLE": "/nonexistent",
+        "REQUESTS_CA_BUNDLE": "/nonexistent",
+        "AWS_MAX_ATTEMPTS": "7",
+        "AWS_RETRY_MODE": "nonsense",
+        "AWS_DEFAULTS_MODE": "nonsense",
+        "AWS_USE_FIPS_ENDPOINT": "true",
+        "AWS_USE_DUALSTACK_ENDPOINT": "true",
+        "AWS_STS_REGIONAL_ENDPOINTS": "nonsense",
+        "AWS_AUTH_SCHEME_PREFERENCE": "nonsense",
+        "AWS_SIGV4A_SIGNING_REGION_SET": "evil",
+        "AWS_REQUEST_CHECKSUM_CALCULATION": "nonsense",
+        "AWS_RESPONSE_CHECKSUM_VALIDATION": "nonsense",
+        "AWS_ACCOUNT_ID_ENDPOINT_MODE": "required",
+        "AWS_REQUEST_MIN_COMPRESSION_SIZE_BYTES": "1",
+        "AWS_EXECUTION_ENV": "evil",
+        "AWS_SDK_UA_APP_ID": "evil",
+        "AWS_LAMBDA_FUNCTION_NAME": "evil",
+        "_X_AMZN_TRACE_ID": "evil",
+        "AWS_CSM_ENABLED": "true",
+        "AWS_CSM_HOST": "evil",
+        "AWS_ENDPOINT_DISCOVERY_ENABLED": "true",
+        "BOTOCORE_EXPERIMENTAL__PLUGINS": "evil=evil_plugin",
+        "BOTOCORE_TCP_KEEPALIVE": "nonsense",
+    }

@@ -1,74 +1,46 @@
-"""TLS, proxies, and connections that come to nothing."""
+"""TLS, and connections that come to nothing."""
 
-import ipaddress
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
-from rolekeeper.adapters.ssm.http import trust_store
+from rolekeeper.adapters.ssm import tls
+from rolekeeper.adapters.ssm.tls import trust_store
 from rolekeeper.errors import RolekeeperError, ServiceError
 from rolekeeper.model import Registration
 
 DAY = timedelta(days=1)
 
 
-def name(common: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
-
-
-def authority(directory: Path, *, address: str = "127.0.0.1", made: timedelta = timedelta(0)) -> tuple[Path, Path]:
-    """A CA's certificate, and a chain with key that it signed for `address`; good for a day around `made` from now."""
-    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    now = datetime.now(UTC) + made
-    base = x509.CertificateBuilder().issuer_name(name("test CA")).not_valid_before(now - DAY).not_valid_after(now + DAY)
-    ca = base.subject_name(name("test CA")).public_key(ca_key.public_key()).serial_number(1)
-    ca = ca.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-    ca = ca.add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False)
-    usage = x509.KeyUsage(*(index in {0, 5, 6} for index in range(9)))
-    signed_ca = ca.add_extension(usage, critical=True).sign(ca_key, SHA256())
-    leaf = base.subject_name(name("service")).public_key(key.public_key()).serial_number(2)
-    alternative = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
-    issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
-    signed = (
-        leaf.add_extension(alternative, critical=False).add_extension(issuer, critical=False).sign(ca_key, SHA256())
-    )
-    ca_file, chain = directory / "ca.pem", directory / "chain.pem"
-    ca_file.write_bytes(signed_ca.public_bytes(Encoding.PEM))
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    chain.write_bytes(private + signed.public_bytes(Encoding.PEM))
-    return ca_file, chain
-
-
-def server_context(chain: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(chain)
-    return context
-
-
 @pytest.fixture
-def ca(tmp_path: Path) -> tuple[Path, Path]:
-    return authority(tmp_path)
+def ca(tmp_path: Path, kit: Any) -> Any:
+    return kit.authority(tmp_path / "ca")
 
 
-@pytest.fixture
-def tls_service(ca: tuple[Path, Path], kit: Any) -> Iterator[Any]:
-    scripted = kit.service(server_context(ca[1]))
+@contextmanager
+def serving(kit: Any, context: ssl.SSLContext | None = None, address: str = "127.0.0.1") -> Iterator[Any]:
+    scripted = kit.service(context, address)
     scripted.says(kit.token_reply())
-    yield scripted
-    scripted.stop()
+    try:
+        yield scripted
+    finally:
+        scripted.stop()
 
 
-def failure(kit: Any, url: str, node: Registration, **changes: Any) -> RolekeeperError:
+@pytest.fixture
+def tls_service(ca: Any, kit: Any) -> Iterator[Any]:
+    with serving(kit, ca.server()) as scripted:
+        yield scripted
+
+
+def failure(kit: Any, url: str | None, node: Registration, **changes: Any) -> RolekeeperError:
     with pytest.raises(ServiceError) as caught:
         kit.client(url, **changes).request_role_token(node, "a-fingerprint")
     assert caught.value.message.startswith(f"Cannot request a role token for {node.node_id} in us-east-1: ")
@@ -76,42 +48,141 @@ def failure(kit: Any, url: str, node: Registration, **changes: Any) -> Rolekeepe
 
 
 def test_a_private_ca_is_trusted_when_ca_bundle_names_it(
-    ca: tuple[Path, Path], tls_service: Any, kit: Any, node: Registration
+    ca: Any, tls_service: Any, kit: Any, node: Registration
 ) -> None:
-    kit.client(tls_service.url, ca_bundle=str(ca[0])).request_role_token(node, "a-fingerprint")
+    kit.client(tls_service.url, ca_bundle=str(ca.file)).request_role_token(node, "a-fingerprint")
     assert len(tls_service.requests) == 1
 
 
-def test_a_private_ca_is_refused_otherwise_and_the_hint_names_ca_bundle(
-    tls_service: Any, kit: Any, node: Registration
+# How a server's certificate is wrong: what it is made of, and the words that its error has, and its hint.
+CLOCK = "by this machine's clock, which says 2026-11-23 12:00:00 UTC"
+WRONG: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {
+    "for another address": ({}, {"host": "127.0.0.2"}, "it is for another address", "captive portal"),
+    "for a name": ({}, {"host": "ssm.example"}, "it is for another address", "captive portal"),
+    "self-signed": ({}, {"self_signed": True}, "it is self-signed", "service.ca_bundle"),
+    "of the future": ({"made": 20_000 * DAY}, {}, f"is not yet valid {CLOCK}", "set this machine's clock"),
+    "of the past": ({"made": -400 * DAY}, {}, f"is expired {CLOCK}", "set this machine's clock"),
+}
+
+
+@pytest.mark.parametrize(("authority", "server", "words", "hint"), WRONG.values(), ids=WRONG)
+def test_each_wrong_certificate_is_refused_in_words_of_its_own(
+    authority: dict[str, Any],
+    server: dict[str, Any],
+    words: str,
+    hint: str,
+    tmp_path: Path,
+    kit: Any,
+    node: Registration,
 ) -> None:
+    ca = kit.authority(tmp_path / "ca", **authority)
+    with serving(kit, ca.server(**server)) as scripted:
+        error = failure(kit, scripted.url, node, ca_bundle=str(ca.file))
+        assert scripted.requests == []
+    assert error.code == "tls-failed"
+    assert words in error.message
+    assert hint in error.hint
+
+
+def test_a_certificate_of_an_unknown_ca_is_refused_and_the_hint_names_ca_bundle(
+    tmp_path: Path, ca: Any, kit: Any, node: Registration
+) -> None:
+    """Whether or not the server shows the CA's certificate too."""
+    other = kit.authority(tmp_path / "other")
+    for send_ca, words in ((False, "it is from an unknown CA"), (True, "its CA is not trusted")):
+        with serving(kit, ca.server(send_ca=send_ca)) as scripted:
+            error = failure(kit, scripted.url, node, ca_bundle=str(other.file))
+            assert scripted.requests == []
+        assert error.code == "tls-failed"
+        assert words in error.message
+        assert "an inspecting proxy has its own" in error.hint
+
+
+def test_the_systems_trust_store_does_not_trust_a_private_ca(tls_service: Any, kit: Any, node: Registration) -> None:
     error = failure(kit, tls_service.url, node)
     assert error.code == "tls-failed"
     assert "service.ca_bundle" in error.hint
-    assert "certificate verify failed" in error.message
     assert tls_service.requests == []
 
 
-def test_a_certificate_for_another_address_is_refused(tmp_path: Path, kit: Any, node: Registration) -> None:
-    ca_file, chain = authority(tmp_path, address="127.0.0.2")
-    scripted = kit.service(server_context(chain))
-    error = failure(kit, scripted.url, node, ca_bundle=str(ca_file))
-    scripted.stop()
-    assert error.code == "tls-failed"
-    assert scripted.requests == []
-
-
-@pytest.mark.parametrize(("made", "what"), [(20_000 * DAY, "not yet valid"), (-400 * DAY, "expired")])
-def test_a_certificate_that_is_out_of_its_time_names_the_clock_as_the_likely_cause(
-    made: timedelta, what: str, tmp_path: Path, kit: Any, node: Registration
+def test_a_machine_without_a_trust_store_is_told_which_package_to_install(
+    tls_service: Any, kit: Any, node: Registration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ca_file, chain = authority(tmp_path, made=made)
-    scripted = kit.service(server_context(chain))
-    error = failure(kit, scripted.url, node, ca_bundle=str(ca_file))
-    scripted.stop()
+    """With the list of places empty; botocore's own bundle knows AWS, and no private CA."""
+    monkeypatch.setattr(tls, "TRUST_STORES", ())
+    error = failure(kit, tls_service.url, node)
     assert error.code == "tls-failed"
-    assert f"is {what} by this machine's clock, which says 2026-11-23 12:00:00 UTC" in error.message
-    assert error.hint.startswith("set this machine's clock")
+    assert "this machine has no trust store" in error.message
+    assert error.hint.startswith("install the package ca-certificates")
+    assert "proxy" not in error.hint
+    with pytest.raises(ServiceError, match="no trust store") as caught:
+        trust_store(None, [])
+    assert caught.value.code == "ca-bundle-unreadable"
+    assert caught.value.hint == error.hint
+
+
+def test_the_trust_store_is_read_once_in_a_process(ca: Any, tls_service: Any, kit: Any, node: Registration) -> None:
+    """Once it is damaged, only a second reading would notice."""
+    for _ in range(2):
+        kit.client(tls_service.url, ca_bundle=str(ca.file)).request_role_token(node, "a-fingerprint")
+        ca.file.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    assert len(tls_service.requests) == 2
+
+
+def test_keys_of_a_session_are_written_nowhere(
+    ca: Any, tls_service: Any, kit: Any, node: Registration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
+    kit.client(tls_service.url, ca_bundle=str(ca.file)).request_role_token(node, "a-fingerprint")
+    assert not (tmp_path / "keys").exists()
+
+
+def test_the_server_is_told_the_name_that_is_wanted(
+    ca: Any, kit: Any, node: Registration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SNI, and a certificate with that name; each address of the name is tried in order."""
+    context, wanted = ca.server("ssm.example"), []
+    context.sni_callback = lambda _link, name, _context: wanted.append(name)
+    with serving(kit, context) as scripted:
+        names = {"ssm.example": ["127.0.0.2", "::1", "127.0.0.1"]}
+        monkeypatch.setattr(socket, "getaddrinfo", resolver(names))
+        kit.client(f"https://ssm.example:{scripted.port}", ca_bundle=str(ca.file)).request_role_token(node, "f")
+    assert wanted == ["ssm.example"]
+    assert scripted.requests[0].headers["host"] == f"ssm.example:{scripted.port}"
+
+
+def resolver(names: dict[str, list[str]]) -> Any:
+    """The name service, with these names."""
+    whole = socket.getaddrinfo
+
+    def resolve(host: str, port: int, *rest: Any) -> Any:
+        return [found for address in names.get(host, [host]) for found in whole(address, port, *rest)]
+
+    return resolve
+
+
+def test_an_ipv6_address_is_reached(ca: Any, kit: Any, node: Registration) -> None:
+    with serving(kit, ca.server("::1"), "::1") as scripted:
+        kit.client(scripted.url, ca_bundle=str(ca.file)).request_role_token(node, "f")
+    assert scripted.requests[0].headers["host"] == f"[::1]:{scripted.port}"
+
+
+def test_a_machine_without_ipv4_is_told_of_dual_stack(
+    kit: Any, node: Registration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To a multicast address there is no route for TCP, as there is none to any IPv4 address from such a machine."""
+    names = {
+        "ssm.us-east-1.amazonaws.com": ["224.0.0.1"],
+        "ssm.us-east-1.api.aws": ["224.0.0.1"],
+        "own.example": ["224.0.0.1"],
+    }
+    monkeypatch.setattr(socket, "getaddrinfo", resolver(names))
+    hints = [
+        failure(kit, None, node).hint,
+        failure(kit, None, node, dual_stack=True).hint,
+        failure(kit, "https://own.example", node).hint,
+    ]
+    assert ["service.dual_stack" in hint for hint in hints] == [True, False, False]
 
 
 def test_tls_to_a_server_that_speaks_none_is_a_tls_failure(service: Any, kit: Any, node: Registration) -> None:
@@ -158,13 +229,8 @@ def test_the_first_trust_store_that_is_there_and_not_empty_counts(tmp_path: Path
     assert trust_store(None, candidates) == str(first)
 
 
-def test_without_a_trust_store_botocores_own_is_used(tmp_path: Path) -> None:
-    assert trust_store(None, [str(tmp_path / "missing")]) is True
-
-
 def test_the_systems_trust_store_is_the_default() -> None:
-    found = trust_store(None)
-    assert found is True or Path(str(found)).stat().st_size > 0
+    assert Path(trust_store(None)).stat().st_size > 0
 
 
 def test_a_port_that_nobody_listens_on_is_unreachable(kit: Any, node: Registration) -> None:
@@ -196,40 +262,64 @@ def test_a_connection_that_ends_early_or_never_is_told_apart(
     assert failure(kit, service.url, node, read_timeout=timedelta(seconds=0.2)).code == code
 
 
-def test_a_proxy_that_is_not_there_is_told_without_its_password(kit: Any, node: Registration) -> None:
-    proxy = "http://user:pass-word@127.0.0.1:9"
-    for url in ("http://ssm.example", "https://ssm.example"):
-        error = failure(kit, url, node, proxy_url=proxy)
-        assert error.code == "proxy-failed"
-        assert "pass-word" not in f"{error.message}{error.hint}"
-
-
-def test_a_proxy_password_that_is_not_ascii_is_not_told_in_part(kit: Any, node: Registration) -> None:
-    error = failure(kit, "http://ssm.example", node, proxy_url="http://user:%C3%A4@127.0.0.1:9")
-    assert "is not ASCII" in error.message
-    assert "xe4" not in error.message
-
-
 def test_a_password_in_the_endpoint_url_is_not_told(kit: Any, node: Registration) -> None:
     error = failure(kit, "http://user:pass-word@127.0.0.1:9", node)
     assert error.code == "unreachable"
-    assert "http://***@127.0.0.1:9/" in error.message
+    assert "(Connection refused, http://127.0.0.1:9/)" in error.message
 
 
-def test_a_proxy_that_refuses_is_a_proxy_failure(service: Any, kit: Any, node: Registration) -> None:
-    service.says(kit.reply(407, b""))
-    for url in ("https://ssm.example", "http://ssm.example"):
-        error = failure(kit, url, node, proxy_url=service.url)
-        assert error.code == "proxy-failed"
-        assert "407" in error.message
+@contextmanager
+def pouring(first: bytes, forever: bytes) -> Iterator[str]:
+    """A service that says `first`, and then `forever` until the client has had enough."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            peer, _ = listener.accept()
+            with peer:
+                peer.recv(65536)
+                peer.settimeout(20)
+                try:
+                    peer.sendall(first)
+                    while True:
+                        peer.sendall(forever)
+                except OSError:
+                    pass
+
+        server = threading.Thread(target=serve)
+        server.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.join()
 
 
-@pytest.mark.parametrize(
-    "rest", ["@[::1", "@xq@127.0.0.1:99999", "/xq@127.0.0.1:9", "\\xq@127.0.0.1:9", "xq\u2100@h:9"]
-)
-def test_a_proxy_url_that_is_none_is_told_without_its_user_and_password(
-    kit: Any, node: Registration, rest: str
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+ENDLESS = {
+    "interim answers": (b"", b"HTTP/1.1 100 Continue\r\n\r\n", "longer than 1048576 bytes"),
+    "headers": (OK, b"X: y\r\n", "got more than 100 headers"),
+    "a header": (OK + b"X: ", b"y" * 1000, "got more than 65536 bytes when reading header line"),
+    "a status": (b"HTTP/1.1 200 ", b"O" * 1000, "got more than 65536 bytes when reading status line"),
+    "a body": (OK + b"\r\n", b" " * 1000, "longer than 1048576 bytes"),
+    "a body of a declared size": (OK + b"Content-Length: 9999999999999\r\n\r\n", b" " * 1000, "longer than 1048576"),
+    "chunks": (CHUNKED, b"1\r\n \r\n", "longer than 1048576 bytes"),
+    "a chunk": (CHUNKED + b"FFFFFFFFFF\r\n", b" " * 1000, "longer than 1048576 bytes"),
+    "a chunk of negative size": (CHUNKED + b"-1\r\n", b" " * 1000, "longer than 1048576 bytes"),
+    "a chunk's size": (CHUNKED, b"0" * 1000, "got more than 65536 bytes when reading chunk size"),
+    "trailers": (CHUNKED + b"0\r\n", b"X: y\r\n", "longer than 1048576 bytes"),
+    "what is not HTTP": (b"SSH-2.0-OpenSSH_9.2\r\n", b" " * 1000, "it is not HTTP"),
+    "another HTTP": (b"HTTP/2.0 200 OK\r\n", b" " * 1000, "it is not HTTP"),
+}
+
+
+@pytest.mark.parametrize(("first", "forever", "words"), ENDLESS.values(), ids=ENDLESS)
+def test_an_answer_without_end_is_not_read_to_its_end(
+    first: bytes, forever: bytes, words: str, kit: Any, node: Registration
 ) -> None:
-    """The configuration refuses these; HTTPS_PROXY may hold anything."""
-    error = failure(kit, "http://ssm.example", node, proxy_url=f"http://xq:xq{rest}")
-    assert "xq" not in f"{error.message}{error.hint}"
+    with pouring(first, forever) as url:
+        error = failure(kit, url, node)
+    assert error.code == "unusable-answer"
+    assert words in error.message
+
+
+def test_no_word_of_what_is_not_http_is_repeated(kit: Any, node: Registration) -> None:
+    with pouring(b"a-secret ", b"\r\n") as url:
+        assert "a-secret" not in failure(kit, url, node).message

@@ -8,94 +8,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from rolekeeper.model import Registration
 
 PROGRAM = Path(__file__).with_name("ask_once.py")
-HOSTILE_MODEL = {
-    "version": "2.0",
-    "metadata": {"apiVersion": "2099-01-01", "endpointPrefix": "evil", "protocol": "query", "serviceId": "Evil"},
-    "operations": {},
-    "shapes": {},
-}
-CONFIG = """\
-[default]
-region = eu-west-9
-endpoint_url = http://127.0.0.1:9/
-ca_bundle = /nonexistent
-max_attempts = 9
-retry_mode = adaptive
-use_fips_endpoint = true
-defaults_mode = nonsense
-parameter_validation = false
-sdk_ua_app_id = evil
-credential_process = /bin/false
-[profile evil]
-region = evil
-services = evil
-[services evil]
-ssm =
-  endpoint_url = http://127.0.0.1:9/
-"""
-
-
-@pytest.fixture
-def hostile(tmp_path: Path) -> dict[str, str]:
-    """A home and an environment in which everything that botocore reads is wrong."""
-    aws = tmp_path / ".aws"
-    for models in (aws / "models", tmp_path / "data"):
-        for version in ("2014-11-06", "2099-01-01"):
-            (models / "ssm" / version).mkdir(parents=True)
-            for kind in ("service-2", "service-2.sdk-extras", "endpoint-rule-set-1"):
-                (models / "ssm" / version / f"{kind}.json").write_text(json.dumps(HOSTILE_MODEL))
-        for name in ("endpoints", "partitions", "_retry", "sdk-default-configuration"):
-            (models / f"{name}.json").write_text("{")
-    (aws / "config").write_text(CONFIG)
-    (aws / "credentials").write_text("[default]\naws_access_key_id = EVIL\naws_secret_access_key = EVIL\n")
-    (tmp_path / "evil_plugin.py").write_text("raise SystemExit('the plugin was loaded')\n")
-    return {
-        "PATH": os.environ["PATH"],
-        "HOME": str(tmp_path),
-        "PYTHONPATH": str(tmp_path),
-        "AWS_DATA_PATH": str(tmp_path / "data"),
-        "AWS_CONFIG_FILE": str(aws / "config"),
-        "AWS_SHARED_CREDENTIALS_FILE": str(aws / "credentials"),
-        "AWS_PROFILE": "evil",
-        "AWS_DEFAULT_PROFILE": "no-such-profile",
-        "AWS_REGION": "evil",
-        "AWS_DEFAULT_REGION": "evil",
-        "AWS_ENDPOINT_URL": "http://127.0.0.1:9/",
-        "AWS_ENDPOINT_URL_SSM": "http://127.0.0.1:9/",
-        "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false",
-        "AWS_ACCESS_KEY_ID": "EVILEVILEVILEVILEVIL",
-        "AWS_SECRET_ACCESS_KEY": "evil",
-        "AWS_SESSION_TOKEN": "evil-session-token",
-        "AWS_BEARER_TOKEN_SSM": "evil",
-        "AWS_CA_BUNDLE": "/nonexistent",
-        "REQUESTS_CA_BUNDLE": "/nonexistent",
-        "AWS_MAX_ATTEMPTS": "7",
-        "AWS_RETRY_MODE": "nonsense",
-        "AWS_DEFAULTS_MODE": "nonsense",
-        "AWS_USE_FIPS_ENDPOINT": "true",
-        "AWS_USE_DUALSTACK_ENDPOINT": "true",
-        "AWS_STS_REGIONAL_ENDPOINTS": "nonsense",
-        "AWS_AUTH_SCHEME_PREFERENCE": "nonsense",
-        "AWS_SIGV4A_SIGNING_REGION_SET": "evil",
-        "AWS_REQUEST_CHECKSUM_CALCULATION": "nonsense",
-        "AWS_RESPONSE_CHECKSUM_VALIDATION": "nonsense",
-        "AWS_ACCOUNT_ID_ENDPOINT_MODE": "required",
-        "AWS_REQUEST_MIN_COMPRESSION_SIZE_BYTES": "1",
-        "AWS_EXECUTION_ENV": "evil",
-        "AWS_SDK_UA_APP_ID": "evil",
-        "AWS_LAMBDA_FUNCTION_NAME": "evil",
-        "_X_AMZN_TRACE_ID": "evil",
-        "AWS_CSM_ENABLED": "true",
-        "AWS_CSM_HOST": "evil",
-        "AWS_ENDPOINT_DISCOVERY_ENABLED": "true",
-        "BOTOCORE_EXPERIMENTAL__PLUGINS": "evil=evil_plugin",
-        "BOTOCORE_TCP_KEEPALIVE": "nonsense",
-    }
 
 
 def run(environment: dict[str, str], node: Registration, **ask: Any) -> tuple[Any, str]:

@@ -83,9 +83,17 @@ def test_a_key_with_strange_characters_in_it_is_damaged(node: Registration, kit:
 
 def test_a_key_of_another_kind_or_too_short_is_refused(kit: Any) -> None:
     short = rsa.generate_private_key(65537, 1024)  # noqa: S505 - that is the point
-    for private in (ec.generate_private_key(ec.SECP256R1()), short):
-        with pytest.raises(VaultError, match="RSA key of 2048 bits"):
+    other = ec.generate_private_key(ec.SECP256R1())
+    for private, words in ((other, "PKCS#1 private key"), (short, "RSA key of 2048 bits")):
+        with pytest.raises(VaultError, match=words):
             public_key(der_key(private, kit))
+
+
+def test_a_key_that_is_cut_off_or_has_more_behind_it_is_damaged(node: Registration, kit: Any) -> None:
+    der = base64.b64decode(node.key.private_key)
+    for damaged in (*(der[:length] for length in range(0, len(der), 7)), der + b"\0"):
+        with pytest.raises(VaultError):
+            sign(NodeKey(base64.b64encode(damaged).decode(), kit.noon), b"data")
 
 
 @settings(max_examples=150, deadline=None)

@@ -5,127 +5,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from botocore.awsrequest import AWSPreparedRequest
-from botocore.httpsession import URLLib3Session
 
-from rolekeeper.adapters.ssm.client import ModelLoader, NodeCredentials, new_client
 from rolekeeper.adapters.ssm.nodekey import RsaKeyMaker, public_key
-from rolekeeper.errors import RolekeeperError, ServiceError, ServiceRefusedError
+from rolekeeper.errors import ServiceError, ServiceRefusedError
 from rolekeeper.model import Registration
 
 CODE = "AAAAAAAAAABBBBBBBBBB"
 ACTIVATION = "12345678-1234-1234-1234-123456789012"
 FINGERPRINT = "9241fa42-e110-472a-b0ec-39d185eb63cf"
-
-# Partition by partition: plain, FIPS, dual stack; None where the region has no such endpoint.
-ENDPOINTS = {
-    "us-east-1": ("ssm.us-east-1.amazonaws.com", "ssm-fips.us-east-1.amazonaws.com", "ssm.us-east-1.api.aws"),
-    "cn-north-1": (
-        "ssm.cn-north-1.amazonaws.com.cn",
-        "ssm-fips.cn-north-1.amazonaws.com.cn",
-        "ssm.cn-north-1.api.amazonwebservices.com.cn",
-    ),
-    "us-gov-west-1": (
-        "ssm.us-gov-west-1.amazonaws.com",
-        "ssm.us-gov-west-1.amazonaws.com",
-        "ssm.us-gov-west-1.api.aws",
-    ),
-    "us-iso-east-1": (
-        "ssm.us-iso-east-1.c2s.ic.gov",
-        "ssm-fips.us-iso-east-1.c2s.ic.gov",
-        "ssm.us-iso-east-1.api.aws.ic.gov",
-    ),
-    "us-isob-east-1": (
-        "ssm.us-isob-east-1.sc2s.sgov.gov",
-        "ssm-fips.us-isob-east-1.sc2s.sgov.gov",
-        "ssm.us-isob-east-1.api.aws.scloud",
-    ),
-    "us-isof-south-1": ("ssm.us-isof-south-1.csp.hci.ic.gov", "ssm-fips.us-isof-south-1.csp.hci.ic.gov", None),
-    "eu-isoe-west-1": ("ssm.eu-isoe-west-1.cloud.adc-e.uk", "ssm-fips.eu-isoe-west-1.cloud.adc-e.uk", None),
-    "eusc-de-east-1": (
-        "ssm.eusc-de-east-1.amazonaws.eu",
-        "ssm-fips.eusc-de-east-1.amazonaws.eu",
-        "ssm.eusc-de-east-1.api.amazonwebservices.eu",
-    ),
-    "mars-north-7": (
-        "ssm.mars-north-7.amazonaws.com",
-        "ssm-fips.mars-north-7.amazonaws.com",
-        "ssm.mars-north-7.api.aws",
-    ),
-}
-CASES = [
-    (region, variant, host)
-    for region, hosts in ENDPOINTS.items()
-    for variant, host in zip(({}, {"fips": True}, {"dual_stack": True}), hosts, strict=True)
-]
-
-
-class Stop(Exception):  # noqa: N818 - it is no error
-    """The request got as far as it should."""
-
-
-def resolved(kit: Any, region: str, node: Registration, **variant: bool) -> AWSPreparedRequest:
-    """The request that a client would send, caught before it leaves."""
-    caught: list[AWSPreparedRequest] = []
-
-    def send(request: AWSPreparedRequest, **_: Any) -> None:
-        caught.append(request)
-        raise Stop
-
-    credentials = NodeCredentials(node.node_id, node.key, lambda: kit.noon)
-    client = new_client(ModelLoader(), region, kit.settings(None, **variant), "1.2.3", credentials, send)
-    with pytest.raises(Stop):
-        client.request_managed_instance_role_token(Fingerprint=FINGERPRINT)
-    return caught[0]
-
-
-@pytest.mark.parametrize(("region", "variant", "host"), [case for case in CASES if case[2]])
-def test_every_partition_has_the_endpoint_that_botocore_knows(
-    region: str, variant: dict[str, bool], host: str, kit: Any, node: Registration
-) -> None:
-    request = resolved(kit, region, node, **variant)
-    assert request.url == f"https://{host}/"
-    assert f"/20261123/{region}/ssm/aws4_request, " in request.headers["Authorization"].decode()
-
-
-@pytest.mark.parametrize(("region", "variant"), [case[:2] for case in CASES if not case[2]])
-def test_an_endpoint_that_a_partition_lacks_is_refused_with_the_key_to_change(
-    region: str, variant: dict[str, bool], kit: Any, node: Registration
-) -> None:
-    elsewhere = Registration(node.node_id, region, node.key)
-    with pytest.raises(ServiceRefusedError) as caught:
-        kit.client(None, **variant).request_role_token(elsewhere, FINGERPRINT)
-    assert caught.value.code == "endpoint-not-available"
-    assert "service.dual_stack" in caught.value.hint
-
-
-@pytest.mark.parametrize(
-    "region",
-    [
-        "",
-        "us east 1",
-        "us-east",
-        "US-EAST-1",
-        "us-east-1/",
-        "evil.example",
-        "us-east-1\n",
-        "fips-us-east-1",
-        "aws-global",
-    ],
-)
-def test_what_is_no_region_is_refused_before_anything_is_sent(region: str, service: Any, kit: Any) -> None:
-    key = RsaKeyMaker().new_key(kit.noon)
-    with pytest.raises(ServiceRefusedError) as caught:
-        kit.client(service.url).register(region, ACTIVATION, CODE, FINGERPRINT, key)
-    assert caught.value.code == "region-unknown"
-    assert service.requests == []
-
-
-@pytest.mark.parametrize("url", ["nonsense", "http://", "https://a b/", ""])
-def test_an_endpoint_that_is_no_url_is_named_by_its_key(url: str, kit: Any, node: Registration) -> None:
-    with pytest.raises(RolekeeperError, match=r"service\.endpoint_url") as caught:
-        kit.client(url).request_role_token(node, FINGERPRINT)
-    assert caught.value.code == "endpoint-not-available"
 
 
 def test_registration_is_unsigned_and_tells_the_public_key(service: Any, kit: Any, node: Registration) -> None:
@@ -216,6 +103,54 @@ def test_two_calls_sign_twice(service: Any, kit: Any, node: Registration) -> Non
     assert first != second
 
 
-def test_nothing_of_the_adapter_is_patched_into_botocore() -> None:
-    """The transport is a handler of an event, not a change of the library."""
-    assert URLLib3Session.send.__module__ == "botocore.httpsession"
+def test_only_the_headers_that_are_needed_go_out(service: Any, kit: Any, node: Registration) -> None:
+    service.says(kit.token_reply())
+    kit.client(service.url).request_role_token(node, FINGERPRINT)
+    assert set(service.requests[0].headers) == {
+        *("host", "content-type", "x-amz-target", "x-amz-date", "authorization"),
+        *("content-length", "accept-encoding", "user-agent", "connection"),
+    }
+
+
+def test_a_path_in_the_endpoint_url_is_kept_and_signed(service: Any, kit: Any, node: Registration) -> None:
+    service.says(kit.token_reply())
+    for path in ("", "/", "/behind/a/proxy"):
+        kit.client(f"{service.url}{path}").request_role_token(node, FINGERPRINT)
+    assert [request.target for request in service.requests] == ["/", "/", "/behind/a/proxy"]
+
+
+def test_a_node_of_another_region_than_the_services_is_not_said_to_have_another_key(
+    service: Any, kit: Any, node: Registration
+) -> None:
+    """AWS's words, with and without the service's region, and a signer's of S3's kind."""
+    for words, named in (
+        ("Credential should be scoped to a valid region, not 'us-east-1'. ", "of another region"),
+        ("Credential should be scoped to a valid region. ", "of another region"),
+        ("Credential should be scoped to correct region: eu-west-1. ", "of eu-west-1"),
+        (
+            "The authorization header is malformed; the region 'us-east-1' is wrong; expecting 'eu-west-1'",
+            "of eu-west-1",
+        ),
+    ):
+        service.says(kit.error_reply("InvalidSignatureException", words))
+        with pytest.raises(ServiceRefusedError) as caught:
+            kit.client(service.url).request_role_token(node, FINGERPRINT)
+        assert caught.value.code == "region-mismatch"
+        assert type(caught.value) is ServiceRefusedError  # so no other key is tried
+        assert f"the node's region is us-east-1, and the endpoint is {named}" in caught.value.message
+        assert caught.value.request_id
+
+
+def test_a_defect_of_our_own_comes_out_as_it_is(
+    service: Any, kit: Any, node: Registration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a defect raises, planted where the answer is taken apart, is no failure of the network and no bad answer."""
+    service.says(kit.token_reply())
+    for defect in (AttributeError, KeyError, TypeError, ValueError, RuntimeError):
+
+        def broken(*_: Any, defect: type[Exception] = defect, **__: Any) -> None:
+            raise defect("a defect")
+
+        monkeypatch.setattr("rolekeeper.adapters.ssm.http.Answer", broken)
+        with pytest.raises(defect, match="a defect"):
+            kit.client(service.url).request_role_token(node, FINGERPRINT)

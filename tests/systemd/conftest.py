@@ -18,8 +18,7 @@ from tests.packages.conftest import left_out
 from tests.systemd.box import BOXES, Box, Said, forget_boxes, why_not
 
 from rolekeeper import __version__
-from rolekeeper.emulator import Emulator
-from rolekeeper.emulator.state import Activation
+from rolekeeper.emulator import Activation, Emulator
 
 ROOT = Path(__file__).parents[2]
 OLD_VERSION, NEW_VERSION = "0.0.1", __version__
@@ -29,6 +28,22 @@ OUTPUT = "/root/.aws/credentials"
 READER, GROUP, STRANGER = "reader", "awsreaders", "nobody"
 # As `binds`: what it takes to run programs of the checkout's environment in a box.
 CHECKOUT = tuple(f"{path}:{path}" for path in {str(ROOT), sys.prefix, sys.base_prefix} - {"/usr"})
+PYTHON = "/usr/lib/rolekeeper/bin/python3"  # of the package
+# Publishes, as the attempt does: the endpoint argv[1] for the group argv[2], and the token of the number argv[3].
+PUBLISH = """
+import sys
+from datetime import timedelta
+from rolekeeper.adapters.clock import SystemClock
+from rolekeeper.adapters.outputs.endpoint import EndpointDocuments
+from rolekeeper.model import Lifetime, RoleToken
+from rolekeeper.settings import Endpoint
+clock, sink, output = SystemClock(), EndpointDocuments("/run/rolekeeper"), Endpoint(sys.argv[1], group=sys.argv[2])
+now = clock.now()
+sink.prepare(output)
+if len(sys.argv) > 3:
+    token = RoleToken("ASIA" + sys.argv[3], "secret", "session", now.wall + timedelta(hours=1))
+    sink.publish(output, token, Lifetime(now.wall, token.expires_at, now.boot), clock.boot_id())
+"""
 numbers = itertools.count()
 
 

@@ -119,16 +119,6 @@ def test_a_restart_of_the_daemon_restarts_nothing_that_waited_for_it(running: Ma
     assert before == running.property("job", "InvocationID") != ""
 
 
-def test_status_tells_node_expiry_and_the_next_step(running: Machine) -> None:
-    line = running.until_status("Waiting for the refresh point")
-    node = next(iter(running.service.nodes))
-    token = list(running.service.tokens.values())[-1]
-    assert f"{node} in {running.service.region}" in line
-    assert f"credentials fresh until {token.expires_at:%Y-%m-%dT%H:%M:%SZ}" in line
-    assert "; next attempt at " in line
-    assert line in running.systemctl("status", UNIT).out
-
-
 def test_stopped_it_leaves_the_credentials_and_started_again_it_asks_for_no_others(running: Machine) -> None:
     issued = running.issued()
     running.systemctl("stop", UNIT)
@@ -223,15 +213,6 @@ def test_an_attempt_that_hangs_is_ended_and_the_watchdog_has_no_part_in_it(runni
     line = running.until_status("Backing off: Cannot finish the attempt before its deadline")
     assert "credentials fresh" in line
     assert running.property(UNIT, "NRestarts") == "0"
-
-
-def test_it_stops_at_once_while_an_attempt_hangs(running: Machine) -> None:
-    running.service.fail(TOKEN, hang=True, times=None)
-    running.systemctl("kill", "--kill-whom=main", "--signal=USR1", UNIT)
-    running.until_status("Attempt")
-    running.systemctl("stop", UNIT)
-    assert (running.property(UNIT, "Result"), running.property(UNIT, "ExecMainStatus")) == ("success", "0")
-    assert running.access_key_id() == running.issued()[-1]
 
 
 def test_a_start_that_the_service_does_not_answer_is_ready_all_the_same(running: Machine) -> None:

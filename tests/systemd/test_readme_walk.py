@@ -75,10 +75,8 @@ def test_a_program_of_another_user_finds_its_credentials(machine: Machine) -> No
 
 def test_the_registration_moves_from_ssm_agent(machine: Machine) -> None:
     found = read_agent_vault(str(AGENT_VAULT))
-    assert found.registration is not None
-    assert found.fingerprint is not None
     node = found.registration.node_id
-    machine.service.add_node(node, public_key(found.registration.key), found.fingerprint.fingerprint)
+    machine.service.add_node(node, public_key(found.registration.key), found.accepted.fingerprint)
     machine.rolekeeper("clear", "--yes")
     machine.write("/etc/systemd/system/amazon-ssm-agent.service", AGENT)
     machine.systemctl("daemon-reload")

@@ -154,7 +154,7 @@ def named(machine: Machine) -> str:
 
 def test_a_directory_for_a_group_opens_by_the_drop_in_of_the_hint(plain: Machine) -> None:
     hint = publish_elsewhere(plain, f'path = "{SHARED}"\nmode = "0640"\ngroup = "{GROUP}"')
-    assert "ReadWritePaths=/srv/aws" in hint
+    assert "ReadWritePaths=-/srv/aws" in hint
     plain.run("install", "-d", "-m", "750", "-g", GROUP, "/srv/aws")
     follow(plain, hint)
     key = plain.until_published(SHARED)
@@ -166,7 +166,7 @@ def test_a_directory_for_a_group_opens_by_the_drop_in_of_the_hint(plain: Machine
 
 def test_a_users_home_opens_by_the_drop_in_of_the_hint_and_stays_writable_for_the_next_token(plain: Machine) -> None:
     hint = publish_elsewhere(plain, 'path = "/home/app/.aws/credentials"\nowner = "app"\ngroup = "app"')
-    assert "BindPaths=/home/app/.aws" in hint
+    assert "BindPaths=-/home/app/.aws" in hint
     plain.run("install", "-d", "-m", "700", "-o", "app", "-g", "app", "/home/app/.aws")
     follow(plain, hint)
     plain.until_published("/home/app/.aws/credentials")
@@ -187,4 +187,37 @@ def test_a_file_of_another_user_in_an_open_directory_takes_the_capability_of_the
 
 def test_below_tmp_nothing_is_published_that_nobody_would_find(plain: Machine) -> None:
     hint = publish_elsewhere(plain, 'path = "/tmp/aws/credentials"')
-    assert hint == f"publish elsewhere: {UNIT} has a /tmp of its own, which nobody else sees"
+    assert hint == f"publish elsewhere: {UNIT} has a /tmp of its own, which no other program sees"
+
+
+@pytest.fixture(scope="module")
+def linked(new_machine: Callable[..., Machine]) -> Machine:
+    """Homes, root's too, and /srv are symlinks into /var, as where the rest of the system is an image."""
+    machine = new_machine()
+    machine.shell(
+        "install -d -m 700 /var/root; mkdir -p /var/home /var/srv /srv\n"
+        "for one in home root srv; do umount /$one || true; mv /$one /old-$one; ln -s var/$one /$one; done\n"
+        "useradd --create-home app"
+    )
+    machine.configure()
+    machine.install()
+    machine.register()
+    return machine
+
+
+@pytest.mark.parametrize(
+    ("directory", "output"),
+    [("/home/app/.aws", 'owner = "app"\ngroup = "app"'), ("/srv/aws", 'mode = "0640"'), ("/var/home/app/aws", "")],
+)
+def test_a_directory_behind_a_symlink_opens_by_the_drop_in_of_the_hint(
+    linked: Machine, directory: str, output: str
+) -> None:
+    linked.until_published()  # /root is open from the beginning
+    hint = publish_elsewhere(linked, f'path = "{directory}/credentials"\n{output}')
+    linked.run("install", "-d", "-m", "755", directory)
+    follow(linked, hint)
+    linked.until_published(f"{directory}/credentials")
+    linked.shell(f"rm -r {directory}; systemctl restart {UNIT}")  # a missing directory stops no unit
+    linked.configure()
+    linked.systemctl("reload", UNIT)
+    linked.rolekeeper("wait")

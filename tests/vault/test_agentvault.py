@@ -1,5 +1,6 @@
 """SSM Agent's vault, healthy and as its faults leave it behind."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,9 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rolekeeper.adapters.vault.agent import agent_running, read_agent_vault
-from rolekeeper.adapters.vault.agentformat import MalformedError, format_go_time, parse_go_time
+from rolekeeper.adapters.vault.agent import DEFAULT_DIRECTORY, agent_running, read_agent_vault
+from rolekeeper.adapters.vault.agentformat import (
+    MalformedError,
+    encode_fingerprint,
+    encode_manifest,
+    encode_registration,
+    format_go_time,
+    parse_fingerprint,
+    parse_go_time,
+)
 from rolekeeper.errors import RefusedError, RolekeeperError, VaultError
+from rolekeeper.model import AcceptedFingerprint
 
 TREES = Path(__file__).parents[1] / "vectors" / "vaults"
 CREATED = {
@@ -45,13 +55,35 @@ def refused(directory: Path) -> RolekeeperError:
 @pytest.mark.parametrize("tree", CREATED)
 def test_a_healthy_registration_is_read(tree: str) -> None:
     found = read_agent_vault(TREES / tree / "Vault")
-    assert found.registration is not None
-    assert found.fingerprint is not None
     assert f'"{found.registration.node_id}"' in (TREES / tree / "registration").read_text(encoding="utf-8")
     assert found.registration.region == "us-east-1"
     assert found.registration.key.created_at == CREATED[tree]
-    assert found.fingerprint.hardware_hash["machine-id"] == "3d1219c7c4c5404aaa1f6d2a48adfda4\n"
-    assert (len(found.fingerprint.fingerprint), found.fingerprint.threshold) == (36, 40)
+    assert found.accepted.hardware_hash["machine-id"] == "3d1219c7c4c5404aaa1f6d2a48adfda4\n"
+    assert (len(found.accepted.fingerprint), found.accepted.threshold) == (36, 40)
+
+
+@pytest.mark.parametrize("tree", CREATED)
+def test_what_is_encoded_for_ssm_agent_equals_its_own_files_but_for_the_zone_of_the_date(tree: str) -> None:
+    recorded = {path.name: path.read_bytes() for path in (TREES / tree / "Vault").rglob("*") if path.is_file()}
+    found = read_agent_vault(TREES / tree / "Vault")
+    assert encode_manifest(json.loads(recorded["Manifest"])) == recorded["Manifest"]
+    assert encode_fingerprint(found.accepted) == recorded["InstanceFingerprint"]
+    written = json.loads(recorded["RegistrationKey"])["privateKeyCreatedDate"]
+    ours = format_go_time(found.registration.key.created_at)
+    assert parse_go_time(written) == parse_go_time(ours)
+    assert encode_registration(found.registration) == recorded["RegistrationKey"].replace(
+        written.encode(), ours.encode()
+    )
+
+
+def test_what_is_encoded_for_ssm_agent_has_gos_escapes() -> None:
+    accepted = AcceptedFingerprint("00000000-0000-4000-8000-000000000000", {"b": "häuschen <&>", "a": "\n"}, -1)
+    encoded = (
+        '{"fingerprint":"00000000-0000-4000-8000-000000000000","hardwareHash":'
+        '{"a":"\\n","b":"häuschen \\u003c\\u0026\\u003e"},"similarityThreshold":-1}'
+    ).encode()
+    assert encode_fingerprint(accepted) == encoded
+    assert parse_fingerprint(encoded) == accepted
 
 
 @pytest.mark.parametrize(
@@ -149,9 +181,7 @@ def test_a_key_of_an_old_agent_that_wrote_no_date_is_of_any_age(agent: Path) -> 
     path = agent / "Store" / "RegistrationKey"
     before, _, _ = path.read_text(encoding="utf-8").partition(',"privateKeyCreatedDate"')
     path.write_text(before + "}", encoding="utf-8")
-    found = read_agent_vault(agent).registration
-    assert found is not None
-    assert found.key.created_at == datetime(1970, 1, 1, tzinfo=UTC)
+    assert read_agent_vault(agent).registration.key.created_at == datetime(1970, 1, 1, tzinfo=UTC)
 
 
 READ = """
@@ -209,36 +239,34 @@ def test_any_other_text_is_no_date(written: str) -> None:
     assert found.tzinfo is UTC
 
 
-@pytest.fixture
-def processes(tmp_path: Path) -> Path:
-    """A directory like /proc that shows only what a test puts there."""
-    (tmp_path / "proc").mkdir()
-    (tmp_path / "proc" / "self").mkdir()
-    (tmp_path / "proc" / "4194305").mkdir()  # one that ended as we looked
-    return tmp_path / "proc"
+RUNNING = {
+    "the vault itself": ("amazon-ssm-agent", "agent", "agent", True),
+    "a copy of it": ("amazon-ssm-agent", "agent", "copy", True),
+    "its worker": ("ssm-agent-worker", "agent", "agent", True),
+    "a vault of its own, in a container": ("amazon-ssm-agent", "other", "agent", False),
+    "no vault": ("amazon-ssm-agent", "none", "agent", False),
+    "another program's process": ("amazon-ssm", "agent", "agent", False),
+    "an agent that has ended": ("", "agent", "agent", False),
+}
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [("amazon-ssm-agent", True), ("ssm-agent-worker", True), ("amazon-ssm", False), ("sh", False)],
-)
-def test_a_running_agent_is_seen_until_it_has_ended(
-    name: str, expected: object, processes: Path, tmp_path: Path
+def process(proc: Path, name: str, vault: Path) -> None:
+    """A process as /proc shows it; one without a name has ended."""
+    (proc / "4711" / "root" / "var/lib/amazon/ssm").mkdir(parents=True)
+    (proc / "4711" / "root" / DEFAULT_DIRECTORY[1:]).symlink_to(vault)
+    (proc / "4711" / "comm").write_text(f"{name}\n")
+    (proc / "4711" / "cmdline").write_text(f"/usr/bin/{name}\0" if name else "")
+
+
+@pytest.mark.parametrize(("name", "its", "ours", "expected"), RUNNING.values(), ids=RUNNING)
+def test_an_agent_counts_only_while_it_runs_on_this_registration(
+    name: str, its: str, ours: str, expected: object, tmp_path: Path
 ) -> None:
-    program = shutil.copy("/bin/sh", tmp_path / name)
-    assert not agent_running(processes)
-    with subprocess.Popen(
-        [program, "-c", "echo up; read end"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "up\n"
-        (processes / str(process.pid)).symlink_to(f"/proc/{process.pid}")
-        assert agent_running(processes) is expected
-        process.kill()
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # ended, and still listed as a zombie
-        assert not agent_running(processes)
-    assert not agent_running(processes)
+    for vault, tree in (("agent", HEALTHY), ("copy", HEALTHY), ("other", next(iter(CREATED)))):
+        shutil.copytree(TREES / tree / "Vault", tmp_path / vault)
+    process(tmp_path / "proc", name[:15], tmp_path / its)
+    assert agent_running(tmp_path / ours, tmp_path / "proc") is expected
 
 
-def test_this_machines_processes_can_be_looked_at() -> None:
-    assert agent_running() in (False, True)
+def test_this_machines_processes_can_be_looked_at(tmp_path: Path) -> None:
+    assert not agent_running(tmp_path)

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from tests.attempt.conftest import TOKEN, Machine, StockOfKeys, settings_in
+from tests.conftest import rebound
 from tests.daemon.conftest import Behaviour, World
 
 from rolekeeper.adapters.hardware import HardwareProbe, Sources
@@ -36,16 +37,16 @@ class Box:
     clock: Clock
     hostname: str = ""
     address: str = ""
+    card: str = ""  # the hardware address of the first interface
 
     def look(self) -> Hardware:
         sources = Sources(
             machine_id=(self.machine_id, self.place / "no-dbus"),
-            network=self.place / "net",
             dmidecode=self.place / "dmidecode",
             disks=self.place / "disks",
         )
         seen = HardwareProbe(self.clock, sources).look()
-        told = {"hostname-info": self.hostname, "ipaddress-info": self.address}
+        told = {"hostname-info": self.hostname, "ipaddress-info": self.address, "macaddr-info": self.card}
         unreadable = {name: reason for name, reason in seen.unreadable.items() if name not in told}
         return Hardware({**seen.hash, **told}, unreadable)
 
@@ -61,7 +62,7 @@ class Box:
         (self.place / "dmidecode").chmod(0o755)
         for kind in SMBIOS:
             self.set_smbios(kind, serial)
-        self.plug("eth0", 2, f"02:00:00:00:00:{serial}")
+        self.card = f"02:00:00:00:00:{serial}"
         (self.place / "disks").mkdir()
         (self.place / "disks" / f"0ad1-{serial}").symlink_to("../../sda1")
         return self
@@ -71,22 +72,16 @@ class Box:
         """Whatever changes meanwhile is as before in the end."""
         kept = self.place.with_suffix(".kept")
         shutil.copytree(self.place, kept, symlinks=True)
-        told = (self.hostname, self.address)
+        told = (self.hostname, self.address, self.card)
         yield
         shutil.rmtree(self.place)
         kept.rename(self.place)
-        self.hostname, self.address = told
+        self.hostname, self.address, self.card = told
 
     def set_smbios(self, kind: str, serial: str) -> None:
         table = self.place / "smbios" / kind
         table.parent.mkdir(exist_ok=True)
         table.write_text(f"# dmidecode 3.4\n{kind} of {serial}\n")
-
-    def plug(self, name: str, index: int, address: str) -> None:
-        card = self.place / "net" / name
-        card.mkdir(parents=True)
-        for file, content in {"ifindex": index, "addr_len": 6, "address": address}.items():
-            (card / file).write_text(f"{content}\n")
 
 
 @dataclass
@@ -138,9 +133,7 @@ def fingerprint(machine: Machine) -> str:
 
 def set_threshold(machine: Machine, threshold: int) -> None:
     """What `rolekeeper fingerprint threshold` does."""
-    contents = machine.vault()
-    assert contents.fingerprint is not None
-    machine.save(replace(contents, fingerprint=replace(contents.fingerprint, threshold=threshold)))
+    machine.save(rebound(machine.vault(), threshold=threshold))
 
 
 def replace_mainboard(box: Box) -> None:
@@ -149,8 +142,7 @@ def replace_mainboard(box: Box) -> None:
 
 
 def replace_card(box: Box) -> None:
-    shutil.rmtree(box.place / "net" / "eth0")
-    box.plug("eth0", 3, "02:00:00:00:00:99")
+    box.card = "02:00:00:00:00:99"
     box.address = "192.0.2.99"
 
 

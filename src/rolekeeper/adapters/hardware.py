@@ -1,62 +1,72 @@
 """The machine's hardware hash, byte for byte as SSM Agent measures it (docs/protocol.md, section 1.1).
 
+A look starts five programs at once, reads the four quick components while they run, and then collects the programs'
+output. Nothing here raises: a component that cannot be read is the empty string, as with SSM Agent, and its reason is
+kept beside it.
+
 - `machine-id` is the whole content of /etc/machine-id, or of D-Bus's file when that is absent.
-- The SMBIOS components and `disk-info` are base64(md5(standard output)) of a program. All of them are started at once,
-  with nothing in the environment but the search path that systemd gives a service: `ls -l` would print other dates
-  under another locale or time zone.
-- `ipaddress-info` and `macaddr-info` follow the order of interface indexes. psutil sorts hardware addresses by family
-  and pads short ones, so these come from /sys/class/net.
-- The programs stay in the process group of whoever looks, so that what ends an attempt ends them as well.
-- Ours beyond that: what could not be read is the empty string, as with SSM Agent, and its reason is kept beside it.
+- The SMBIOS components and `disk-info` are base64(md5(standard output)) of a program. The environment of these programs
+  holds only the search path that systemd gives a service: another locale or time zone changes the dates of `ls -l`.
+- `ipaddress-info` and `macaddr-info` are the first ones in the kernel's own order (netlink.py).
+- The programs stay in the process group of the attempt, so that they end with it.
+- A reason is transient when another look may find the component: a program that was too slow, a network that is not up
+  yet. A program that is not installed, or that says no, is not.
 """
 
 import base64
 import hashlib
-import ipaddress
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
+from rolekeeper.adapters import netlink
 from rolekeeper.model import COMPONENTS, Hardware
 from rolekeeper.ports import Clock
 
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"}
-"""What systemd gives a service that asks for nothing."""
+"""What systemd gives a service whose unit sets nothing."""
 
-_TUNNEL_ADDRESS_LENGTHS = (4, 16)  # bytes: the end of an IPv4 or IPv6 tunnel, not a hardware address
+_LASTING = (FileNotFoundError, PermissionError)
 _LONGEST_PATIENCE = timedelta(seconds=20)
-_LONGEST_COMPLAINT = 120  # characters of a program's own words that are passed on
+_LONGEST_COMPLAINT = 120  # characters of a program's own words that a reason repeats
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where the components are read; `patience` is for all programs together."""
+    """Where the components are read; `patience` is for all programs together.
+
+    `network` lists what netlink.LINKS or netlink.ADDRESSES request, as netlink.dump does.
+    """
 
     machine_id: tuple[Path, ...] = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
-    network: Path = Path("/sys/class/net")
+    network: Callable[[int], Iterable[bytes]] = netlink.dump
     dmidecode: Path = Path("/usr/sbin/dmidecode")
     ls: Path = Path("/bin/ls")
     disks: Path = Path("/dev/disk/by-uuid")
     patience: timedelta = _LONGEST_PATIENCE
 
     def programs(self) -> dict[str, list[str]]:
-        """The component that each program's output is hashed for."""
+        """The command for each component that is the hash of a program's output."""
         smbios = {f"{kind}-hash": [str(self.dmidecode), "-t", kind] for kind in _SMBIOS_KINDS}
         return {**smbios, "disk-info": [str(self.ls), "-l", str(self.disks)]}
 
 
 def patience(attempt_timeout: timedelta, looks: int) -> timedelta:
-    """For one look of so many: all of them together take three eighths of the attempt's time, if programs hang."""
+    """The patience of each of `looks` looks: together they take three eighths of the attempt's time at most."""
     return min(_LONGEST_PATIENCE, attempt_timeout * 3 / 8 / looks)
 
 
 class UnreadableError(Exception):
     """A component cannot be read; the text is the reason. It never leaves this module."""
+
+    def __init__(self, reason: str, *, transient: bool = False) -> None:
+        super().__init__(reason)
+        self.transient = transient
 
 
 _Started = subprocess.Popen[bytes] | UnreadableError
@@ -72,43 +82,46 @@ class HardwareProbe:
         self._sources = sources or Sources()
 
     def look(self) -> Hardware:
-        """The hardware hash of this moment; never raises: what cannot be read is told in the answer."""
+        """The hardware hash of this moment; never raises: the answer says what could not be read, and why."""
         deadline = self._clock.now().boot + self._sources.patience
         started = {name: _start(command) for name, command in self._sources.programs().items()}
         readers: dict[str, Callable[[], str]] = {
             "machine-id": lambda: _machine_id(self._sources.machine_id),
             "hostname-info": socket.gethostname,
-            "ipaddress-info": _first_address,
+            "ipaddress-info": lambda: _first_address(self._sources.network),
             "macaddr-info": lambda: _first_hardware_address(self._sources.network),
             **{name: partial(self._output_hash, process, deadline) for name, process in started.items()},
         }
-        readings = {name: _read(readers[name]) for name in (*_QUICK_COMPONENTS, *started)}
+        values, reasons = dict.fromkeys(COMPONENTS, ""), {}
+        for name in (*_QUICK_COMPONENTS, *started):
+            try:
+                values[name] = _read(readers[name])
+            except UnreadableError as error:
+                reasons[name] = error
         return Hardware(
-            {name: readings[name][0] for name in COMPONENTS},
-            {name: reason for name, (_, reason) in readings.items() if reason},
+            values,
+            {name: str(error) for name, error in reasons.items()},
+            frozenset(name for name, error in reasons.items() if error.transient),
         )
 
     def _output_hash(self, process: _Started, deadline: timedelta) -> str:
-        """The hash of a program's output, which is waited for until the patience for all programs is over.
+        """The hash of a program's output, once it ends or the patience for all programs is over.
 
-        One that ended in time only has to be read then: a little is left for that.
+        A program that ended in time only has to be read, but its turn may come late: a twentieth is left for that.
         """
         little = self._sources.patience / 20
         return _output_hash(process, max(deadline - self._clock.now().boot, little), little)
 
 
-def _read(reader: Callable[[], str]) -> tuple[str, str]:
-    """The component's value, and the reason when there is none."""
+def _read(reader: Callable[[], str]) -> str:
     try:
         value = reader()
         value.encode()  # a host name may hold bytes that are no text
-    except UnreadableError as error:
-        return "", str(error)
     except OSError as error:
-        return "", _reason(error)
-    except ValueError:
-        return "", "what was read is neither text nor a number"
-    return value, ""
+        raise UnreadableError(_reason(error), transient=not isinstance(error, _LASTING)) from error
+    except ValueError as error:
+        raise UnreadableError("what was read is not text") from error
+    return value
 
 
 def _reason(error: OSError) -> str:
@@ -135,7 +148,8 @@ def _start(command: list[str]) -> _Started:
             env=ENVIRONMENT,
         )
     except OSError as error:
-        return UnreadableError(f"cannot run {command[0]}: {error.strerror}")
+        reason = f"cannot run {command[0]}: {error.strerror}"
+        return UnreadableError(reason, transient=not isinstance(error, _LASTING))
 
 
 def _output_hash(process: _Started, longest: timedelta, longest_end: timedelta) -> str:
@@ -146,16 +160,20 @@ def _output_hash(process: _Started, longest: timedelta, longest_end: timedelta) 
         output, complaint = process.communicate(timeout=longest.total_seconds())
     except subprocess.TimeoutExpired:
         _end(process, longest_end)
-        raise UnreadableError(f"{program!s} did not end in time") from None
+        raise UnreadableError(f"{program!s} did not end in time", transient=True) from None
     if process.returncode:
         words = complaint.decode("utf-8", "replace").strip()[:_LONGEST_COMPLAINT]
-        raise UnreadableError(f"{program!s} ended with status {process.returncode}" + (f": {words}" if words else ""))
+        reason = f"{program!s} ended with status {process.returncode}" + (f": {words}" if words else "")
+        raise UnreadableError(reason, transient=process.returncode < 0)  # a signal killed it
     return base64.b64encode(hashlib.md5(output, usedforsecurity=False).digest()).decode("ascii")
 
 
 def _end(process: subprocess.Popen[bytes], longest: timedelta) -> None:
-    """Kill the program and all that it started; one that hangs in the kernel is left to the end of this process."""
-    import psutil  # noqa: PLC0415 - as below
+    """Kill the program and everything that it started; what hangs in the kernel ends with the attempt's process group.
+
+    psutil finds those children: a wrapper script of dmidecode would leave its own running.
+    """
+    import psutil  # noqa: PLC0415 - it costs a cold start 20 ms, and only a program that hangs needs it
 
     started: list[psutil.Process] = []
     with suppress(psutil.Error, OSError):
@@ -173,35 +191,16 @@ def _end(process: subprocess.Popen[bytes], longest: timedelta) -> None:
         return
 
 
-def _first_address() -> str:
-    """The first IPv4 address, in the order of interfaces, that is not a loopback address."""
-    import psutil  # noqa: PLC0415 - it costs a cold start milliseconds, and only this component needs it
-
-    interfaces = psutil.net_if_addrs()
-    for name in sorted(interfaces, key=_index):
-        for address in interfaces[name]:
-            if address.family == socket.AF_INET and not ipaddress.ip_address(address.address).is_loopback:
-                return str(address.address)
-    raise UnreadableError("no interface has an IPv4 address")
+def _first_address(network: Callable[[int], Iterable[bytes]]) -> str:
+    return _first(map(netlink.ipv4_address, network(netlink.ADDRESSES)), "no interface has an IPv4 address")
 
 
-def _index(name: str) -> int:
-    return socket.if_nametoindex(name.partition(":")[0])  # an address with a label is listed as `eth0:label`
+def _first_hardware_address(network: Callable[[int], Iterable[bytes]]) -> str:
+    return _first(map(netlink.hardware_address, network(netlink.LINKS)), "no interface has a hardware address")
 
 
-def _first_hardware_address(network: Path) -> str:
-    addresses = dict(_hardware_addresses(network))
-    if not addresses:
-        raise UnreadableError("no interface has a hardware address")
-    return addresses[min(addresses)]
-
-
-def _hardware_addresses(network: Path) -> Iterator[tuple[int, str]]:
-    """Index and hardware address of each interface that has one."""
-    for interface in sorted(network.iterdir()):
-        if not (interface / "ifindex").exists():  # such as `bonding_masters`, or gone since the listing
-            continue
-        length = int((interface / "addr_len").read_text(encoding="ascii"))
-        address = (interface / "address").read_text(encoding="ascii").strip()
-        if length not in _TUNNEL_ADDRESS_LENGTHS and address.strip("0:"):
-            yield int((interface / "ifindex").read_text(encoding="ascii")), address
+def _first(addresses: Iterable[str], reason: str) -> str:
+    for address in addresses:
+        if address:
+            return address
+    raise UnreadableError(reason, transient=True)  # at boot, the network may come up later

@@ -1,16 +1,16 @@
 """Taking over a registration from another agent's vault: the same node id, key and fingerprint, no new activation.
 
-The service is asked for one token, which is thrown away: only it can tell whether it still accepts the fingerprint.
-What was in our vault is replaced in one step, after that; when it is the same registration already, it stays: ours may
-know more of it, such as a key change under way. The caller holds the vault's lock.
+The service is asked for one token, which is discarded: only the service can tell whether it still accepts the
+fingerprint. After that, our vault's contents are replaced in one step. If they are the same registration already, they
+stay: ours may know more, such as a key change in progress. The caller holds the vault's lock.
 """
 
 from dataclasses import dataclass
 
 from rolekeeper.core import similarity
-from rolekeeper.core.similarity import Report
+from rolekeeper.core.similarity import Comparison
 from rolekeeper.errors import FingerprintRefusedError, RefusedError
-from rolekeeper.model import Registration, VaultContents
+from rolekeeper.model import Node, Registration, VaultContents
 from rolekeeper.ports import World
 
 
@@ -19,37 +19,31 @@ class Adoption:
     """What was taken over, and how this machine's hardware compares with it."""
 
     registration: Registration
-    report: Report
+    comparison: Comparison
 
 
-def adopt(world: World, found: VaultContents, *, prove: bool, replace_old: bool) -> Adoption:
+def adopt(world: World, found: Node, *, prove: bool, replace_old: bool) -> Adoption:
     """Put `found` into our vault.
 
     Raises RefusedError `already-registered` when `replace_old` is false and ours holds another registration (the same
-    node with another key or fingerprint is one: ours may be the newer), ServiceRefusedError when the service does not
-    accept what was found, ServiceError when it cannot be asked.
+    node with another key or fingerprint is another: ours may be the newer), ServiceRefusedError when the service does
+    not accept what was found, ServiceError when it cannot be asked.
     """
-    registration, accepted = found.registration, found.fingerprint
-    assert registration is not None  # noqa: S101 - a vault without a registration is not found
-    assert accepted is not None  # noqa: S101 - nor one without a fingerprint
-    ours = world.vault.load()
-    is_ours = ours.registration == registration and _fingerprint(ours) == accepted.fingerprint
-    if ours.registration is not None and not is_ours and not replace_old:
+    registration, fingerprint = found.registration, found.accepted.fingerprint
+    ours = world.vault.load().node
+    is_ours = ours is not None and ours.registration == registration and ours.accepted.fingerprint == fingerprint
+    if ours is not None and not is_ours and not replace_old:
         raise RefusedError(
             "already-registered",
-            f"Cannot adopt {registration.node_id}: this machine is {ours.registration.node_id} already, with a "
+            f"Cannot adopt {registration.node_id}: this machine is already {ours.registration.node_id}, with a "
             "registration of its own",
             "`rolekeeper adopt --force` replaces that registration",
         )
     if prove:
-        _prove(world, registration, accepted.fingerprint)
+        _prove(world, registration, fingerprint)
     if not is_ours:
-        world.vault.save(found)
-    return Adoption(registration, similarity.judge(accepted, None, world.probe.look()))
-
-
-def _fingerprint(contents: VaultContents) -> str | None:
-    return contents.fingerprint.fingerprint if contents.fingerprint is not None else None
+        world.vault.save(VaultContents(node=found))
+    return Adoption(registration, similarity.judge(found.accepted, None, world.probe.look()))
 
 
 def _prove(world: World, registration: Registration, fingerprint: str) -> None:

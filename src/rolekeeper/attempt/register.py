@@ -1,15 +1,21 @@
 """Registering this machine: one activation turns into a node id, a node key and a fingerprint.
 
-Key and fingerprint are stored as pending before the service is called. The same command run again after a crash takes
-them up, so that the service sees one node key, not one a try. A refusal leaves what an earlier try began as it was, for
-a mistyped code or a missing permission says nothing of it; what the service will never take is forgotten. The old
-registration stays in force until the new one replaces it, in one step, on disk. The caller holds the vault's lock.
+The hardware hash of this moment is bound to the fingerprint, and every later comparison uses it. So a component that
+cannot be read just now gets three looks, as in an attempt, before its loss is stored.
+
+Key and fingerprint are stored as pending before the service is called. The same command, run again after a crash,
+continues with them, so that the service sees one node key and not one for each try. A refusal keeps what an earlier try
+began, because a mistyped code or a missing permission says nothing about it; what the service will never take is
+dropped. The old registration stays in force until the new one replaces it on disk, in one step. The caller holds the
+vault's lock.
 """
 
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
+from rolekeeper.attempt.look import BETWEEN_LOOKS, look_until
 from rolekeeper.errors import RefusedError, ServiceRefusedError
-from rolekeeper.model import AcceptedFingerprint, PendingRegistration, Registration, VaultContents
+from rolekeeper.model import AcceptedFingerprint, Node, PendingRegistration, Registration, VaultContents
 from rolekeeper.ports import World
 
 LIMIT_EXCEEDED = "RegistrationLimitExceeded"
@@ -26,8 +32,15 @@ class Activation:
     region: str
 
 
-def register(world: World, contents: VaultContents, activation: Activation, *, replace_old: bool) -> VaultContents:
-    """Register with `activation`; returns what is in the vault then.
+def register(
+    world: World,
+    contents: VaultContents,
+    activation: Activation,
+    *,
+    replace_old: bool,
+    between: timedelta = BETWEEN_LOOKS,
+) -> Node:
+    """Register with `activation`; returns the node that is in the vault then. `between` is the pause between two looks.
 
     Raises RefusedError `already-registered` when there is a registration and `replace_old` is false, ServiceError when
     no usable answer came (what was begun stays in the vault), ServiceRefusedError when the activation was rejected.
@@ -40,7 +53,7 @@ def register(world: World, contents: VaultContents, activation: Activation, *, r
             "`rolekeeper register --force` replaces that registration",
         )
     begun = _matching(contents.pending_registration, activation)
-    pending = _begin(world, activation, begun)
+    pending = _begin(world, activation, begun, between)
     world.vault.save(replace(contents, pending_registration=pending))
     try:
         node_id = _ask(world, activation, pending)
@@ -49,14 +62,13 @@ def register(world: World, contents: VaultContents, activation: Activation, *, r
             contents = replace(contents, pending_registration=None)
         world.vault.save(contents)
         if begun is not None and refused.code == ALREADY_REGISTERED:
-            return register(world, contents, activation, replace_old=replace_old)
+            return register(world, contents, activation, replace_old=replace_old, between=between)
         raise _explained(refused, resumed=begun is not None) from refused
-    registered = VaultContents(
-        registration=Registration(node_id, activation.region, pending.key),
-        fingerprint=AcceptedFingerprint(pending.fingerprint, pending.hardware_hash),
-    )
-    world.vault.save(registered)
-    return registered
+    registration = Registration(node_id, activation.region, pending.key)
+    accepted = AcceptedFingerprint(pending.fingerprint, pending.hardware_hash)
+    node = Node(registration, accepted)
+    world.vault.save(VaultContents(node=node))
+    return node
 
 
 def _matching(pending: PendingRegistration | None, activation: Activation) -> PendingRegistration | None:
@@ -66,8 +78,10 @@ def _matching(pending: PendingRegistration | None, activation: Activation) -> Pe
     return pending
 
 
-def _begin(world: World, activation: Activation, begun: PendingRegistration | None) -> PendingRegistration:
-    hardware_hash = world.probe.look().hash
+def _begin(
+    world: World, activation: Activation, begun: PendingRegistration | None, between: timedelta
+) -> PendingRegistration:
+    hardware_hash = look_until(world, between, lambda seen: not seen.transient).hash
     if begun is not None:
         return replace(begun, hardware_hash=hardware_hash)
     return PendingRegistration(

@@ -1,14 +1,14 @@
-"""Changing the node key with the service; `core.keyrotation` says what is kept when.
+"""Replacing the node key with the service; core/keyrotation.py says which keys are kept when.
 
-Nothing here fails an attempt: the credentials are published already, and a key change that did not succeed, whatever
-stood in its way, is taken up at the next one. The caller holds the vault's lock.
+Nothing here fails an attempt: the credentials are already published, and a rotation that did not succeed, whatever the
+reason, continues at the next attempt. The caller holds the vault's lock.
 """
 
 from datetime import datetime
 
 from rolekeeper.core import keyrotation
 from rolekeeper.errors import RolekeeperError, ServiceError, ServiceRefusedError, VaultError
-from rolekeeper.model import Fact, Registration, VaultContents
+from rolekeeper.model import LogEntry, Registration, VaultContents
 from rolekeeper.ports import World
 
 ABOUT_THE_KEY = ("InvalidPublicKey", "PublicKeyAlreadyRegistered")
@@ -16,16 +16,17 @@ ABOUT_THE_KEY = ("InvalidPublicKey", "PublicKeyAlreadyRegistered")
 
 def rotate(
     world: World, contents: VaultContents, registration: Registration, fingerprint: str, now: datetime
-) -> tuple[VaultContents, Fact]:
-    """Make the node key another one; returns what is in the vault then, and what to log.
+) -> tuple[VaultContents, LogEntry]:
+    """Replace the node key by a new one; returns the vault's contents then, and what to log.
 
     `now` is the service's time: keys that were dated by a wrong clock of ours would be too old at once, or never.
     """
     try:
-        if contents.pending_key is None:
-            contents = _saved(world, keyrotation.begun(contents, world.keys.new_key(now)))
-        assert contents.pending_key is not None  # noqa: S101 - begun above
-        world.service.update_public_key(registration, contents.pending_key)
+        new_key = contents.pending_key
+        if new_key is None:
+            new_key = world.keys.new_key(now)
+            contents = _saved(world, keyrotation.begun(contents, new_key))
+        world.service.update_public_key(registration, new_key)
         return _saved(world, keyrotation.promoted(contents)), _rotated(registration)
     except ServiceRefusedError as refused:
         return _refused(world, contents, registration, fingerprint, refused)
@@ -35,8 +36,8 @@ def rotate(
 
 def _refused(
     world: World, contents: VaultContents, registration: Registration, fingerprint: str, refused: ServiceRefusedError
-) -> tuple[VaultContents, Fact]:
-    """Only a word about the key itself lets it go, and only if the service still accepts the old one after it.
+) -> tuple[VaultContents, LogEntry]:
+    """Drop the new key only if the refusal is about the key itself, and the service still accepts the old one after it.
 
     An earlier answer may have been lost: then the service has the new key, and the next attempt finds that out.
     """
@@ -48,7 +49,7 @@ def _refused(
     except (ServiceError, ServiceRefusedError, VaultError) as error:
         return contents, _unfinished(registration, error)
     message = f"The service refused a new node key for {registration.node_id}, the old one stays: {refused.message}"
-    return contents, Fact("key_rotation_refused", "warning", message, {"code": refused.code})
+    return contents, LogEntry("key_rotation_refused", "warning", message, {"code": refused.code})
 
 
 def _saved(world: World, contents: VaultContents) -> VaultContents:
@@ -56,10 +57,12 @@ def _saved(world: World, contents: VaultContents) -> VaultContents:
     return contents
 
 
-def _rotated(registration: Registration) -> Fact:
-    return Fact("key_rotated", "info", f"Node key of {registration.node_id} rotated", {"node_id": registration.node_id})
+def _rotated(registration: Registration) -> LogEntry:
+    return LogEntry(
+        "key_rotated", "info", f"Node key of {registration.node_id} rotated", {"node_id": registration.node_id}
+    )
 
 
-def _unfinished(registration: Registration, error: RolekeeperError) -> Fact:
-    message = f"Rotating the node key of {registration.node_id} goes on at the next attempt: {error.message}"
-    return Fact("key_rotation_unfinished", "warning", message, {"code": error.code, "hint": error.hint})
+def _unfinished(registration: Registration, error: RolekeeperError) -> LogEntry:
+    message = f"Rotating the node key of {registration.node_id} continues at the next attempt: {error.message}"
+    return LogEntry("key_rotation_unfinished", "warning", message, {"code": error.code, "hint": error.hint})

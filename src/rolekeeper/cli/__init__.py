@@ -13,6 +13,10 @@ def main() -> int:
         from rolekeeper.cli.credential_process import main as credential_process
 
         return credential_process(arguments[1:])
+    if arguments == ["endpoint"]:  # started by systemd for a request that waits: likewise
+        from rolekeeper.cli.endpoint import main as endpoint
+
+        return endpoint()
     from rolekeeper.cli.parser import main as run
 
     return run(arguments)

@@ -6,13 +6,15 @@ import gc
 from rolekeeper import compose
 from rolekeeper.adapters.process import die_after, give_up_after, keep_secrets_in_memory
 from rolekeeper.adapters.supervision.attemptpipe import SupervisorPipe
-from rolekeeper.attempt import cycle, identity
+from rolekeeper.attempt.look import LOOKS
+from rolekeeper.attempt.run import run as run_attempt
 from rolekeeper.cli.messages import say
-from rolekeeper.cli.output import exit_code, print_report
+from rolekeeper.cli.output import print_report
 from rolekeeper.core.loop.delays import READING_CONFIGURATION
+from rolekeeper.core.outcomes import exit_code
 from rolekeeper.errors import ConfigurationError
-from rolekeeper.model import Settings
 from rolekeeper.ports import World
+from rolekeeper.settings import Settings
 
 EXAMPLE = "rolekeeper attempt && aws sts get-caller-identity"
 
@@ -26,16 +28,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Make one attempt."""
     keep_secrets_in_memory()
-    gc.disable()  # an attempt ends before garbage weighs, and looking for it costs a tenth of its start
+    gc.disable()  # an attempt ends before garbage matters, and collecting it costs a tenth of its start
     if options.supervised:
         return _supervised(options.config)
     settings = compose.settings(options.config)
     give_up_after(settings.daemon.attempt_timeout)
-    report = cycle.run(_world(settings), settings, reuse=False)
+    report = run_attempt(_world(settings), settings, reuse=False)
     print_report(report)
-    for fact in report.facts:
-        if fact.level == "warning":  # such as a key change that is not finished: it fails nothing, and is in no report
-            say(fact.message, fact.fields.get("hint", ""))
+    for entry in report.entries:
+        if entry.level == "warning":  # such as an unfinished key change: it fails nothing, and is in no report
+            say(entry.message, entry.fields.get("hint", ""))
     return exit_code(report.outcome, report.code)
 
 
@@ -44,16 +46,15 @@ def _supervised(configuration: str | None) -> int:
     pipe = SupervisorPipe()
     order = pipe.order()
     settings = order.settings
-    tell_found = None  # with the settings of before, the supervisor knows, or a report tells it
     if settings is None or order.reload:
-        settings, tell_found = _read(configuration, pipe, settings), pipe.found
+        settings = _read(configuration, pipe, settings)
     die_after(settings.daemon.attempt_timeout)
-    cycle.run(_world(settings), settings, reuse=order.reuse, tell=pipe.report, tell_found=tell_found)
+    run_attempt(_world(settings), settings, reuse=order.reuse, deliver=pipe.report, deliver_found=pipe.found)
     return 0
 
 
 def _world(settings: Settings) -> World:
-    return compose.world(settings, looks=identity.LOOKS)
+    return compose.world(settings, looks=LOOKS)
 
 
 def _read(configuration: str | None, pipe: SupervisorPipe, old: Settings | None) -> Settings:

@@ -1,12 +1,24 @@
-"""`rolekeeper check`: whether the configuration is right, and what it comes to."""
+"""`rolekeeper check`: whether the configuration is right, what it comes to, and what on this machine does not fit it.
+
+Errors are what a person has to correct before the configuration can be used (78). Warnings concern one output each: it
+would not be published, or not be served, while everything else works (0).
+"""
 
 import argparse
+from collections.abc import Iterator
+from pathlib import Path
 
-from rolekeeper import compose
+from rolekeeper.adapters.outputs import accounts
+from rolekeeper.adapters.outputs.accounts import Kind
+from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import print_json
-from rolekeeper.config import show
+from rolekeeper.config import policies, show
+from rolekeeper.config.load import ENDPOINTS, FILES, Loaded, load
+from rolekeeper.errors import ConfigurationError, Problem
+from rolekeeper.settings import Output
 
 EXAMPLE = "rolekeeper check && systemctl reload rolekeeper"
+SOCKET = "rolekeeper-endpoint.socket"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -15,10 +27,38 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the configuration resolved; every problem at once otherwise (78)."""
-    settings = compose.settings(options.config)
+    """Print the configuration resolved, or every problem at once (78); warnings go to standard error."""
+    loaded = load(Path(options.config) if options.config is not None else None)
+    errors, warnings = policies.examine(loaded)
+    warnings += account_warnings(loaded)
+    for warning in warnings:
+        say(f"warning: {warning.where}: {warning.key}: {warning.message}", warning.hint)
+    if loaded.problems or errors:
+        raise ConfigurationError((*loaded.problems, *errors))
     if options.json:
-        print_json(show.resolved(settings))
+        print_json({**show.resolved(loaded.settings), "warnings": [_fields(warning) for warning in warnings]})
     else:
-        print(show.describe(settings), end="")
+        print(show.describe(loaded.settings), end="")
     return 0
+
+
+def account_warnings(loaded: Loaded) -> Iterator[Problem]:
+    """The owners and groups that cannot own a file here."""
+    files = loaded.settings.credentials_files if loaded.places[FILES] else ()  # the default file has no place
+    outputs: tuple[Output, ...] = (*files, *loaded.settings.endpoints)
+    for output, place in zip(outputs, loaded.places[FILES] + loaded.places[ENDPOINTS], strict=True):
+        for key, kind, name in (("owner", Kind.USER, output.owner), ("group", Kind.GROUP, output.group)):
+            if name is not None and (why := accounts.why_not(kind, name)):
+                yield place.problem(key, *why)
+
+
+def endpoint_warnings(loaded: Loaded, *, socket_is_active: bool) -> Iterator[Problem]:
+    """The endpoints that nothing serves, because systemd does not listen for them."""
+    if not socket_is_active:
+        for place in loaded.places[ENDPOINTS]:
+            hint = f"`systemctl enable --now {SOCKET}`, or run `rolekeeper endpoint`"
+            yield place.problem("", f"nothing serves it: {SOCKET} is not active", hint)
+
+
+def _fields(warning: Problem) -> dict[str, str]:
+    return {"file": warning.where, "key": warning.key, "message": warning.message, "hint": warning.hint}

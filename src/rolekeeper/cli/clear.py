@@ -2,14 +2,21 @@
 
 import argparse
 import sys
+from datetime import timedelta
+from pathlib import Path
 
 from rolekeeper import compose
+from rolekeeper.adapters.outputs.credentialsfile import SharedCredentialsFiles
+from rolekeeper.adapters.outputs.publishedfile import PublishedFiles
 from rolekeeper.adapters.process import keep_secrets_in_memory
 from rolekeeper.adapters.supervision import runtime
-from rolekeeper.attempt.cycle import longest_wait_for_vault
-from rolekeeper.errors import RefusedError, UsageError
+from rolekeeper.attempt.run import longest_wait_for_vault
+from rolekeeper.cli.messages import say
+from rolekeeper.errors import OutputError, RefusedError, UsageError
 from rolekeeper.model import VaultContents
+from rolekeeper.settings import FileFormat, Settings
 
+LONGEST_FOR_FILE = timedelta(seconds=10)
 EXAMPLE = "rolekeeper clear --yes"
 
 
@@ -26,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
         print("Nothing was changed.")
         return 0
     node = settings.node
-    if node.activation_id and node.region and runtime.holder(settings.daemon.runtime_directory) is not None:
+    if node.activation_id and node.region and runtime.living(settings.daemon.runtime_directory) is not None:
         raise RefusedError(
             "would-register-again",
             "Cannot forget the registration: the running daemon would register anew at once, as [node] says",
@@ -35,6 +42,7 @@ def run(options: argparse.Namespace) -> int:
     vault = compose.vault(settings)
     with vault.lock(longest_wait_for_vault(settings)):
         vault.save(VaultContents())
+    _withdraw(settings)
     compose.tell_daemon(settings)
     print("Forgot the registration; the managed node still exists in AWS until it is deregistered there.")
     return 0
@@ -49,3 +57,15 @@ def _confirmed(directory: str) -> bool:
         print()
         return False
     return answer.strip().lower() in {"y", "yes"}
+
+
+def _withdraw(settings: Settings) -> None:
+    """Remove our expiry from shared files that are there; keys stay, and programs use them until they expire."""
+    files = SharedCredentialsFiles(PublishedFiles(compose.clock().sleep))
+    for file in settings.credentials_files:
+        if file.format is not FileFormat.SHARED or not Path(file.path).exists():
+            continue
+        try:
+            files.withdraw(file, LONGEST_FOR_FILE)
+        except OutputError as error:
+            say(error.message, error.hint, code=error.code)

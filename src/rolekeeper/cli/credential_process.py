@@ -1,18 +1,22 @@
 """`rolekeeper credential-process`: what SDKs want from `credential_process`, out of the published file.
 
 SDKs start this whenever they need credentials, so it must start like a bare interpreter: no TOML, no argparse but for
---help, no service. Without --file it takes the first output that the running daemon's status.json names.
+--help, no service. The file may be a shared credentials file or a process file. Without --file it is the first one that
+the running daemon's status.json names.
+
+An expiry counts for the access key that was published with it. If status.json says that another key was published in
+this file, another program has written its own since, whose lifetime nobody here knows.
 """
 
 from __future__ import annotations
 
 from json import dumps, loads
-from os import O_NONBLOCK, O_WRONLY, close, fstat, write
+from os import O_NONBLOCK, fstat, write
 from os import open as open_descriptor
-from resource import RLIMIT_CORE, setrlimit
 from stat import S_ISREG
 from time import CLOCK_BOOTTIME, clock_gettime
 
+from rolekeeper.cli.cores import keep_out_of_cores
 from rolekeeper.cli.messages import say
 from rolekeeper.core.ini import UnparsableError, profile_values, scan
 
@@ -27,8 +31,6 @@ EXAMPLE = (
     "  credential_process = rolekeeper credential-process --file /srv/app/credentials"
 )
 STATUS = "/run/rolekeeper/status.json"
-LIFETIME = "/run/rolekeeper/lifetime.json"
-COREDUMP_FILTER = "/proc/self/coredump_filter"
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 KEYS = {
     "AccessKeyId": "aws_access_key_id",
@@ -37,7 +39,8 @@ KEYS = {
     "Expiration": "x_security_token_expires",
 }
 OPTIONS = ("--file", "--profile")
-LONGEST_FILE = 1024 * 1024  # bytes; the daemon publishes into none that is longer
+LONGEST_FILE = 4 * 1024 * 1024  # bytes; the daemon publishes into none that is longer
+UNKNOWN_LIFE = 900  # seconds until SDKs have to ask again for credentials of another program
 READ_HINT = "run as a user who may read that file"
 FILE_HINT = "name a published file; `rolekeeper status` lists them"
 EXIT_CODES = {"argument-invalid": 64, "no-daemon": 69, "expired": 69}
@@ -66,9 +69,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _print(path: str | None, profile: str | None) -> int:
-    _keep_out_of_cores()
+    keep_out_of_cores()
     if "" in (path, profile):  # as of a variable that is not set: credentials that nobody named are not handed out
-        return _fail("argument-invalid", "--file or --profile is empty", "name what is meant, or leave the option out")
+        return _fail("argument-invalid", "--file or --profile is empty", "give it a value, or leave the option out")
     try:
         where, name = _first_output(profile) if path is None else (path, profile or "default")
         credentials = dumps(_credentials(where, name))
@@ -82,25 +85,15 @@ def _print(path: str | None, profile: str | None) -> int:
         return _fail(error.code, str(error), error.hint)
     left = f"{credentials}\n".encode()
     try:
-        while left:  # a file takes what still fits on the disk; only the next write says that there is no more
+        while left:  # a file takes what still fits on the disk; the next write says that there is no more
             left = left[write(1, left) :]
     except OSError as error:
-        return _fail("output-unwritable", f"Cannot write to standard output: {error.strerror}", "see what it leads to")
+        return _fail(
+            "output-unwritable",
+            f"Cannot write to standard output: {error.strerror}",
+            "check where standard output leads to",
+        )
     return 0
-
-
-def _keep_out_of_cores() -> None:
-    """No core dump holds the token, nor one that is piped to a program, to which the limit does not apply (core(5)).
-
-    What process.py does beside the limit would take ctypes.
-    """
-    setrlimit(RLIMIT_CORE, (0, 0))
-    try:
-        descriptor = open_descriptor(COREDUMP_FILTER, O_WRONLY)
-        write(descriptor, b"0")
-        close(descriptor)
-    except OSError:  # a kernel that writes no cores has none
-        return
 
 
 class _Unusable(Exception):  # noqa: N818 - never leaves this module
@@ -113,7 +106,7 @@ class _Unusable(Exception):  # noqa: N818 - never leaves this module
 def _first_output(profile: str | None) -> tuple[str, str]:
     try:
         outputs = loads(_text(STATUS))["outputs"]
-        first: dict[str, Any] = next(one for one in outputs if profile in (None, one["profile"]))
+        first: dict[str, Any] = next(one for one in outputs if one["path"] and profile in (None, one["profile"]))
         return str(first["path"]), str(first["profile"])
     except FileNotFoundError as error:
         raise _Unusable(
@@ -126,19 +119,42 @@ def _first_output(profile: str | None) -> tuple[str, str]:
 
 
 def _credentials(path: str, profile: str) -> dict[str, Any]:
-    text = _text(path)
-    try:
-        values = profile_values(scan(text), profile) or {}
-    except UnparsableError as error:
-        raise _Unusable("unparsable-file", f"Cannot read {path}: {error.reason}", "mend that line by hand") from error
+    values = _values(path, profile)
     missing = [key for key in KEYS.values() if not values.get(key)]
     if missing:
-        what = f"No credentials of rolekeeper's in {path}, profile {profile}: {missing[0]} is missing"
+        what = f"No credentials of rolekeeper in {path}, profile {profile}: {missing[0]} is missing"
         raise _Unusable("no-credentials", what, "name file and profile as the configuration has them")
-    if _is_past(values[KEYS["Expiration"]]):
+    published = _published(path, profile)
+    if published and published.get("access_key_id") not in (None, values[KEYS["AccessKeyId"]]):
+        values[KEYS["Expiration"]] = _in(UNKNOWN_LIFE)
+    elif _is_past(values[KEYS["Expiration"]], published):
         what = f"The credentials in {path} expired at {values[KEYS['Expiration']]}"
         raise _Unusable("expired", what, "`rolekeeper status` says why there are no newer ones")
     return {"Version": 1, **{name: values[key] for name, key in KEYS.items()}}
+
+
+def _values(path: str, profile: str) -> dict[str, str]:
+    """The values of the profile, or of a process file as if it were one."""
+    text = _text(path)
+    try:
+        if text.startswith("{"):
+            found = loads(text)
+            return {key: str(found[name]) for name, key in KEYS.items() if found.get(name)}
+        return profile_values(scan(text), profile) or {}
+    except (UnparsableError, ValueError, RecursionError) as error:
+        reason = getattr(error, "reason", "it is no JSON")
+        raise _Unusable("unparsable-file", f"Cannot read {path}: {reason}", "correct that line by hand") from error
+
+
+def _published(path: str, profile: str) -> dict[str, Any]:
+    """What status.json says of this output, with the boot that it was written in; empty when it says nothing."""
+    try:
+        status = loads(_text(STATUS))
+        outputs: list[dict[str, Any]] = status["outputs"]
+        found = next(one for one in outputs if one["path"] == path and one["profile"] in (profile, ""))
+        return {**found, "boot_id": status["boot_id"]}
+    except (OSError, ValueError, KeyError, TypeError, StopIteration, RecursionError, _Unusable):
+        return {}
 
 
 def _text(path: str) -> str:
@@ -160,13 +176,13 @@ def _open(path: str, flags: int) -> int:
     return open_descriptor(path, flags | O_NONBLOCK)
 
 
-def _is_past(expiration: str) -> bool:
-    """Whether the service's clock says so, which the daemon has measured; where nobody has, the wall clock."""
+def _is_past(expiration: str, published: dict[str, Any]) -> bool:
+    """Whether the service's clock says so, which the daemon has measured; else whether the wall clock does."""
     from datetime import UTC, datetime  # late: only a file with credentials needs it
 
     try:
         expires_at = datetime.fromisoformat(expiration)
-        left = _seconds_left(expires_at)
+        left = _seconds_left(expires_at, published)
         return expires_at <= datetime.now(UTC) if left is None else left <= 0
     except (ValueError, TypeError) as error:
         raise _Unusable(
@@ -174,17 +190,22 @@ def _is_past(expiration: str) -> bool:
         ) from error
 
 
-def _seconds_left(expires_at: datetime) -> float | None:
-    """Of the life of the daemon's credentials that expire just then, by the time since boot; None when nobody knows."""
+def _seconds_left(expires_at: datetime, published: dict[str, Any]) -> float | None:
+    """Of the published credentials' life, by the time since boot; None when status.json does not know them."""
     try:
-        told = loads(_text(LIFETIME))
-        life = told["credentials"]
+        life = published["life"]
         issued, end = (type(expires_at).fromisoformat(life[name]) for name in ("issued_at", "expires_at"))
-        if told["boot_id"] != _text(BOOT_ID).strip() or end.replace(microsecond=0) != expires_at:
+        if published["boot_id"] != _text(BOOT_ID).strip() or end.replace(microsecond=0) != expires_at:
             return None
         return (expires_at - issued).total_seconds() + float(life["issued_boot"]) - clock_gettime(CLOCK_BOOTTIME)
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError, _Unusable):
         return None
+
+
+def _in(seconds: int) -> str:
+    from datetime import UTC, datetime, timedelta
+
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _fail(code: str, message: str, hint: str) -> int:

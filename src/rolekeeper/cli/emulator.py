@@ -1,4 +1,4 @@
-"""`rolekeeper emulator`: AWS on the loopback interface, for trying and testing."""
+"""`rolekeeper emulator`: a loopback service that behaves like AWS, for trials and tests."""
 
 import argparse
 import re
@@ -20,20 +20,24 @@ EXAMPLE = "rolekeeper emulator --port 4599 --state ./emulator.json"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Where it listens, and what it issues."""
-    parser.add_argument("--address", default="127.0.0.1", help="to listen on, default 127.0.0.1")
-    parser.add_argument("--port", type=int, default=4599, help="to listen on, 0 for any free one, default 4599")
-    parser.add_argument("--state", metavar="FILE", help="keep activations, nodes and tokens here, over restarts")
-    parser.add_argument("--token-lifetime", default="1h", metavar="DURATION", help="of role tokens, default 1h")
-    parser.add_argument("--account-id", help="in every ARN, 12 digits")
-    parser.add_argument("--region", help="that requests must be signed for, default us-east-1")
-    parser.add_argument("--tls-certificate", metavar="FILE", help="speak https with this certificate (PEM)")
-    parser.add_argument("--tls-key", metavar="FILE", help="and this private key (PEM)")
-    parser.add_argument("--json", action="store_true", help="print JSON, not lines for a shell")
+    """Where the emulator listens, and what it issues."""
+    parser.add_argument("--address", default="127.0.0.1", help="address to listen on, default 127.0.0.1")
+    parser.add_argument("--port", type=int, default=4599, help="port to listen on, 0 for any free port, default 4599")
+    parser.add_argument(
+        "--state", metavar="FILE", help="file that keeps roles, activations, nodes and tokens over a restart"
+    )
+    parser.add_argument(
+        "--token-lifetime", default="1h", metavar="DURATION", help="lifetime of role tokens, default 1h"
+    )
+    parser.add_argument("--account-id", help="account id in every ARN, 12 digits")
+    parser.add_argument("--region", help="region that requests must be signed for, default us-east-1")
+    parser.add_argument("--tls-certificate", metavar="FILE", help="certificate (PEM) for https")
+    parser.add_argument("--tls-key", metavar="FILE", help="private key (PEM) for --tls-certificate")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of lines for a shell")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print what clients need, and serve until SIGTERM or SIGINT."""
+    """Print the variables that clients need, and serve until SIGTERM or SIGINT."""
     try:
         from rolekeeper.emulator import Emulator, Tls
     except ModuleNotFoundError as error:
@@ -44,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
         ) from error
     _check_filled(options)
     if (options.tls_certificate is None) != (options.tls_key is None):
-        raise UsageError("argument-missing", "--tls-certificate and --tls-key go together", "give both or neither")
+        raise UsageError("argument-missing", "--tls-certificate and --tls-key go together", "pass both or neither")
     emulator = Emulator(
         address=options.address,
         port=_port(options.port),
@@ -69,26 +73,26 @@ def _announce_json(emulator: "Emulator") -> None:
 
 
 def _check_filled(options: argparse.Namespace) -> None:
-    """Refuse what is empty, as of a variable that is not set: left out, each of these means something else."""
+    """Refuse empty values, such as unset variables: an omitted option means something else."""
     for name, value in vars(options).items():
         if value == "":
             option = f"--{name.replace('_', '-')}"
-            raise UsageError("argument-invalid", f"{option} is empty", "name what is meant, or leave the option out")
+            raise UsageError("argument-invalid", f"{option} is empty", "write a value, or omit the option")
 
 
 def _port(port: int) -> int:
     if port not in range(LARGEST_PORT + 1):
-        raise UsageError("argument-invalid", f"{port} is no port", f"write one of 0 to {LARGEST_PORT}")
+        raise UsageError("argument-invalid", f"{port} is not a port", f"write a number from 0 to {LARGEST_PORT}")
     return port
 
 
 def _account(account_id: str | None) -> str | None:
     if account_id is not None and ACCOUNT_ID.fullmatch(account_id) is None:
-        raise UsageError("argument-invalid", f"{account_id!r} is no account id", "write 12 digits")
+        raise UsageError("argument-invalid", f"{account_id!r} is not an account id", "write 12 digits")
     return account_id
 
 
 def _region(region: str | None) -> str | None:
     if region is not None and REGION.fullmatch(region) is None:
-        raise UsageError("argument-invalid", f"{region!r} is no region", "write one such as us-east-1")
+        raise UsageError("argument-invalid", f"{region!r} is not a region", "write a name such as us-east-1")
     return region

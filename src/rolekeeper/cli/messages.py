@@ -1,24 +1,34 @@
-"""Messages to whoever started the command, past Python's streams: an exit code must not depend on who listens."""
+"""Messages to the person at the command line, past Python's streams: no closed stream may change an exit code.
+
+contextlib is not imported here, because its import would be half of what `endpoint` adds to the interpreter's start.
+"""
 
 import os
-from contextlib import suppress
 
 
 def say(message: str, hint: str = "", *, code: str = "") -> None:
     """Write a message to standard error, that of an error with its code; a closed or full one changes nothing else."""
     text = f"rolekeeper: {message}" + (f" [{code}]\n" if code else "\n") + (f"  hint: {hint}\n" if hint else "")
-    with suppress(OSError):
+    try:
         os.write(2, text.encode(errors="backslashreplace"))
+    except OSError:
+        return
 
 
 def open_standard_streams() -> None:
-    """Put something behind a standard stream that was closed, else the next file that is opened would be it.
+    """Put something behind a standard stream that is closed, so that no file opened later takes its number.
 
-    Standard output cannot be written to then, as before: `credential-process` tells that, for nobody starts it in vain.
+    Standard output stays unwritable, as it was: `credential-process` reports that.
     """
     for number, flags in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
         try:
             os.fstat(number)
         except OSError:
-            with suppress(OSError):
-                os.open(os.devnull, flags)
+            _open_null(flags)
+
+
+def _open_null(flags: int) -> None:
+    try:
+        os.open(os.devnull, flags)
+    except OSError:
+        return

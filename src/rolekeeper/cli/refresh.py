@@ -8,8 +8,9 @@ from rolekeeper import compose
 from rolekeeper.adapters.supervision import runtime
 from rolekeeper.cli.arguments import duration
 from rolekeeper.cli.messages import say
-from rolekeeper.cli.output import exit_code, print_json
+from rolekeeper.cli.output import print_json
 from rolekeeper.core.loop.states import LastOutcome
+from rolekeeper.core.outcomes import exit_code
 from rolekeeper.errors import UnavailableError
 from rolekeeper.model import Outcome
 
@@ -61,4 +62,4 @@ def _print(outcome: LastOutcome, *, as_json: bool) -> None:
     elif outcome.outcome is Outcome.ISSUED:
         print("Refreshed.")
     else:
-        say(f"{outcome.outcome}: {outcome.message}", "`rolekeeper status` says what comes next", code=outcome.code)
+        say(f"{outcome.outcome}: {outcome.message}", outcome.hint, code=outcome.code)

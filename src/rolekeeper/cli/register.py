@@ -1,25 +1,30 @@
 """`rolekeeper register`: this machine becomes a managed node.
 
-The activation code is a secret: it comes from a file, from the systemd credential `activation-code`, from standard
-input or from a prompt, never from the command line, which every user of the machine can see. Somebody may give it there
-all the same, in place of what an option wants: so what is wrong is named by its option, and not repeated.
+The activation code is a secret. It comes from a file, from the systemd credential `activation-code`, from standard
+input or from a prompt, and never from the command line, which every user of the machine can see. A user may still type
+it there by mistake, so an error names the option and never repeats its value.
 """
 
 import argparse
 import getpass
 import os
 import re
+import signal
 import sys
 
 from rolekeeper import compose
+from rolekeeper.adapters import activationcode
 from rolekeeper.adapters.process import give_up_after, keep_secrets_in_memory
-from rolekeeper.attempt.cycle import longest_wait_for_vault
+from rolekeeper.attempt.look import LOOKS, between_looks
 from rolekeeper.attempt.register import Activation, register
+from rolekeeper.attempt.run import longest_wait_for_vault
+from rolekeeper.cli.fingerprint import warn_of_machine_id
 from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import print_json
 from rolekeeper.errors import InputOutputError, UsageError
 from rolekeeper.identifiers import REGION, UUID
-from rolekeeper.model import Settings, VaultContents
+from rolekeeper.model import Registration
+from rolekeeper.settings import Settings
 
 EXAMPLE = (
     "rolekeeper register --activation-id 12345678-1234-1234-1234-123456789012 --region eu-central-1 "
@@ -31,16 +36,17 @@ ACTIVATION_CODE = re.compile(r"[\x21-\x7e]{20,250}")  # docs/protocol.md, sectio
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """What `aws ssm create-activation` gave."""
-    parser.add_argument("--activation-id", required=True, metavar="ID", help="of the hybrid activation")
-    parser.add_argument("--region", required=True, help="that the activation was created in")
+    """The activation, where its code is, and --json."""
+    id_help = "the ActivationId that `aws ssm create-activation` printed"
+    parser.add_argument("--activation-id", required=True, metavar="ID", help=id_help)
+    parser.add_argument("--region", required=True, help="the region of the activation")
     parser.add_argument(
         "--activation-code-file",
         metavar="FILE",
         help="a file that holds the activation code; without it the systemd credential `activation-code`, standard "
         "input, or a prompt",
     )
-    parser.add_argument("--force", action="store_true", help="replace the registration that there is")
+    parser.add_argument("--force", action="store_true", help="replace the existing registration")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -52,30 +58,31 @@ def run(options: argparse.Namespace) -> int:
     region = _matching("--region", REGION, options.region, REGION_HINT)
     activation = Activation(activation_id, _code(options.activation_code_file, settings), region)
     give_up_after(settings.daemon.attempt_timeout)
-    world = compose.world(settings)
+    world, between = compose.world(settings, looks=LOOKS), between_looks(settings.daemon.attempt_timeout)
     with world.vault.lock(longest_wait_for_vault(settings)):
-        contents = register(world, world.vault.load(), activation, replace_old=options.force)
-    _print(contents, as_json=options.json)
-    if not compose.tell_daemon(settings):
+        node = register(world, world.vault.load(), activation, replace_old=options.force, between=between)
+    _print(node.registration, as_json=options.json)
+    warn_of_machine_id(node.accepted.hardware_hash, node.accepted.hardware_hash)
+    if not compose.tell_daemon(settings, signal.SIGHUP):
         say(
-            "registered; no daemon runs, or it could not be told",
-            "`systemctl start rolekeeper` keeps credentials published; a daemon that runs notices within a minute",
+            "registered; no daemon runs, or it could not be signalled",
+            "`systemctl start rolekeeper` keeps credentials published; a running daemon notices within a minute",
         )
     return 0
 
 
 def _matching(name: str, pattern: re.Pattern[str], value: str, hint: str) -> str:
     if pattern.fullmatch(value) is None:
-        raise UsageError("argument-invalid", f"What stands behind {name} is not one", hint)
+        raise UsageError("argument-invalid", f"The value of {name} is not valid", hint)
     return value
 
 
 def _code(path: str | None, settings: Settings) -> str:
-    source = path or compose.credential_file(os.environ)
+    source = path or activationcode.credential(os.environ.get("CREDENTIALS_DIRECTORY"))
     name = "the file of --activation-code-file" if path else source or "standard input"
     if source is not None:
-        give_up_after(settings.daemon.attempt_timeout)  # it may be a FIFO; a person at the prompt is given all the time
-        code = compose.read_activation_code(source, name)
+        give_up_after(settings.daemon.attempt_timeout)  # it may be a FIFO; the prompt has no time limit
+        code = activationcode.read(source, name)
     elif sys.stdin is None:  # closed before we began
         code = ""
     elif sys.stdin.isatty():
@@ -92,9 +99,9 @@ def _code(path: str | None, settings: Settings) -> str:
 
 
 def _from_standard_input() -> str:
-    """A line of it; what is not ASCII makes it no code, whatever the locale."""
+    """The first line; a character that is not ASCII makes it invalid, whatever the locale."""
     try:
-        return sys.stdin.buffer.readline(compose.LONGEST_CODE).decode("ascii", errors="replace").strip()
+        return sys.stdin.buffer.readline(activationcode.LONGEST).decode("ascii", errors="replace").strip()
     except OSError as error:
         raise InputOutputError(
             "activation-code-unreadable",
@@ -106,13 +113,11 @@ def _from_standard_input() -> str:
 def _ask() -> str:
     try:
         return getpass.getpass("Activation code: ").strip()
-    except (EOFError, UnicodeDecodeError):  # Ctrl-D, or what is no text: no code
+    except (EOFError, UnicodeDecodeError):  # Ctrl-D, or bytes that are no text
         return ""
 
 
-def _print(contents: VaultContents, *, as_json: bool) -> None:
-    assert contents.registration is not None  # noqa: S101 - that is what register returns
-    node = contents.registration
+def _print(node: Registration, *, as_json: bool) -> None:
     if as_json:
         print_json({"node_id": node.node_id, "region": node.region})
     else:

@@ -1,156 +1,101 @@
-"""The configuration: TOML in, plain settings out; every default stands here, once.
+"""The configuration: TOML in, plain settings out.
 
-Rules:
-- Later files win key by key; `[[credentials_file]]` tables add up; when none is given there is one with the defaults.
-- Everything that is wrong in any of the files is told at once, each with its file and the key path as written there.
-- What two keys say together is judged after the merge, and told of the file that had the last word on it.
-- pydantic stays in here: what comes out are the values of model.py.
+Each file is checked on its own (schema.py), so that every problem has the key path as it is written there. What is
+right in a file is taken over: a later file wins key by key, and arrays of tables add up. Then the merged document is
+judged as a whole: keys that exclude each other, outputs and roles of one name, roles that do not exist.
+
+- All problems of all files are reported together. A problem of two keys is reported for the file that set a key last.
+- A key or table that is already reported is left out, and nothing is reported because it is missing then.
+- What lies outside these files is not looked at here: a policy file, a user or a group may be missing, and may come
+  later. The daemon then has a fault of that role or that output only. `rolekeeper check` looks (check.py).
+- pydantic stays in this folder: the result is the values of model.py.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic import ValidationError
 
-from rolekeeper.config import values
-from rolekeeper.config.files import SourceFile, read_files
-from rolekeeper.config.problems import OUTPUTS, problem
+from rolekeeper.config.files import DEFAULT_PATH, SourceFile, read_files
+from rolekeeper.config.problems import nearest, problem
+from rolekeeper.config.schema import (
+    ARRAYS,
+    TABLES,
+    CredentialsFileTable,
+    Document,
+    EndpointTable,
+    RoleTable,
+    Table,
+)
 from rolekeeper.errors import ConfigurationError, Problem
-from rolekeeper.model import (
+from rolekeeper.settings import (
     CredentialsFile,
     DaemonSettings,
+    Endpoint,
+    FileFormat,
     HibernationSettings,
     NodeSettings,
+    Role,
     ServiceSettings,
     Settings,
 )
 
-DEFAULT_PATH = Path("/etc/rolekeeper/config.toml")
-
-_MILLISECOND = timedelta(milliseconds=1)
-_HOUR = timedelta(hours=1)
-
-OptionalFile = Annotated[str | None, PlainValidator(values.optional(values.absolute_file))]
-Directory = Annotated[str, PlainValidator(values.absolute_path)]
-ShortDuration = Annotated[timedelta, PlainValidator(values.duration(_MILLISECOND, _HOUR))]
-AttemptDuration = Annotated[timedelta, PlainValidator(values.duration(timedelta(seconds=1), _HOUR))]
-ProbeInterval = Annotated[timedelta, PlainValidator(values.duration(_MILLISECOND, timedelta(days=7)))]
-Account = Annotated[str | int | None, PlainValidator(values.optional(values.account))]
+FILES, ENDPOINTS, ROLES = ARRAYS  # the names of the arrays
+PROCESS = FileFormat.PROCESS.value
+NO_MEANING_IN_A_PROCESS_FILE = ("profile", "replace_long_lived_keys")
 
 
-class Table(BaseModel):
-    """What all tables have in common: unknown keys and wrong types are errors, and nothing changes afterwards."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something is written: the file, and the key path in it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    where: str
+    key: str
 
+    def __str__(self) -> str:
+        return f"{self.key} in {self.where}"
 
-class NodeTable(Table):
-    """[node]: what a registration without a person needs."""
-
-    region: Annotated[str | None, PlainValidator(values.optional(values.region))] = None
-    activation_id: Annotated[str | None, PlainValidator(values.optional(values.activation_id))] = None
-    activation_code_file: OptionalFile = None
-
-
-class ServiceTable(Table):
-    """[service]: how the service is reached."""
-
-    endpoint_url: Annotated[str | None, PlainValidator(values.optional(values.endpoint_url))] = None
-    proxy_url: Annotated[str | None, PlainValidator(values.optional(values.proxy_url))] = None
-    ca_bundle: OptionalFile = None
-    fips: bool = False
-    dual_stack: bool = False
-    connect_timeout: ShortDuration = timedelta(seconds=10)
-    read_timeout: ShortDuration = timedelta(seconds=30)
+    def problem(self, key: str, message: str, hint: str) -> Problem:
+        """A problem of one key of the table that is written here, or of the table as a whole."""
+        return Problem(self.where, f"{self.key}.{key}" if key else self.key, message, hint)
 
 
-class VaultTable(Table):
-    """[vault]: where the registration is kept."""
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What the files say: the settings, from everything that is right in them, and every problem.
 
-    directory: Directory = "/var/lib/rolekeeper/vault"
+    `places` has the place of each element of settings.credentials_files, .endpoints and .roles, under the name of its
+    array and in the same order; the default credentials file has none.
+    """
 
-
-class DaemonTable(Table):
-    """[daemon]: the running service."""
-
-    runtime_directory: Directory = "/run/rolekeeper"
-    attempt_timeout: AttemptDuration = timedelta(minutes=2)
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-
-
-class RefreshTable(Table):
-    """[refresh]: when new credentials are asked for, as a share of the token's life."""
-
-    at: float = Field(default=0.5, ge=0.1, le=0.9)
-
-
-class HibernationTable(Table):
-    """[hibernation]: how often a node that was refused asks again."""
-
-    first_probe: ProbeInterval = timedelta(minutes=5)
-    longest_probe: ProbeInterval = timedelta(hours=1)
-
-
-class KeyTable(Table):
-    """[key]: the node key's age; None is never."""
-
-    rotate_after: Annotated[timedelta | None, PlainValidator(values.rotation_age)] = None
-
-
-class OutputTable(Table):
-    """[[credentials_file]]: one profile in one file."""
-
-    path: Annotated[str, PlainValidator(values.absolute_file)] = "/root/.aws/credentials"
-    profile: Annotated[str, PlainValidator(values.profile)] = "default"
-    mode: Annotated[int, PlainValidator(values.mode)] = 0o600
-    owner: Account = None
-    group: Account = None
-    replace_long_lived_keys: bool = False
-
-
-class Document(Table):
-    """A whole file, or all of them merged."""
-
-    node: NodeTable = NodeTable()
-    service: ServiceTable = ServiceTable()
-    vault: VaultTable = VaultTable()
-    daemon: DaemonTable = DaemonTable()
-    refresh: RefreshTable = RefreshTable()
-    hibernation: HibernationTable = HibernationTable()
-    key: KeyTable = KeyTable()
-    credentials_file: tuple[OutputTable, ...] = Field(default=(), strict=False)  # TOML's arrays are lists
-
-
-TABLES: Mapping[str, type[Table]] = {
-    "node": NodeTable,
-    "service": ServiceTable,
-    "vault": VaultTable,
-    "daemon": DaemonTable,
-    "refresh": RefreshTable,
-    "hibernation": HibernationTable,
-    "key": KeyTable,
-    OUTPUTS: OutputTable,
-}
+    settings: Settings
+    places: Mapping[str, tuple[Place, ...]]
+    problems: tuple[Problem, ...]
 
 
 @dataclass(slots=True)
 class _Merged:
-    """What all files say together: for each key the value and the file that had the last word; outputs with places."""
+    """Everything that is right in the files so far, as one TOML document, and where it is written."""
 
-    values: dict[tuple[str, str], tuple[Any, str]] = field(default_factory=dict)
-    outputs: list[tuple[OutputTable, str, str]] = field(default_factory=list)  # table, file, key path
-    wrong: set[tuple[str, str]] = field(default_factory=set)  # keys with a problem already told
+    content: dict[str, Any] = field(default_factory=dict)
+    places: dict[tuple[str, str | int], Place] = field(default_factory=dict)  # by table and key, or array and number
+    wrong: set[tuple[str, str]] = field(default_factory=set)  # tables and keys, or arrays and names, with a problem
 
-    def document(self) -> Document:
-        tables: dict[str, dict[str, Any]] = {name: {} for name in TABLES if name != OUTPUTS}
-        for (table, key), (value, _) in self.values.items():
-            tables[table][key] = value
-        outputs = tuple(output for output, _, _ in self.outputs) or (OutputTable(),)
-        built = {name: TABLES[name].model_construct(**keys) for name, keys in tables.items()}
-        return Document.model_construct(None, credentials_file=outputs, **built)
+    def add(self, file: SourceFile, table: str, key: str | int, value: Any) -> None:
+        """Take over one key of a table, or one table of an array."""
+        if table in ARRAYS:
+            tables = self.content.setdefault(table, [])
+            self.places[table, len(tables)] = Place(file.where, f"{table}[{key}]")
+            tables.append(value)
+        else:
+            self.content.setdefault(table, {})[key] = value
+            self.places[table, key] = Place(file.where, f"{table}.{key}")
+
+    def placed(self, tables: tuple[Table, ...], array: str) -> list[tuple[Any, Place]]:
+        """Each table of an array, with its place."""
+        return [(table, self.places[array, number]) for number, table in enumerate(tables)]
 
 
 def load_settings(path: Path | None, default: Path = DEFAULT_PATH) -> Settings:
@@ -158,118 +103,162 @@ def load_settings(path: Path | None, default: Path = DEFAULT_PATH) -> Settings:
 
     Raises ConfigurationError with every problem of every file, InputOutputError when a file cannot be read just now.
     """
-    files, problems = read_files(path or default, must_exist=path is not None)
+    loaded = load(path, default)
+    if loaded.problems:
+        raise ConfigurationError(loaded.problems)
+    return loaded.settings
+
+
+def load(path: Path | None, default: Path = DEFAULT_PATH) -> Loaded:
+    """As `load_settings`, but problems are part of the result."""
+    files, problems, digest = read_files(path or default, must_exist=path is not None)
     merged = _Merged()
     for file in files:
         problems += _take_in(merged, file)
-    document = merged.document()
+    document = Document.model_validate(merged.content)  # it cannot fail: every part of it has passed
     problems += _contradictions(document, merged)
-    if problems:
-        raise ConfigurationError(tuple(problems))
-    return _settings(document)
+    places = {array: tuple(place for _, place in merged.placed(getattr(document, array), array)) for array in ARRAYS}
+    return Loaded(_settings(document, digest), places, tuple(problems))
 
 
 def _take_in(merged: _Merged, file: SourceFile) -> list[Problem]:
     """Add what is right in `file` to `merged`; return what is not."""
-    content = file.content
-    places = list(range(len(content.get(OUTPUTS, ())))) if isinstance(content.get(OUTPUTS), list) else []
-    problems = []
     try:
-        document = Document.model_validate(content)
+        Document.model_validate(file.content)
+        errors = []
     except ValidationError as invalid:
         errors = invalid.errors(include_url=False)
-        problems = [problem(file.where, error, TABLES) for error in errors]
-        locations = [error["loc"] for error in errors]
-        merged.wrong |= {(str(location[0]), str(location[1])) for location in locations if len(location) > 1}
-        places = [place for place in places if (OUTPUTS, place) not in {location[:2] for location in locations}]
-        document = Document.model_validate(_without(content, locations))
-    for table, key, value in _written(document):
-        merged.values[table, key] = (value, file.where)
-    for output, place in zip(document.credentials_file, places, strict=True):
-        merged.outputs.append((output, file.where, f"{OUTPUTS}[{place}]"))
-    return problems
+    wrong = {error["loc"][:2] for error in errors}
+    for table, content in file.content.items():
+        if (table,) in wrong:
+            merged.wrong.add((table, ""))
+            continue
+        members: Iterable[tuple[str | int, Any]] = enumerate(content) if table in ARRAYS else content.items()
+        for key, value in members:
+            if (table, key) not in wrong:
+                merged.add(file, table, key, value)
+            else:
+                merged.wrong.add((table, key if isinstance(key, str) else _name(value)))
+    return [problem(file.where, error, TABLES) for error in errors]
 
 
-def _without(content: Mapping[str, Any], locations: list[tuple[int | str, ...]]) -> dict[str, Any]:
-    """`content` less every table, key or array element that one of `locations` lies in."""
-    wrong = {location[:2] for location in locations}
-    kept: dict[str, Any] = {}
-    for name, value in content.items():
-        if (name,) not in wrong:
-            kept[name] = _members(value, {location[1] for location in wrong if location[0] == name})
-    return kept
-
-
-def _members(value: Any, wrong: set[int | str]) -> Any:
-    if isinstance(value, dict):
-        return {key: member for key, member in value.items() if key not in wrong}
-    return [member for place, member in enumerate(value) if place not in wrong]
-
-
-def _written(document: Document) -> Iterator[tuple[str, str, Any]]:
-    """Table, key and value of all that stands in a file, other than its outputs."""
-    for name in sorted(document.model_fields_set - {OUTPUTS}):
-        table: Table = getattr(document, name)
-        yield from ((name, key, getattr(table, key)) for key in sorted(table.model_fields_set))
+def _name(table: Any) -> str:
+    """What a wrong table of an array calls itself; empty when it has no name."""
+    return str(table.get("name", "")) if isinstance(table, dict) else ""
 
 
 def _contradictions(document: Document, merged: _Merged) -> list[Problem]:
-    """What cannot stand together; a key that was found wrong already is not held against another one."""
-    found = []
+    """What is wrong between keys and tables that are right by themselves."""
+    files = merged.placed(document.credentials_file, FILES)
+    endpoints = merged.placed(document.endpoint, ENDPOINTS)
+    roles = merged.placed(document.role, ROLES)
+    return [
+        *_clashes(document, merged),
+        *_misfits(files),
+        *_repeated(files, _identity, "the same file and profile", "give it another profile"),
+        *_repeated(endpoints, lambda table: table.name, "the same name", "give it another name"),
+        *_repeated(roles, lambda table: table.name, "the same name", "give it another name"),
+        *_torn_files(files),
+        *_unknown_roles([*files, *endpoints], document.role, merged),
+    ]
+
+
+def _clashes(document: Document, merged: _Merged) -> list[Problem]:
+    """Keys of single tables that exclude each other."""
     service, hibernation = document.service, document.hibernation
-    if service.endpoint_url and service.fips:
-        found.append(_clash(merged, "service", "fips", "endpoint_url", "cannot stand together with endpoint_url"))
-    if service.endpoint_url and service.dual_stack:
-        found.append(_clash(merged, "service", "dual_stack", "endpoint_url", "cannot stand together with endpoint_url"))
+    found = [
+        _clash(merged, "service", variant, url, f"cannot be used together with {url}")
+        for url in ("endpoint_url", "sts_endpoint_url")
+        for variant in ("fips", "dual_stack")
+        if getattr(service, url) and getattr(service, variant)
+    ]
     if hibernation.first_probe > hibernation.longest_probe:
         found.append(_clash(merged, "hibernation", "longest_probe", "first_probe", "is shorter than first_probe"))
-    return [problem for problem in found if problem] + _repeated_outputs(merged) + _torn_files(merged)
+    return [problem for problem in found if problem]
 
 
 def _clash(merged: _Merged, table: str, key: str, other: str, message: str) -> Problem | None:
     if {(table, key), (table, other)} & merged.wrong:
         return None
-    written = [name for name in (key, other) if (table, name) in merged.values]
-    places = " and ".join(f"{name} in {merged.values[table, name][1]}" for name in written)
-    where = merged.values[table, written[0]][1]
-    missing = [name for name in (key, other) if name not in written]  # its default stands against the one
-    hint = (
-        f"set {missing[0]} as well, or change {places}" if missing else f"change or take out one of the two: {places}"
-    )
-    return Problem(where, f"{table}.{key}", message, hint)
+    written = {name: merged.places[table, name].where for name in (key, other) if (table, name) in merged.places}
+    places = " and ".join(f"{name} in {where}" for name, where in written.items())
+    missing = [name for name in (key, other) if name not in written]  # its default excludes the other key
+    hint = f"set {missing[0]} as well, or change {places}" if missing else f"change or remove one of the two: {places}"
+    return Problem(next(iter(written.values())), f"{table}.{key}", message, hint)
 
 
-def _repeated_outputs(merged: _Merged) -> list[Problem]:
-    first: dict[tuple[str, str], str] = {}
+def _misfits(files: list[tuple[CredentialsFileTable, Place]]) -> list[Problem]:
+    """Keys that a process file cannot have, and the path that it needs: the default one is a shared file's."""
+    hint = f'remove it: a file with format = "{PROCESS}" holds the credentials of one role and no profile'
+    process_files = [(table.model_fields_set, place) for table, place in files if table.format == PROCESS]
+    return [
+        place.problem(key, "has no meaning in a process file", hint)
+        for written, place in process_files
+        for key in NO_MEANING_IN_A_PROCESS_FILE
+        if key in written
+    ] + [
+        place.problem("path", "is missing", "name a file that nothing else uses")
+        for written, place in process_files
+        if "path" not in written
+    ]
+
+
+def _identity(table: CredentialsFileTable) -> tuple[str, str]:
+    return table.path, "" if table.format == PROCESS else table.profile
+
+
+def _repeated(
+    tables: list[tuple[Any, Place]], identity: Callable[[Any], object], what: str, remedy: str
+) -> list[Problem]:
+    first: dict[object, Place] = {}
     problems = []
-    for output, where, key in merged.outputs:
-        place = first.setdefault((output.path, output.profile), f"{key} in {where}")
-        if place != f"{key} in {where}":
-            hint = "take one of the two out, or give it another profile"
-            problems.append(Problem(where, key, f"is the same file and profile as {place}", hint))
+    for table, place in tables:
+        earlier = first.setdefault(identity(table), place)
+        if earlier is not place:
+            problems.append(place.problem("", f"has {what} as {earlier}", f"remove one of the two, or {remedy}"))
     return problems
 
 
-def _torn_files(merged: _Merged) -> list[Problem]:
-    """Files that one output gives to somebody and the next one, in the same file, takes away at every publication.
+def _torn_files(files: list[tuple[CredentialsFileTable, Place]]) -> list[Problem]:
+    """Tables of one file that contradict each other: each publication would undo what the one before it did.
 
-    Owner and group are compared as they are written. An owner that is left out is root: nobody else gives files away.
+    Owner and group are compared as they are written. An owner that is left out is root, because nobody else can give
+    files away. A mode or a group that is left out changes nothing.
     """
-    first: dict[tuple[str, str], tuple[Any, str]] = {}
+    first: dict[tuple[str, str], tuple[Any, Place]] = {}
     problems = []
-    for output, where, key in merged.outputs:
-        mode = output.mode if "mode" in output.model_fields_set else None  # as the group, left out it changes nothing
-        for name, value in (("owner", output.owner or "root"), ("group", output.group), ("mode", mode)):
+    for table, place in files:
+        mode = table.mode if "mode" in table.model_fields_set else None
+        of_the_file = {"owner": table.owner or "root", "group": table.group, "mode": mode, "format": table.format}
+        for key, value in of_the_file.items():
             if value is None:
                 continue
-            earlier, where_earlier = first.setdefault((output.path, name), (value, f"{key} in {where}"))
+            earlier, place_of_earlier = first.setdefault((table.path, key), (value, place))
             if earlier != value:
-                message = f"is not that of {where_earlier}, which is in the same file"
-                problems.append(Problem(where, f"{key}.{name}", message, "a file has one: write the same for both"))
+                message = f"is not that of {place_of_earlier}, which is in the same file"
+                problems.append(place.problem(key, message, "a file has one: write the same for both"))
     return problems
 
 
-def _settings(document: Document) -> Settings:
+def _unknown_roles(
+    outputs: list[tuple[CredentialsFileTable | EndpointTable, Place]], roles: tuple[RoleTable, ...], merged: _Merged
+) -> list[Problem]:
+    known = [role.name for role in roles]
+    reported = {name for array, name in merged.wrong if array == ROLES}
+    if "" in reported:  # no name of these is known
+        return []
+    hint = "write a [[role]] table with that name, or leave the key out for the node's own role"
+    return [
+        place.problem("role", f"names no [[role]]: {output.role}", nearest(output.role, known) or hint)
+        for output, place in outputs
+        if output.role is not None and output.role not in {*known, *reported}
+    ]
+
+
+def _settings(document: Document, digest: str) -> Settings:
+    files = document.credentials_file
+    if not files and not document.endpoint:  # no output is configured: the default one
+        files = (CredentialsFileTable(),)
     return Settings(
         node=NodeSettings(**dict(document.node)),
         service=ServiceSettings(**dict(document.service)),
@@ -278,9 +267,15 @@ def _settings(document: Document) -> Settings:
         refresh_share=document.refresh.at,
         hibernation=HibernationSettings(**dict(document.hibernation)),
         rotate_key_after=document.key.rotate_after,
-        credentials_files=tuple(_output(table) for table in document.credentials_file),
+        credentials_files=tuple(_credentials_file(table) for table in files),
+        endpoints=tuple(Endpoint(**dict(table)) for table in document.endpoint),
+        roles=tuple(Role(**dict(table)) for table in document.role),
+        vault_seal=document.vault.seal,
+        report_health_every=document.health.report_every,
+        digest=digest,
     )
 
 
-def _output(table: OutputTable) -> CredentialsFile:
-    return CredentialsFile(**dict(table), keep_mode="mode" not in table.model_fields_set)
+def _credentials_file(table: CredentialsFileTable) -> CredentialsFile:
+    keys = {**dict(table), "profile": _identity(table)[1], "format": FileFormat(table.format)}
+    return CredentialsFile(**keys, keep_mode="mode" not in table.model_fields_set)

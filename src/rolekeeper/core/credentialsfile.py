@@ -1,16 +1,17 @@
 """Replace one profile of a credentials file, text to text (docs/protocol.md, section 6; design promise 2).
 
 The rules:
-- our keys are the three of the credentials, and when they expire; an existing one keeps its line, and only the value in
-  it changes (with the lines that continued it, which go);
+- our keys are the three of the credentials, and when they expire. They are written in lower case with ` = `, because
+  SDKs for JavaScript, Go, Java, .NET, Ruby and Rust do not read them in capitals. An existing one keeps its place and
+  its indentation; the lines that continued its value go;
 - a missing key is inserted after the last of ours, or right after the section's header, with the indentation of the
   options there: deeper, it would continue another value; less deep, others would continue it;
 - a stale `aws_security_token` is removed: botocore prefers it to `aws_session_token`;
 - a missing section is appended, in the file's own newline style;
 - everything else stays byte for byte: comments, blank lines, other keys and profiles, their order and their newlines.
 Refused, each with a code: a file that botocore could not parse; a profile that is spelled with blanks (`[ default ]`),
-which is another one for botocore and the same for other SDKs; long-lived keys, unless told to replace them.
-At the end a parser that shares no code with the editor reads both texts: only our keys may differ.
+which is another one for botocore and the same for other SDKs; long-lived keys, unless the output may replace them.
+`check_edit` reads both texts with a parser that shares no code with the editor: only our keys may differ.
 """
 
 import configparser
@@ -23,6 +24,9 @@ from rolekeeper.core.ini import COMMENT, CONTINUATION, HEADER, OPTION, Line
 from rolekeeper.errors import OutputError
 from rolekeeper.model import RoleToken
 
+Values = Mapping[str, str]
+"""A profile's keys, in lower case, and their values."""
+
 ACCESS_KEY_ID = "aws_access_key_id"
 SECRET_ACCESS_KEY = "aws_secret_access_key"  # noqa: S105 - the name of the key, not a value
 SESSION_TOKEN = "aws_session_token"  # noqa: S105 - the name of the key, not a value
@@ -30,7 +34,10 @@ STALE_TOKEN = "aws_security_token"  # noqa: S105 - the name of the key, not a va
 EXPIRES = "x_security_token_expires"
 OUR_KEYS = (ACCESS_KEY_ID, SECRET_ACCESS_KEY, SESSION_TOKEN, EXPIRES)
 
-_WIDTH = max(len(key) for key in OUR_KEYS)
+# What SDKs prefer to the keys in the same profile.
+_OUTRANKING = ("role_arn", "credential_source", "web_identity_token_file", "credential_process")
+_SINGLE_SIGN_ON = "sso_"
+_BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 _LONG_LIVED_PREFIX = "AKIA"
 _TEMPORARY_PREFIX = "ASIA"
 
@@ -50,7 +57,32 @@ def format_expiry(expires_at: datetime) -> str:
     return expires_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def read_profile(text: str, profile: str, *, where: str) -> Mapping[str, str] | None:
+def decode(data: bytes, *, where: str) -> str:
+    """The text of a file; OutputError `file-not-utf8`, also for a byte order mark, which SDKs take for text."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        reason = "it is not UTF-8"
+    else:
+        if not text.startswith(_BOM):
+            return text
+        reason = "it begins with a byte order mark, which SDKs take for a part of the first line"
+    raise _refusal("file-not-utf8", where, reason, "save it as UTF-8 without a byte order mark")
+
+
+def is_complete(values: Values) -> bool:
+    """Whether a profile holds everything that we publish, and no stale token that botocore would prefer."""
+    return all(values.get(key) for key in OUR_KEYS) and STALE_TOKEN not in values
+
+
+def outranking(values: Values) -> list[str]:
+    """The settings of a profile that SDKs prefer to the keys in it."""
+    return [
+        key for key in values if any(key == one or (one.endswith("_") and key.startswith(one)) for one in _OUTRANKING)
+    ]
+
+
+def read_profile(text: str, profile: str, *, where: str) -> Values | None:
     """The profile's own keys (lower case) and values; None when there is no such profile.
 
     `where` names the file in errors. Raises OutputError when botocore could not parse the file.
@@ -66,9 +98,7 @@ def holds_only(text: str, profile: str, *, where: str) -> bool:
     )
 
 
-def replace_profile(
-    text: str, profile: str, values: Mapping[str, str], *, replace_long_lived_keys: bool, where: str
-) -> str:
+def replace_profile(text: str, profile: str, values: Values, *, replace_long_lived_keys: bool, where: str) -> str:
     """The file's text with our keys of `profile` set to `values` (one for each of OUR_KEYS).
 
     `where` names the file in errors. Raises OutputError for everything that the rules above refuse.
@@ -83,9 +113,34 @@ def replace_profile(
         edited = _append_section(edited, profile)
     for key in OUR_KEYS:
         edited = _put(edited, profile, key, values[key])
-    result = "".join(line.body + line.ending for line in edited)
-    _check_result(text, result, profile, values, where)
-    return result
+    return "".join(line.body + line.ending for line in edited)
+
+
+def check_edit(old: str, new: str, profile: str, values: Values, *, where: str) -> None:
+    """Compare the edited text with the old one, as the standard library's parser reads both.
+
+    It is the parser of boto3 and the AWS CLI. Raises OutputError when they could not read the file, would read other
+    credentials, or when anything but our keys differs.
+    """
+    before, after = _parse(old), _parse(new)
+    written = (value for section in (after or {}).values() for value in section.values())
+    if before is None or after is None or not all(map(_is_nested_well, written)):
+        raise _refusal(
+            "unparsable-file", where, "boto3 and the AWS CLI could not parse it", "restore the file, or remove it"
+        )
+    if STALE_TOKEN in after[profile]:
+        reason = f"[{ini.INHERITED_SECTION}] gives {STALE_TOKEN} to every profile"
+        raise _refusal("inherited-token", where, reason, "remove it there: botocore prefers it to ours")
+    expected = before | {profile: before.get(profile, before[configparser.DEFAULTSECT]) | dict(values)}
+    expected[profile].pop(STALE_TOKEN, None)
+    if after != expected:
+        hint = "publish to a file of its own, and report this with the file's structure"
+        raise _refusal("edit-refused", where, "the edit would change more than our keys", hint)
+
+
+def without_expiry(text: str, profile: str, *, where: str) -> str:
+    """The file's text without the expiry of our credentials, which would be kept beside another program's keys."""
+    return "".join(line.body + line.ending for line in _remove_key(_scan(text, where), profile, EXPIRES))
 
 
 def _refusal(code: str, where: str, reason: str, hint: str) -> OutputError:
@@ -98,11 +153,11 @@ def _scan(text: str, where: str) -> list[Line]:
     try:
         return ini.scan(text)
     except ini.UnparsableError as error:
-        hint = "mend that line by hand; until then no SDK can read the file either"
+        hint = "correct that line by hand; boto3 and the AWS CLI cannot read the file, either"
         raise _refusal(error.code, where, error.reason, hint) from None
 
 
-def _check_request(profile: str, values: Mapping[str, str], where: str) -> None:
+def _check_request(profile: str, values: Values, where: str) -> None:
     ordinary = profile.isprintable() and profile == profile.strip() and "]" not in profile
     if not ordinary or profile in ("", ini.INHERITED_SECTION):
         raise _refusal(
@@ -169,7 +224,7 @@ def _put(lines: list[Line], profile: str, key: str, value: str) -> list[Line]:
             rest = [
                 after for after in lines[at + 1 :] if not (after.kind == CONTINUATION and _same_option(after, line))
             ]
-            return [*lines[:at], _with_value(line, value), *rest]
+            return [*lines[:at], _with_value(line, key, value), *rest]
     return _insert(lines, profile, key, value)
 
 
@@ -177,12 +232,9 @@ def _same_option(one: Line, other: Line) -> bool:
     return (one.section, one.key) == (other.section, other.key)
 
 
-def _with_value(line: Line, value: str) -> Line:
-    """The line with another value; everything before and after the value stays."""
-    start = ini.find_delimiter(line.body) + 1
-    start += ini.indent_width(line.body[start:])
-    trailing = line.body[max(len(line.body.rstrip()), start) :]
-    return Line(line.kind, line.section, line.key, line.body[:start] + value + trailing, line.ending)
+def _with_value(line: Line, key: str, value: str) -> Line:
+    """The line in the form that every SDK reads."""
+    return Line(line.kind, line.section, line.key, f"{line.indentation}{key} = {value}", line.ending)
 
 
 def _insert(lines: list[Line], profile: str, key: str, value: str) -> list[Line]:
@@ -192,7 +244,7 @@ def _insert(lines: list[Line], profile: str, key: str, value: str) -> list[Line]
     model = lines[at] if ours else _next_visible(lines, at)
     ending = lines[at].ending or next((line.ending for line in lines if line.ending), "\n")
     before = _with_final_newline(lines[: at + 1], ending)
-    body = model.indentation + _prefix(model, key) + value
+    body = f"{model.indentation}{key} = {value}"
     return [*before, Line(OPTION, profile, key, body, ending), *lines[at + 1 :]]
 
 
@@ -202,31 +254,6 @@ def _next_visible(lines: list[Line], at: int) -> Line:
     return next(visible, lines[at])
 
 
-def _prefix(model: Line, key: str) -> str:
-    """Key and delimiter, in line with the option beside it; as for a new file when there is none."""
-    place = ini.find_delimiter(model.body)
-    if model.kind != OPTION or model.body[place] != "=":
-        return f"{key:<{_WIDTH}} = "
-    name = model.body[:place].strip()
-    width = place - len(model.indentation)
-    return f"{key}=" if width == len(name) else f"{key:<{width - 1}} = "
-
-
-def _check_result(old: str, new: str, profile: str, values: Mapping[str, str], where: str) -> None:
-    """Hold the edited text against the old one, through the standard library's parser."""
-    before, after = _parse(old), _parse(new)
-    if before is None or after is None:
-        raise _refusal("unparsable-file", where, "SDKs could not parse it", "restore the file, or remove it")
-    if STALE_TOKEN in after[profile]:
-        reason = f"[{ini.INHERITED_SECTION}] gives {STALE_TOKEN} to every profile"
-        raise _refusal("inherited-token", where, reason, "remove it there: botocore prefers it to ours")
-    expected = before | {profile: before.get(profile, before[configparser.DEFAULTSECT]) | dict(values)}
-    expected[profile].pop(STALE_TOKEN, None)
-    if after != expected:
-        hint = "publish to a file of its own, and report this with the file's structure"
-        raise _refusal("edit-refused", where, "the edit would change more than our keys", hint)
-
-
 def _parse(text: str) -> dict[str, dict[str, str]] | None:
     parser = configparser.RawConfigParser()
     try:
@@ -234,3 +261,8 @@ def _parse(text: str) -> dict[str, dict[str, str]] | None:
     except configparser.Error:
         return None  # the error would quote the file's lines, secrets among them
     return {name: dict(section) for name, section in parser.items()}
+
+
+def _is_nested_well(value: str) -> bool:
+    """Whether botocore reads the value: one that begins on the next line has to be nested `key = value` lines."""
+    return not value.startswith("\n") or all("=" in line for line in value.splitlines() if line.strip())

@@ -1,7 +1,8 @@
-"""Values to JSON and back: how the supervisor and an attempt talk, and what status.json and lifetime.json hold.
+"""Values to JSON and back: how the supervisor and an attempt talk, and what vault.json and status.json hold.
 
 A datetime travels as RFC 3339 UTC, a timedelta as seconds; everything else as what JSON has for it. `decode` builds
-just the type that it is given and raises ValueError for anything else: a broken pipe cannot smuggle in half a value.
+exactly the type that it is given and raises ValueError for anything else: a broken pipe cannot bring in half a value.
+Unknown fields are ignored, so that a newer version may add some.
 """
 
 import json
@@ -87,10 +88,7 @@ def _decode_optional(kinds: tuple[Any, ...], value: Json) -> Any:
 
 def _decode_dataclass(kind: Any, value: Json) -> Any:
     hints = get_type_hints(kind)
-    unknown = set(value) - set(hints)
-    if unknown:
-        raise ValueError(f"unknown fields {sorted(unknown)}")
-    return kind(**{name: _decode(hints[name], item) for name, item in value.items()})
+    return kind(**{name: _decode(hints[name], item) for name, item in value.items() if name in hints})
 
 
 def _aware(moment: datetime) -> datetime:

@@ -4,9 +4,11 @@ Ages are measured by CLOCK_BOOTTIME from the moment of issue, because the wall c
 when credentials were issued and when they expire.
 """
 
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from rolekeeper.model import Freshness, Instant, Lifetime
+from rolekeeper.model import Freshness, Holding, Instant, IssueRecord, Lifetime
 
 FRESH_SHARE = 0.25  # of the life, that must be left
 
@@ -37,6 +39,11 @@ def freshness(credentials: Lifetime | None, now: Instant) -> Freshness:
     return Freshness.FRESH if is_age_known(credentials) and left > life * FRESH_SHARE else Freshness.STALE
 
 
+def is_spent(credentials: Lifetime, share: float, now: Instant) -> bool:
+    """Whether that share of the life is over."""
+    return age(credentials, now) >= (credentials.expires_at - credentials.issued_at) * share
+
+
 def next_change(credentials: Lifetime | None, now: Instant) -> timedelta | None:
     """How long until `freshness` gives another value; None when it never will."""
     if credentials is None:
@@ -46,3 +53,27 @@ def next_change(credentials: Lifetime | None, now: Instant) -> timedelta | None:
         (left for mark in (life * (1 - FRESH_SHARE), life) if (left := mark - age(credentials, now)) > timedelta(0)),
         None,
     )
+
+
+def of_issue(issue: IssueRecord, boot_id: str, now: Instant) -> Lifetime | None:
+    """The life of recorded credentials, as this boot measures it; None when their age cannot be told.
+
+    After another boot, nothing better than the wall clock tells the age. If it says that they were issued after this
+    machine was started, it is wrong, and they may have expired.
+    """
+    if issue.boot_id == boot_id:
+        return issue.life
+    issued_boot = now.boot - (now.wall - issue.life.issued_at)
+    return replace(issue.life, issued_boot=issued_boot) if issued_boot < timedelta(0) else None
+
+
+def output_freshness(holding: Holding, life: Lifetime | None, now: Instant) -> Freshness:
+    """The freshness of what an output holds; `life` is that of our credentials, None when their age is not known."""
+    if holding is Holding.OURS:
+        return freshness(life, now) if life is not None else Freshness.UNKNOWN
+    return {Holding.OTHER: Freshness.HELD_BY_ANOTHER, Holding.ABSENT: Freshness.ABSENT}.get(holding, Freshness.UNKNOWN)
+
+
+def worst(found: Iterable[Freshness]) -> Freshness:
+    """The worst of several outputs, in the order in which Freshness lists them; unknown when there is none."""
+    return max(found, key=list(Freshness).index, default=Freshness.UNKNOWN)

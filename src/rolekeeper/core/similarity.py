@@ -9,8 +9,11 @@ The rules (docs/protocol.md, section 1.3), in this order:
 5. Otherwise the share of current components that equal the saved ones decides: at least the threshold, in percent. Two
    empty strings are equal; a component that was not saved counts as changed.
 
-Ours beyond that: a component that could not be read is told apart from one that changed. When the answer is "not
+Rolekeeper adds one verdict: a component that could not be read is not a component that changed. When the answer is "not
 similar" and would be "similar" if the components that could not be read matched, the verdict is "unreadable".
+
+Rules 3 and 4 let one component decide, whatever the share is. A report names that component, so that nobody reads
+"8 of 9 match: not similar" without the reason.
 """
 
 import hashlib
@@ -29,8 +32,10 @@ from rolekeeper.model import (
     Verdict,
 )
 
+MACHINE_ID, IP_ADDRESS = "machine-id", "ipaddress-info"
 
-class State(StrEnum):
+
+class ComponentState(StrEnum):
     """What became of one component."""
 
     MATCHED = "matched"
@@ -43,24 +48,28 @@ class Component:
     """One component; `saved` is None when it was not saved, `reason` says why it could not be read."""
 
     name: str
-    state: State
+    state: ComponentState
     saved: str | None
     current: str
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """How two hardware hashes compare, component by component; `threshold` in percent, -1 when the check is off."""
+class Comparison:
+    """How two hardware hashes compare, component by component; `threshold` in percent, -1 when the check is off.
+
+    `decided_by` names the one component that decided; empty when the share or the threshold did.
+    """
 
     verdict: Verdict
     components: tuple[Component, ...]
     threshold: int
+    decided_by: str = ""
 
     @property
     def matched(self) -> int:
         """How many components have the saved value."""
-        return sum(component.state is State.MATCHED for component in self.components)
+        return sum(component.state is ComponentState.MATCHED for component in self.components)
 
     @property
     def compared(self) -> int:
@@ -74,17 +83,18 @@ class Report:
 
     def summary(self) -> FingerprintSummary:
         """The figures alone, for reports and status."""
-        return FingerprintSummary(self.verdict, self.matched, self.compared, self.threshold)
+        return FingerprintSummary(self.verdict, self.matched, self.compared, self.threshold, self.decided_by)
 
 
-def compare(saved: HardwareHash, current: Hardware, threshold: int) -> Report:
+def compare(saved: HardwareHash, current: Hardware, threshold: int) -> Comparison:
     """Compare the saved hardware hash with the hardware of this moment; `threshold` in percent or -1."""
     names = sorted(current.hash, key=_rank)
     components = tuple(_component(name, saved, current) for name in names)
-    return Report(_verdict(saved, current.hash, components, threshold), components, threshold)
+    verdict, decided_by = _verdict(saved, current.hash, components, threshold)
+    return Comparison(verdict, components, threshold, decided_by)
 
 
-def judge(accepted: AcceptedFingerprint, measured: HardwareHash | None, hardware: Hardware) -> Report:
+def judge(accepted: AcceptedFingerprint, measured: HardwareHash | None, hardware: Hardware) -> Comparison:
     """Compare with the accepted pair's hash and the one measured at the last accepted request: the better counts."""
     report = compare(accepted.hardware_hash, hardware, accepted.threshold)
     if measured is None:
@@ -92,9 +102,28 @@ def judge(accepted: AcceptedFingerprint, measured: HardwareHash | None, hardware
     return min(report, compare(measured, hardware, accepted.threshold), key=lambda one: _PREFERENCE[one.verdict])
 
 
+def explain(summary: FingerprintSummary) -> str:
+    """The figures in words, with the component that decided alone, if one did."""
+    threshold = "off" if summary.threshold == THRESHOLD_OFF else f"{summary.threshold}%"
+    text = f"{summary.matched} of {summary.compared} match, threshold {threshold}: {summary.verdict}"
+    return text + _BECAUSE.get(summary.decided_by, "")
+
+
 def digest(hardware_hash: HardwareHash) -> str:
     """A name for just this hardware hash: SHA-256, in hex, of its canonical JSON."""
     return hashlib.sha256(json.dumps(dict(hardware_hash), sort_keys=True).encode()).hexdigest()
+
+
+def trial_fingerprint(accepted: str, hardware_hash: HardwareHash) -> str:
+    """The fingerprint to try with hardware that is not similar: the same for the same hardware, in a UUID's form.
+
+    It is derived from the accepted fingerprint and the hash, so nothing has to be stored before it is sent.
+    """
+    found = bytearray(hashlib.sha256(f"{accepted} {digest(hardware_hash)}".encode()).digest()[:16])
+    found[6] = found[6] & 0x0F | 0x40  # version 4
+    found[8] = found[8] & 0x3F | 0x80  # variant of RFC 9562
+    text = found.hex()
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
 def merge_measured(previous: HardwareHash | None, hardware: Hardware) -> dict[str, str]:
@@ -105,6 +134,10 @@ def merge_measured(previous: HardwareHash | None, hardware: Hardware) -> dict[st
     }
 
 
+_BECAUSE = {
+    MACHINE_ID: f", because {MACHINE_ID} differs, which alone decides",
+    IP_ADDRESS: f", because {IP_ADDRESS} is the same, which alone is enough",
+}
 _PREFERENCE = {Verdict.SIMILAR: 0, Verdict.UNREADABLE: 1, Verdict.NOT_SIMILAR: 2}
 _ORDER = {name: rank for rank, name in enumerate(COMPONENTS)}
 
@@ -116,33 +149,38 @@ def _rank(name: str) -> tuple[int, str]:
 def _component(name: str, saved: HardwareHash, current: Hardware) -> Component:
     before, now = saved.get(name), current.hash[name]
     if now == before:
-        return Component(name, State.MATCHED, before, now)
+        return Component(name, ComponentState.MATCHED, before, now)
     if before and _is_unread(name, current):
-        return Component(name, State.UNREADABLE, before, now, current.unreadable[name])
-    return Component(name, State.CHANGED, before, now)
+        return Component(name, ComponentState.UNREADABLE, before, now, current.unreadable[name])
+    return Component(name, ComponentState.CHANGED, before, now)
 
 
 def _is_unread(name: str, hardware: Hardware) -> bool:
     return name in hardware.unreadable and not hardware.hash.get(name)
 
 
-def _verdict(saved: HardwareHash, current: HardwareHash, components: tuple[Component, ...], threshold: int) -> Verdict:
-    if _is_similar(saved, current, threshold):
-        return Verdict.SIMILAR
-    as_saved = {one.name: one.saved or "" for one in components if one.state is State.UNREADABLE}
-    if _is_similar(saved, {**current, **as_saved}, threshold):
-        return Verdict.UNREADABLE
-    return Verdict.NOT_SIMILAR
+def _verdict(
+    saved: HardwareHash, current: HardwareHash, components: tuple[Component, ...], threshold: int
+) -> tuple[Verdict, str]:
+    """The verdict, and the component that decided it alone."""
+    is_similar, decided_by = _is_similar(saved, current, threshold)
+    if is_similar:
+        return Verdict.SIMILAR, decided_by
+    as_saved = {one.name: one.saved or "" for one in components if one.state is ComponentState.UNREADABLE}
+    could_be_similar, decided_by = _is_similar(saved, {**current, **as_saved}, threshold)
+    return (Verdict.UNREADABLE, "") if could_be_similar else (Verdict.NOT_SIMILAR, decided_by)
 
 
-def _is_similar(saved: Mapping[str, str], current: Mapping[str, str], threshold: int) -> bool:
+def _is_similar(saved: Mapping[str, str], current: Mapping[str, str], threshold: int) -> tuple[bool, str]:
+    """Rules 1 to 5, and the component that decided alone."""
     if threshold == THRESHOLD_OFF:
-        return True
+        return True, ""
     if not saved or not current:
-        return False
-    if saved.get("machine-id", "") != current.get("machine-id", ""):
-        return False
-    if saved.get("ipaddress-info", "") == current.get("ipaddress-info", ""):
-        return True
+        return False, ""
+    if saved.get(MACHINE_ID, "") != current.get(MACHINE_ID, ""):
+        return False, MACHINE_ID
     matched = sum(saved.get(name) == value for name, value in current.items())
-    return 100 * (matched / len(current)) >= threshold
+    is_enough = 100 * (matched / len(current)) >= threshold
+    if saved.get(IP_ADDRESS, "") == current.get(IP_ADDRESS, ""):
+        return True, "" if is_enough else IP_ADDRESS
+    return is_enough, ""

@@ -3,20 +3,19 @@
 import secrets
 import string
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from rolekeeper.emulator.calls import Access, Call, Operation, Outcome, epoch, from_epoch, page, tags_in
+from rolekeeper.emulator.account import Account, Activation
+from rolekeeper.emulator.calls import Access, Call, Done, Operation, epoch, from_epoch, tags_in
 from rolekeeper.emulator.constraints import Members, Moment, Rule, Several, Text, Whole
 from rolekeeper.emulator.messages import AnswerError
-from rolekeeper.emulator.state import Activation, State
 
 DEFAULT_LIFETIME = timedelta(hours=24)
 LONGEST_LIFETIME = timedelta(days=30)
 DEFAULT_LIMIT = 1
 CODE_LENGTH = 20
-PAGE = 50
 
 _NAME = r"^([\p{L}\p{Z}\p{N}_.:/=+\-@]*)$"
 UUID = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
@@ -41,16 +40,12 @@ CREATE: Mapping[str, Rule] = {
     "ExpirationDate": Moment(),
     "Tags": TAGS,
 }
-DESCRIBE: Mapping[str, Rule] = {
-    "Filters": Several(Members({"FilterKey": Text(), "FilterValues": Several(Text())})),
-    "MaxResults": Whole(1, PAGE),
-    "NextToken": Text(),
-}
+DESCRIBE: Mapping[str, Rule] = {"Filters": Several(Members(), longest=0)}  # the emulator knows no filters here
 DELETE: Mapping[str, Rule] = {"ActivationId": ACTIVATION_ID}
 
 
-def create(state: State, call: Call) -> Outcome:
-    """Make an activation; its code is shown here and never again."""
+def create(account: Account, call: Call) -> Done:
+    """Create an activation. Only this answer contains its code."""
     wanted = call.input
     expiry = wanted.get("ExpirationDate")
     expires_at = call.now + DEFAULT_LIFETIME if expiry is None else from_epoch(expiry)
@@ -70,26 +65,12 @@ def create(state: State, call: Call) -> Outcome:
         tags=tags_in(wanted.get("Tags")),
     )
     answer = {"ActivationId": activation.activation_id, "ActivationCode": activation.code}
-    return Outcome(state.with_activation(activation), answer)
+    return account.with_activation(activation), answer
 
 
-_FILTERS: Mapping[str, Callable[[Activation], str]] = {
-    "ActivationIds": lambda activation: activation.activation_id,
-    "DefaultInstanceName": lambda activation: activation.default_name,
-    "IamRole": lambda activation: activation.role,
-}
-
-
-def describe(state: State, call: Call) -> Outcome:
+def describe(account: Account, call: Call) -> Done:
     """List activations, without their codes."""
-    found = list(state.activations.values())
-    for wanted in call.input.get("Filters") or ():
-        key, values = wanted.get("FilterKey"), wanted.get("FilterValues") or ()
-        if key not in _FILTERS:
-            raise AnswerError("InvalidFilter", f"The filter name {key} isn't valid.")
-        found = [activation for activation in found if _FILTERS[key](activation) in values]
-    shown, more = page(found, call, PAGE)
-    return Outcome(state, {"ActivationList": [_described(activation, call) for activation in shown], **more})
+    return account, {"ActivationList": [_described(activation, call) for activation in account.activations.values()]}
 
 
 def _described(activation: Activation, call: Call) -> dict[str, Any]:
@@ -108,14 +89,14 @@ def _described(activation: Activation, call: Call) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if value not in ("", [])}
 
 
-def delete(state: State, call: Call) -> Outcome:
-    """Forget an activation; nodes registered with it stay."""
+def delete(account: Account, call: Call) -> Done:
+    """Delete an activation; the nodes that it registered stay."""
     activation_id = call.input["ActivationId"]
-    if activation_id not in state.activations:
+    if activation_id not in account.activations:
         raise AnswerError(
             "InvalidActivationId", "The activation ID isn't valid. Verify that you entered the correct ID."
         )
-    return Outcome(state.without_activation(activation_id), {})
+    return account.without_activation(activation_id), {}
 
 
 ACTIVATION_OPERATIONS: Mapping[str, Operation] = {

@@ -1,30 +1,33 @@
-"""The terms in which operations are written: who calls, with what input, and what comes of it.
+"""The terms in which operations are written: who calls, with what input, and with what result.
 
-A handler is a pure function but for the random identifiers that it makes: state and call in, state and answer out; it
-raises AnswerError to refuse.
+A handler takes the account and a call, and returns the changed account and the answer, or raises AnswerError. It is a
+pure function except for the random identifiers that it creates.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any
 
+from rolekeeper.emulator.account import Account, Node, Tags, Token
 from rolekeeper.emulator.constraints import Rule
 from rolekeeper.emulator.messages import AnswerError
-from rolekeeper.emulator.state import Node, State, Tags, Token
 
-Item = TypeVar("Item")
+INVALID_TOKEN = "The security token included in the request is invalid."  # noqa: S105 - AWS's message
+EXPIRED_TOKEN = "The security token included in the request is expired"  # noqa: S105 - AWS's message
+
+SHORTEST_SESSION = timedelta(minutes=15)
 
 
 class Access(Enum):
     """Who may call an operation."""
 
-    ANYBODY = "unsigned"
+    ANYBODY = "unsigned, or signed by any caller"
     NODE = "signed with the node key"
     ADMINISTRATOR = "signed with the administrator's key"
     CREDENTIALS = "signed with the administrator's key or with role credentials"
+    NOBODY = "signed with the administrator's key or with role credentials, and denied"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +38,24 @@ class Caller:
     node: Node | None = None
     token: Token | None = None
 
+    @property
+    def session_of(self) -> str:
+        """The node whose own role token signed; empty for every other caller."""
+        return "" if self.token is None or self.token.assumed else self.token.node_id
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One verified and validated request. `token_lifetime` is that of a token issued now."""
+    """One verified and validated request.
+
+    `token_lifetime` is that of a token issued now; `forced_lifetime` is a fault's, and overrides every other.
+    """
 
     input: Mapping[str, Any]
     caller: Caller
     now: datetime
     token_lifetime: timedelta
+    forced_lifetime: timedelta | None = None
 
     @property
     def node(self) -> Node:
@@ -52,59 +64,67 @@ class Call:
             raise AnswerError("UnrecognizedClientException", INVALID_TOKEN)
         return self.caller.node
 
+    def expires_at(self, requested: timedelta | None = None) -> datetime:
+        """When credentials that are issued now expire.
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What an operation leaves behind and what it answers."""
+        A session lives as long as requested, unless `token_lifetime` is shorter than any session in AWS.
+        """
+        lifetime = self.token_lifetime
+        if requested is not None and lifetime >= SHORTEST_SESSION:
+            lifetime = requested
+        if self.forced_lifetime is not None:
+            lifetime = self.forced_lifetime
+        try:
+            return self.now + lifetime
+        except OverflowError:  # a fault's absurd lifetime: the last second that a datetime can hold
+            return datetime.max.replace(microsecond=0, tzinfo=UTC)
 
-    state: State
-    answer: Mapping[str, Any]
+
+Done = tuple[Account, Mapping[str, Any]]  # the account after the call, and the answer
+Handler = Callable[[Account, Call], Done]
 
 
-Handler = Callable[[State, Call], Outcome]
+def do_nothing(account: Account, _call: Call) -> Done:
+    """The handler of an operation that nobody may call."""
+    return account, {}
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """Who may call it, what its input must look like, and what it does."""
+    """Who may call it, the constraints on its input, and what it does."""
 
     access: Access
-    members: Mapping[str, Rule]
-    handler: Handler
+    members: Mapping[str, Rule] = field(default_factory=dict)
+    handler: Handler = do_nothing
 
 
-INVALID_TOKEN = "The security token included in the request is invalid."  # noqa: S105 - AWS's message
-EXPIRED_TOKEN = "The security token included in the request is expired"  # noqa: S105 - AWS's message
-
-# Everything that is not listed is in the first partition (docs/protocol.md, section 2, names the regions' domains).
-_PARTITIONS = {
-    "cn-": "aws-cn",
-    "us-gov-": "aws-us-gov",
-    "us-iso-": "aws-iso",
-    "us-isob-": "aws-iso-b",
-    "us-isof-": "aws-iso-f",
-    "eu-isoe-": "aws-iso-e",
-    "eusc-": "aws-eusc",
-}
-
-
-def partition(region: str) -> str:
-    """The second field of every ARN in a region."""
-    return next((name for prefix, name in _PARTITIONS.items() if region.startswith(prefix)), "aws")
-
-
-def arn(state: State, caller: Caller) -> str:
-    """Who somebody is, in STS's words."""
-    start = f"arn:{partition(state.region)}"
+def arn(account: Account, caller: Caller) -> str:
+    """The caller's ARN, as STS reports it."""
     if caller.token is None:
-        return f"{start}:iam::{state.account_id}:user/administrator"
-    role = role_name(caller.token.role)
-    return f"{start}:sts::{state.account_id}:assumed-role/{role}/{caller.token.node_id}"
+        return f"arn:{account.partition}:iam::{account.account_id}:user/administrator"
+    return session_arn(account, caller.token)
+
+
+def session_arn(account: Account, token: Token) -> str:
+    """The ARN of a role session."""
+    start = f"arn:{account.partition}:sts::{account.account_id}:assumed-role"
+    return f"{start}/{role_name(token.role)}/{token.session_name}"
 
 
 def role_name(role: str) -> str:
     """A role without its path: `service-role/Name` is `Name` in the ARN of a session."""
     return role.rpartition("/")[2]
+
+
+def denied(account: Account, caller: Caller, action: str, resource: str, reason: str = "") -> AnswerError:
+    """AccessDeniedException in AWS's words."""
+    text = f"User: {arn(account, caller)} is not authorized to perform: {action} on resource: {resource} {reason}"
+    return AnswerError("AccessDeniedException", text.rstrip())
+
+
+def unknown_node(node_id: str) -> AnswerError:
+    """InvalidInstanceId, for an id that is not or no longer registered."""
+    return AnswerError("InvalidInstanceId", f"Not existing InstanceId {node_id}")
 
 
 def epoch(moment: datetime) -> float:
@@ -123,13 +143,3 @@ def from_epoch(seconds: float) -> datetime:
 def tags_in(document: Sequence[Mapping[str, str]] | None) -> Tags:
     """Tags as a request holds them."""
     return tuple((tag["Key"], tag["Value"]) for tag in document or ())
-
-
-def page(items: Sequence[Item], call: Call, largest: int) -> tuple[Sequence[Item], Mapping[str, str]]:
-    """One page of a list, and the NextToken that leads to the next one (empty at the end)."""
-    token = call.input.get("NextToken") or "0"
-    if not re.fullmatch("[0-9]{1,9}", token):
-        raise AnswerError("InvalidNextToken", "The specified token isn't valid.")
-    start = int(token)
-    end = start + (call.input.get("MaxResults") or largest)
-    return items[start:end], {"NextToken": str(end)} if end < len(items) else {}

@@ -1,7 +1,7 @@
-"""What the members of a request must look like, as tables, and AWS's words for those that do not.
+"""Constraints on the members of a request, as tables, and AWS's words for their violations.
 
-A value of the wrong JSON type is a SerializationException. Everything else is collected, so that one
-ValidationException names all that is wrong. Values of sensitive members are left out of the message, as AWS does.
+A value of the wrong JSON type is a SerializationException. One ValidationException names all other violations. Its
+message leaves out the values of sensitive members, as AWS does.
 """
 
 import re
@@ -27,11 +27,12 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """An integer."""
+    """An integer; in a form (`as_text`), its decimal digits."""
 
     lowest: int
     highest: int
     required: bool = False
+    as_text: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Several:
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """A structure. Members that the table does not name are let through, as AWS does."""
+    """A structure. It may have members that the table does not name, as in AWS."""
 
     members: Mapping[str, "Rule"] = field(default_factory=dict)
     required: bool = False
@@ -85,7 +86,8 @@ def _value(rule: Rule, path: str, value: Any) -> Iterator[str]:
         case Text():
             yield from _text(rule, path, _of_type(value, str, "a String"))
         case Whole():
-            yield from _whole(rule, path, _of_type(value, int, "an Integer"))
+            is_text = rule.as_text and isinstance(value, str) and re.fullmatch("-?[0-9]{1,9}", value)
+            yield from _whole(rule, path, int(value) if is_text else _of_type(value, int, "an Integer"))
         case Moment():
             _of_type(value, (int, float), "a Timestamp")
         case Several():
@@ -95,7 +97,7 @@ def _value(rule: Rule, path: str, value: Any) -> Iterator[str]:
 
 
 def _of_type(value: Any, kinds: type | tuple[type, ...], wanted: str) -> Any:
-    # JSON's true and false are no numbers, although Python's are.
+    # In Python, true and false are integers too.
     if not isinstance(value, kinds) or isinstance(value, bool):
         raise AnswerError("SerializationException", f"{type(value).__name__} can not be converted to {wanted}")
     return value
@@ -116,8 +118,9 @@ def _text(rule: Text, path: str, value: str) -> Iterator[str]:
 
 @cache
 def _expression(pattern: str) -> re.Pattern[str]:
-    # AWS's classes for letters, separators and digits, in Python's spelling; and its $ is the very end.
-    return re.compile(pattern.replace(r"\p{L}\p{Z}\p{N}_", r"\w\s").replace("$", r"\Z"))
+    # Java's \w is ASCII, its $ here is the very end; \p{L}\p{Z}\p{N} are letters, separators and digits of any script.
+    unicode = pattern.replace(r"\p{L}\p{Z}\p{N}_", r"\w\s")
+    return re.compile(unicode.replace("$", r"\Z"), re.ASCII if unicode == pattern else 0)
 
 
 def _whole(rule: Whole, path: str, value: int) -> Iterator[str]:

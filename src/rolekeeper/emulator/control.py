@@ -1,8 +1,8 @@
-"""The control interface: what `Emulator` offers, as JSON over HTTP, for tests in another process and for curl.
+"""The control interface: the methods of `Emulator` as JSON over HTTP, for tests in another process and for curl.
 
-It lies under /_emulator on the same port. It asks for no password, so it answers only to this machine: the peer must be
-on the loopback interface, and, lest a web page reach it through a name that it points here, the Host header must be a
-loopback name or the address to listen on (any, if that is every interface) and there must be no Origin.
+It is under /_emulator on the same port. It has no password, so it answers only to this machine: the peer must be on the
+loopback interface. A web page could reach it from there through a name that resolves to 127.0.0.1, so the Host header
+must be a loopback name or the address to listen on (any, if that is every interface), and Origin must be absent.
 """
 
 import ipaddress
@@ -14,28 +14,28 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
+from rolekeeper.emulator.account import Node
+from rolekeeper.emulator.dialects import strict_json
 from rolekeeper.emulator.faultjson import fault_from_json, seconds
 from rolekeeper.emulator.hybrid import new_fingerprint
 from rolekeeper.emulator.messages import AnswerError, Reply, Request, Response
-from rolekeeper.emulator.records import RecordedRequest
-from rolekeeper.emulator.service import Service
-from rolekeeper.emulator.state import Node
+from rolekeeper.emulator.service import ROLE_MEMBERS, Service
 from rolekeeper.errors import RolekeeperError, UsageError
 
 PREFIX = "/_emulator"
-EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - the addresses that a user gives to have it listen so
-FARTHEST = timedelta(days=36500)  # clocks and lifetimes beyond a century help nobody and overflow dates
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with what the user chose
+FARTHEST = timedelta(days=36500)  # a century: more would overflow dates
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
+class _ControlCall:
     service: Service
     name: str  # the last part of the path, where a route has one
     document: Any
 
 
 class Control:
-    """Answers control requests itself and hands every other one to the service."""
+    """Answers control requests itself, and passes every other request to the service."""
 
     def __init__(self, service: Service, address: str) -> None:
         self._service = service
@@ -43,7 +43,7 @@ class Control:
 
     def handle(self, request: Request) -> Reply:
         """The reply to any request."""
-        path = request.target.partition("?")[0]
+        path = request.path
         if path != PREFIX and not path.startswith(f"{PREFIX}/"):
             return self._service.handle(request)
         if not self._is_local(request):
@@ -62,12 +62,12 @@ class Control:
             return _answer(405 if found else 404, {"error": f"Cannot {request.method} {PREFIX}{path}"})
         route, match = chosen
         try:
-            document = json.loads(request.body or b"null")
-            return _answer(200, route.act(_Call(self._service, match.groupdict().get("name", ""), document)))
+            document = strict_json(request.body or b"null")
+            return _answer(200, route.act(_ControlCall(self._service, match.groupdict().get("name", ""), document)))
         except KeyError:
             return _answer(404, {"error": f"There is no {match['name']}."})
         except AnswerError as error:
-            return _answer(error.status, {"error": error.message, "code": error.code})
+            return _answer(error.status or 400, {"error": error.message, "code": error.code})
         except RolekeeperError as error:
             status = 400 if isinstance(error, UsageError) else 500
             return _answer(status, {"error": error.message, "code": error.code, "hint": error.hint})
@@ -76,7 +76,7 @@ class Control:
 
 
 def _host(request: Request) -> str:
-    """The name in the Host header, without its port; empty when there is none in it."""
+    """The name in the Host header, without its port; empty when it has none."""
     try:
         return urlsplit(f"//{request.header('host') or ''}").hostname or ""
     except ValueError:  # a bracket that is not closed, or not around an address
@@ -96,7 +96,7 @@ def _answer(status: int, document: Any) -> Reply:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON has no word for: times in RFC 3339, durations in seconds, bytes as far as they are text."""
+    """The types that JSON does not have: times in RFC 3339, durations in seconds, bytes as text."""
     match value:
         case datetime():
             return value.isoformat()
@@ -106,17 +106,17 @@ def _plain(value: Any) -> Any:
             return bytes(value).decode("utf-8", "replace")
 
 
-def _overview(call: _Call) -> Any:
-    state = call.service.state
+def _overview(call: _ControlCall) -> Any:
+    account = call.service.account
     return {
-        "account_id": state.account_id,
-        "region": state.region,
-        "administrator": asdict(state.administrator),
+        "account_id": account.account_id,
+        "region": account.region,
+        "administrator": asdict(account.administrator),
         "settings": _settings(call),
     }
 
 
-def _settings(call: _Call) -> Any:
+def _settings(call: _ControlCall) -> Any:
     service = call.service
     return {
         "now": service.now(),
@@ -139,7 +139,7 @@ _SETTINGS: Mapping[str, Callable[[Service, timedelta], None]] = {
 }
 
 
-def _change_settings(call: _Call) -> Any:
+def _change_settings(call: _ControlCall) -> Any:
     wanted = {key: seconds(key, value) for key, value in _known(call.document, _SETTINGS).items()}
     for key, value in wanted.items():
         if abs(value) > FARTHEST:
@@ -151,45 +151,41 @@ def _change_settings(call: _Call) -> Any:
 
 def _known(document: Any, known: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(document, dict) or not set(document) <= set(known):
-        raise UsageError("setting-invalid", "Cannot use these settings", f"an object with {', '.join(known)}")
+        raise UsageError("setting-invalid", "Cannot use this object", f"an object with {', '.join(known)}")
     return document
 
 
-def _faults(call: _Call) -> Any:
+def _faults(call: _ControlCall) -> Any:
     return call.service.waiting_faults()
 
 
-def _add_faults(call: _Call) -> Any:
+def _add_faults(call: _ControlCall) -> Any:
     documents = call.document if isinstance(call.document, list) else [call.document]
     for fault in [fault_from_json(document) for document in documents]:
         call.service.add_fault(fault)
     return _faults(call)
 
 
-def _clear_faults(call: _Call) -> Any:
+def _clear_faults(call: _ControlCall) -> Any:
     call.service.clear_faults()
     return _faults(call)
 
 
-def _requests(call: _Call) -> Any:
-    return [_recorded(record) for record in call.service.records.all()]
+def _requests(call: _ControlCall) -> Any:
+    return [asdict(request) for request in call.service.requests.all()]
 
 
-def _recorded(record: RecordedRequest) -> Mapping[str, Any]:
-    return {**asdict(record), "headers": [list(header) for header in record.headers]}
-
-
-def _forget_requests(call: _Call) -> Any:
-    call.service.records.clear()
+def _forget_requests(call: _ControlCall) -> Any:
+    call.service.requests.clear()
     return []
 
 
-def _nodes(call: _Call) -> Any:
-    return [asdict(node) for node in call.service.state.nodes.values()]
+def _nodes(call: _ControlCall) -> Any:
+    return [asdict(node) for node in call.service.account.nodes.values()]
 
 
-def _node(call: _Call) -> Any:
-    return asdict(call.service.state.nodes[call.name])
+def _node(call: _ControlCall) -> Any:
+    return asdict(call.service.account.nodes[call.name])
 
 
 def _rotation(value: Any) -> Callable[[Node], Node]:
@@ -202,42 +198,56 @@ def _fingerprint(value: Any) -> Callable[[Node], Node]:
 
 _NODE_CHANGES: Mapping[str, Callable[[Any], Callable[[Node], Node]]] = {
     "rotation_wanted": _rotation,
-    "fingerprint": _fingerprint,  # null: one that no machine has
+    "fingerprint": _fingerprint,  # null: a new one, which no machine has
 }
 
 
-def _change_node(call: _Call) -> Any:
+def _change_node(call: _ControlCall) -> Any:
     for key, value in _known(call.document, _NODE_CHANGES).items():
         call.service.change_node(call.name, _NODE_CHANGES[key](value))
     return _node(call)
 
 
-def _deregister(call: _Call) -> Any:
+def _deregister(call: _ControlCall) -> Any:
     call.service.perform("DeregisterManagedInstance", {"InstanceId": call.name})
     return _nodes(call)
 
 
-def _activations(call: _Call) -> Any:
-    return [asdict(activation) for activation in call.service.state.activations.values()]
+def _roles(call: _ControlCall) -> Any:
+    return [asdict(role) for role in call.service.account.roles.values()]
 
 
-def _create_activation(call: _Call) -> Any:
+def _create_role(call: _ControlCall) -> Any:
+    return asdict(call.service.create_role(_known(call.document, ROLE_MEMBERS)))
+
+
+def _delete_role(call: _ControlCall) -> Any:
+    call.service.change(lambda account: account.without_role(call.name))
+    return _roles(call)
+
+
+def _activations(call: _ControlCall) -> Any:
+    return [asdict(activation) for activation in call.service.account.activations.values()]
+
+
+def _create_activation(call: _ControlCall) -> Any:
     document = call.document if isinstance(call.document, dict) else {}
     return call.service.perform("CreateActivation", document)
 
 
-def _tokens(call: _Call) -> Any:
-    return [asdict(token) for token in call.service.state.tokens.values()]
+def _tokens(call: _ControlCall) -> Any:
+    return [asdict(token) for token in call.service.account.tokens.values()]
 
 
 @dataclass(frozen=True, slots=True)
 class _Route:
     method: str
     path: str
-    act: Callable[[_Call], Any]
+    act: Callable[[_ControlCall], Any]
 
 
 _NODE = "/nodes/(?P<name>[^/]+)"
+_ROLE = "/roles/(?P<name>.+)"  # a role's path has slashes
 _ROUTES = (
     _Route("GET", "/", _overview),
     _Route("GET", "/settings", _settings),
@@ -251,6 +261,9 @@ _ROUTES = (
     _Route("GET", _NODE, _node),
     _Route("PATCH", _NODE, _change_node),
     _Route("DELETE", _NODE, _deregister),
+    _Route("GET", "/roles", _roles),
+    _Route("POST", "/roles", _create_role),
+    _Route("DELETE", _ROLE, _delete_role),
     _Route("GET", "/activations", _activations),
     _Route("POST", "/activations", _create_activation),
     _Route("GET", "/tokens", _tokens),

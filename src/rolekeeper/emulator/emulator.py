@@ -2,6 +2,7 @@
 
 with Emulator() as emulator:
     activation = emulator.create_activation(role="Web")
+    emulator.create_role("Backup", trusts=("Web",))
     emulator.fail("RequestManagedInstanceRoleToken", error="InternalServerError", times=3)
     ...
     emulator.wait_for("RequestManagedInstanceRoleToken", count=4)
@@ -15,21 +16,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, Unpack
 
+from rolekeeper.emulator.account import ANY_ROLE, Activation, Administrator, Node, Role, Token
 from rolekeeper.emulator.control import Control
 from rolekeeper.emulator.faults import Fault, FaultOptions
 from rolekeeper.emulator.hybrid import new_fingerprint
-from rolekeeper.emulator.records import RecordedRequest
+from rolekeeper.emulator.requests import RecordedRequest
 from rolekeeper.emulator.server import Server, Tls
 from rolekeeper.emulator.service import TOKEN_LIFETIME, Clock, Service, system_clock
-from rolekeeper.emulator.state import Activation, Administrator, Node, Token
 
 LOOPBACK = "127.0.0.1"
 
 
 class Emulator:
-    """A running service; a context manager. It listens from construction, and answers from `start` on.
+    """A running service; a context manager. It listens when it is constructed, and answers after `start`.
 
-    Raises InputOutputError for a damaged state file or unusable TLS files, UnavailableError for a port that is taken.
+    Raises InputOutputError for a state file or TLS files that cannot be used, UnavailableError for a port in use.
     """
 
     def __init__(
@@ -51,12 +52,12 @@ class Emulator:
         self._server = Server(control.handle, self._service.date_header, address=address, port=port, tls=tls)
 
     def start(self) -> str:
-        """Answer from now on; the URL for AWS_ENDPOINT_URL."""
+        """Begin to answer; returns the URL for AWS_ENDPOINT_URL."""
         self._server.start()
         return self.url
 
     def stop(self) -> None:
-        """Close every connection at once and the port with them."""
+        """Close every connection and the port at once."""
         self._server.stop()
 
     def __enter__(self) -> Self:
@@ -70,7 +71,7 @@ class Emulator:
 
     @property
     def url(self) -> str:
-        """Where clients find the service."""
+        """The URL of the service, for AWS_ENDPOINT_URL."""
         return self._server.url
 
     @property
@@ -80,22 +81,22 @@ class Emulator:
 
     @property
     def region(self) -> str:
-        """The one region that signatures must be made for."""
-        return self._service.state.region
+        """The region that requests must be signed for."""
+        return self._service.account.region
 
     @property
     def account_id(self) -> str:
         """The account in every ARN."""
-        return self._service.state.account_id
+        return self._service.account.account_id
 
     @property
     def admin(self) -> Administrator:
-        """The key that may create activations."""
-        return self._service.state.administrator
+        """The administrator's key, which may create activations."""
+        return self._service.account.administrator
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What the AWS CLI and every SDK need to use this service as the administrator."""
+        """The variables with which the AWS CLI and every SDK use this service as the administrator."""
         return {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_REGION": self.region,
@@ -105,34 +106,39 @@ class Emulator:
         }
 
     @property
+    def roles(self) -> Mapping[str, Role]:
+        """Roles that can be assumed, by name."""
+        return self._service.account.roles
+
+    @property
     def activations(self) -> Mapping[str, Activation]:
         """Activations by id."""
-        return self._service.state.activations
+        return self._service.account.activations
 
     @property
     def nodes(self) -> Mapping[str, Node]:
         """Registered nodes by node id."""
-        return self._service.state.nodes
+        return self._service.account.nodes
 
     @property
     def tokens(self) -> Mapping[str, Token]:
-        """Role tokens by access key id, in the order in which they were issued."""
-        return self._service.state.tokens
+        """Issued credentials by access key id, in order: role tokens of nodes, and sessions from AssumeRole."""
+        return self._service.account.tokens
 
     @property
     def requests(self) -> tuple[RecordedRequest, ...]:
         """The last 10,000 requests to the service, oldest first."""
-        return self._service.records.all()
+        return self._service.requests.all()
 
     def forget_requests(self) -> None:
-        """Begin a new list of requests."""
-        self._service.records.clear()
+        """Forget the recorded requests."""
+        self._service.requests.clear()
 
     def wait_for(
         self, operation: str, count: int = 1, timeout: timedelta = timedelta(seconds=30)
     ) -> tuple[RecordedRequest, ...]:
-        """All requests for an operation, as soon as there are `count`; TimeoutError when they do not come."""
-        return self._service.records.wait_for(operation, count, timeout)
+        """All requests for an operation, as soon as there are `count`; TimeoutError after `timeout`."""
+        return self._service.requests.wait_for(operation, count, timeout)
 
     @property
     def offset(self) -> timedelta:
@@ -145,7 +151,7 @@ class Emulator:
 
     @property
     def token_lifetime(self) -> timedelta:
-        """How long tokens live that are issued from now on."""
+        """The lifetime of role tokens that are issued from now on."""
         return self._service.token_lifetime
 
     @token_lifetime.setter
@@ -161,38 +167,59 @@ class Emulator:
         answer = self._service.perform("CreateActivation", document)
         return self.activations[answer["ActivationId"]]
 
+    def create_role(
+        self,
+        name: str,
+        *,
+        trusts: tuple[str, ...] = (ANY_ROLE,),
+        external_id: str = "",
+        longest_session: timedelta = timedelta(hours=1),
+    ) -> Role:
+        """Add a role that can be assumed, or replace the one of that name; the options are the fields of `Role`."""
+        seconds = int(longest_session.total_seconds())
+        options = {"trusts": list(trusts), "external_id": external_id, "longest_session_seconds": seconds}
+        return self._service.create_role({"name": name, **options})
+
+    def delete_role(self, name: str) -> None:
+        """Remove a role; KeyError when it does not exist. Its sessions stay valid until they expire."""
+        self._service.change(lambda account: account.without_role(name))
+
+    def role_arn(self, name: str) -> str:
+        """The ARN of a role, for AssumeRole; the role need not exist."""
+        return self._service.account.role_arn(name)
+
     def fail(self, operation: str, **options: Unpack[FaultOptions]) -> None:
-        """Spoil answers to come; the options are those of `faults.Fault`."""
+        """Add a fault for the next requests; the options are the fields of `Fault`."""
         self._service.add_fault(Fault(operation, **options))
 
     def clear_faults(self) -> None:
-        """Behave from now on."""
+        """Remove every fault."""
         self._service.clear_faults()
 
     def add_node(self, node_id: str, public_key: str, fingerprint: str, role: str = "rolekeeper") -> Node:
-        """Know a node that was registered elsewhere, for tests with the vault of another agent.
+        """Add a node that was registered elsewhere, for tests with the vault of another agent.
 
         `public_key` is the base64 SubjectPublicKeyInfo of the node's key, as in RegisterManagedInstance.
         """
         node = Node(node_id, "", role, fingerprint, public_key, registered_at=self._service.now())
-        self._service.add_node(node)
+        self._service.change(lambda account: account.with_node(node))
         return node
 
     def deregister(self, node_id: str) -> None:
-        """Forget a node, as `aws ssm deregister-managed-instance` does."""
+        """Remove a node, as `aws ssm deregister-managed-instance` does."""
         self._service.perform("DeregisterManagedInstance", {"InstanceId": node_id})
 
     def change_fingerprint(self, node_id: str, fingerprint: str | None = None) -> str:
-        """Expect another fingerprint of a node (by default one that nobody has), so that it is refused."""
+        """Accept only another fingerprint from a node (by default a new one), so that its next request is refused."""
         wanted = fingerprint or new_fingerprint()
         return self._service.change_node(node_id, lambda node: replace(node, fingerprint=wanted)).fingerprint
 
     def request_rotation(self, node_id: str) -> None:
-        """Answer UpdateKeyPair true until the node has changed its key."""
+        """Answer UpdateKeyPair true until the node changes its key."""
         self._service.change_node(node_id, lambda node: replace(node, rotation_wanted=True))
 
     def run(self, announce: Callable[["Emulator"], None]) -> None:
-        """Serve until SIGTERM or SIGINT; `announce` is called once connections are answered."""
+        """Serve until SIGTERM or SIGINT; `announce` is called as soon as connections are answered."""
         signals = {signal.SIGTERM, signal.SIGINT}
         previous = signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # before any thread exists that could take them
         try:

@@ -1,4 +1,4 @@
-"""Faults in JSON, for the control interface: the fields of `faults.Fault`, with a unit in the name of each duration."""
+"""Faults in JSON, for the control interface: the fields of `faults.Fault`; the name of a duration says its unit."""
 
 import base64
 import math
@@ -12,7 +12,7 @@ from rolekeeper.errors import UsageError
 
 
 def fault_from_json(document: Any) -> Fault:
-    """A fault from its JSON form; UsageError for anything that it does not know."""
+    """A fault from its JSON form; UsageError for unknown keys and wrong types."""
     if not isinstance(document, dict) or "operation" not in document:
         raise UsageError("fault-invalid", "Cannot read the fault", 'an object with at least "operation"')
     unknown = sorted(set(document) - set(_JSON))
@@ -23,7 +23,7 @@ def fault_from_json(document: Any) -> Fault:
 
 
 def seconds(key: str, value: Any) -> timedelta:
-    """A duration that JSON gave as a number of seconds."""
+    """A duration from a number of seconds."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise _mistyped(key, "a number of seconds")
     try:
@@ -91,7 +91,7 @@ _PLAIN: Mapping[str, Callable[[str, Any], Any]] = {
     "cut_body": _of(int),
     "cut_connection": _of(int),
 }
-# JSON has no durations and no bytes: those keys say their unit and their encoding.
+# JSON has neither durations nor bytes: the keys say unit and encoding.
 _JSON: Mapping[str, _Key] = {
     **{name: _Key(name, read) for name, read in _PLAIN.items()},
     "body_base64": _Key("body", _bytes),

@@ -1,10 +1,9 @@
-"""Faults on demand: what the next answers to an operation are to be instead of the right ones.
+"""Faults on demand: what the emulator answers the next requests for an operation instead of the right answer.
 
-- Faults of one operation are used in the order in which they were asked for; `*` stands for any operation. Each is used
-  `times` times (None: for ever).
-- The request is always verified and worked out. Whether its effect is *kept* is `apply`. Left out, that follows from
-  the answer: an answer that is the service's own (late, edited or cut) keeps it; an error, a foreign body, a hang and a
-  drop do not.
+- Faults of one operation are used in the order in which they were added; `*` stands for any operation. Each is used
+  `times` times (None: until the faults are cleared).
+- The request is always verified and handled. `apply` says whether its effect is kept. Without `apply`, the service's
+  own answer (late, edited or cut) keeps it; an error, a foreign body, a hang and a dropped connection discard it.
 - A fault is a set of independent changes: an error with a wrong Date after a delay is one fault.
 """
 
@@ -15,15 +14,8 @@ from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any, TypedDict
 
-from rolekeeper.emulator.messages import (
-    AnswerError,
-    Dialect,
-    Reply,
-    Request,
-    Response,
-    json_document,
-    json_failure_in_header,
-)
+from rolekeeper.emulator.dialects import STATUSES, Dialect, json_document, json_failure_in_header
+from rolekeeper.emulator.messages import AnswerError, Reply, Request, Response
 from rolekeeper.emulator.operations import NAMES
 from rolekeeper.errors import UsageError
 
@@ -34,13 +26,6 @@ _LOWEST_STATUS, _HIGHEST_STATUS = 200, 999  # lower ones are no answers yet
 _FRAMING = frozenset({"content-length", "transfer-encoding"})
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"([\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?)?")
-
-STATUSES: Mapping[str, int] = {
-    "InternalServerError": 500,
-    "InternalFailure": 500,
-    "ServiceUnavailable": 503,
-    "ServiceUnavailableException": 503,
-}
 
 
 class FaultOptions(TypedDict, total=False):
@@ -67,16 +52,17 @@ class FaultOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One kind of trouble.
+    """One fault.
 
     error, message, status, error_in_header: an AWS error, its code in the body or only in x-amzn-ErrorType.
     body, content_type, status: a foreign answer, byte for byte.
-    fields, remove: members of the service's own answer that are replaced or left out.
-    token_lifetime: of the token issued now; may be negative or absurd.
+    fields, remove: members of the service's own answer that are replaced or left out; `Credentials.Expiration` is a
+    member of a member.
+    token_lifetime: of the credentials issued now; may be negative or absurd.
     headers: set, or (None) left out; Date is one of them.
     delay, hang, drop: answer late; never; or close the connection without an answer.
-    cut_body: keep so many bytes, with an honest Content-Length. cut_connection: send so many bytes of the body and
-    close, with the whole one's Content-Length.
+    cut_body: send only this many bytes of the body, with the Content-Length of the part. cut_connection: the same with
+    the Content-Length of the whole, then close.
     """
 
     operation: str
@@ -103,7 +89,7 @@ class Fault:
             known = ", ".join(sorted(NAMES))
             raise UsageError("fault-operation-unknown", f"Cannot fail {self.operation!r}", f"one of {known}, or {ANY}")
         if self.times is not None and self.times < 1:
-            raise UsageError("fault-invalid", f"Cannot fail {self.times} times", "1 or more, or none for ever")
+            raise UsageError("fault-invalid", f"Cannot fail {self.times} times", "1 or more; none until cleared")
         if not timedelta() <= self.delay <= _LONGEST_DELAY:
             raise UsageError("fault-invalid", f"Cannot delay an answer by {self.delay}", "up to a day")
         if self.status is not None and not _LOWEST_STATUS <= self.status <= _HIGHEST_STATUS:
@@ -140,7 +126,9 @@ class Fault:
 
     def edited(self, answer: Mapping[str, Any]) -> Mapping[str, Any]:
         """The service's own answer, with members replaced and left out."""
-        return {name: value for name, value in {**answer, **self.fields}.items() if name not in self.remove}
+        for path in (*self.fields, *self.remove):
+            answer = _edited(answer, path.split("."), remove=path in self.remove, value=self.fields.get(path))
+        return answer
 
     @property
     def is_foreign(self) -> bool:
@@ -150,9 +138,10 @@ class Fault:
     def foreign(self, request: Request, dialect: Dialect, request_id: str) -> Response | None:
         """The answer that takes the place of the service's own, when there is one."""
         if self.error:
-            status = self.status or STATUSES.get(self.error, 400)
-            error = AnswerError(self.error, self._message(request), status)
-            return json_failure_in_header(error) if self.error_in_header else dialect.failure(error, request_id)
+            message = self._message(request)
+            if self.error_in_header:
+                return json_failure_in_header(self.error, message, self.status or STATUSES.get(self.error, 400))
+            return dialect.refusal(AnswerError(self.error, message, self.status), request_id)
         if self.body is not None:
             body = self.body.encode() if isinstance(self.body, str) else self.body
             return Response(self.status or 200, (("Content-Type", self.content_type),), body)
@@ -163,7 +152,7 @@ class Fault:
             return self.message
         if self.error == "MachineFingerprintDoesNotMatch":
             return f"Fingerprint does not match {fingerprint_of(request)}"
-        return "The emulator was asked to answer this."
+        return "The emulator answers this on request."
 
     def reply(self, response: Response) -> Reply:
         """How, and how much of, an answer is sent."""
@@ -176,15 +165,25 @@ class Fault:
 
 
 def fingerprint_of(request: Request) -> str:
-    """The fingerprint in a request, valid or not; empty when there is none."""
+    """The fingerprint in a request, valid or not; empty without one."""
     try:
         return str(json_document(request.body).get("Fingerprint", ""))
     except AnswerError:
         return ""
 
 
+def _edited(answer: Mapping[str, Any], path: list[str], *, remove: bool, value: Any) -> Mapping[str, Any]:
+    name, *rest = path
+    if rest:
+        inner = answer.get(name)
+        if not isinstance(inner, Mapping):
+            return answer
+        return {**answer, name: _edited(inner, rest, remove=remove, value=value)}
+    return {key: old for key, old in answer.items() if key != name} if remove else {**answer, name: value}
+
+
 class Faults:
-    """The faults that are still to come. Not locked: the service takes them under its own lock."""
+    """The faults that are not used up. Not locked: the service takes them under its own lock."""
 
     def __init__(self) -> None:
         self._waiting: list[tuple[Fault, int | None]] = []
@@ -194,7 +193,7 @@ class Faults:
         self._waiting.append((fault, fault.times))
 
     def clear(self) -> None:
-        """Behave from now on."""
+        """Remove every fault."""
         self._waiting.clear()
 
     def take(self, operation: str) -> Fault | None:
@@ -212,11 +211,11 @@ class Faults:
             self._waiting[place] = (fault, left - 1)
 
     def waiting(self) -> list[dict[str, Any]]:
-        """What is still to come, for a person: `left` (None: for ever) and whatever was asked for."""
-        return [{"left": left, **_asked(fault)} for fault, left in self._waiting]
+        """The faults that are not used up: `left` (None: until cleared), and what is set in each."""
+        return [{"left": left, **_set(fault)} for fault, left in self._waiting]
 
 
-def _asked(fault: Fault) -> dict[str, Any]:
+def _set(fault: Fault) -> dict[str, Any]:
     plain = Fault(fault.operation)
     values = {one.name: getattr(fault, one.name) for one in fields(fault)}
     return {name: value for name, value in values.items() if name == "operation" or value != getattr(plain, name)}

@@ -1,28 +1,24 @@
-"""What a managed node itself asks for: registration, role tokens, a new public key, a health report.
+"""The operations that a managed node calls: registration, role tokens, a new public key, health reports.
 
 docs/protocol.md, sections 2.1 to 2.4. A node's accepted fingerprint is the one that it registered with. After a change
 of key only the new key verifies.
 """
 
-import base64
 import secrets
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 
+from rolekeeper.emulator.account import Account, Activation, Node, new_token
 from rolekeeper.emulator.activations import ACTIVATION_ID, ROLE, TAGS, UUID
-from rolekeeper.emulator.calls import Access, Call, Operation, Outcome, epoch, tags_in
+from rolekeeper.emulator.calls import Access, Call, Done, Operation, denied, epoch, tags_in, unknown_node
 from rolekeeper.emulator.constraints import Rule, Text
 from rolekeeper.emulator.messages import AnswerError
 from rolekeeper.emulator.signature import parse_public_key
-from rolekeeper.emulator.state import Activation, Node, State, Token, new_key_id, new_secret
 
 _FINGERPRINT = Text(required=True, pattern=UUID)
 _PUBLIC_KEY = Text(required=True, shortest=392)
-_KEY_TYPE = Text(required=True, allowed=("Rsa",))
-_SESSION_TOKEN_START = "IQoJb3JpZ2luX2Vj"  # noqa: S105 - how AWS's tokens begin: a length and "origin_ec"
-_SESSION_TOKEN_BYTES = 660
+_KEY_TYPE = Text(allowed=("Rsa",))
 
 NODE_ID = Text(required=True, shortest=20, longest=124, pattern="^mi-[0-9a-f]{17}$")
 
@@ -36,40 +32,33 @@ REGISTER: Mapping[str, Rule] = {
     "Tags": TAGS,
 }
 REQUEST_TOKEN: Mapping[str, Rule] = {"Fingerprint": _FINGERPRINT}
-UPDATE_KEY: Mapping[str, Rule] = {"NewPublicKey": _PUBLIC_KEY, "NewPublicKeyType": _KEY_TYPE}
+UPDATE_KEY: Mapping[str, Rule] = {"NewPublicKey": _PUBLIC_KEY, "NewPublicKeyType": replace(_KEY_TYPE, required=True)}
 
-# What a node reports of itself, in the order of docs/protocol.md, section 2.4.
-REPORTED = (
-    "AgentName",
-    "AgentStatus",
-    "AgentVersion",
-    "AvailabilityZone",
-    "ComputerName",
-    "IPAddress",
-    "PlatformName",
-    "PlatformType",
-    "PlatformVersion",
-    "SSMConnectionChannel",
-)
+# A health report (docs/protocol.md, section 2.4). Only InstanceId is required; SSM Agent's first report is short.
 REPORT: Mapping[str, Rule] = {
-    "InstanceId": NODE_ID,
-    **{name: Text(longest=255) for name in REPORTED},
-    "AgentName": Text(required=True, shortest=1, longest=255),
-    "AgentVersion": Text(required=True, pattern=r"^[0-9]{1,6}(\.[0-9]{1,6}){2,3}$"),
+    "AgentName": Text(shortest=1, longest=255),
+    "AgentStatus": Text(longest=255),
+    "AgentVersion": Text(pattern=r"^[0-9]{1,6}(\.[0-9]{1,6}){2,3}$"),
+    "AvailabilityZone": Text(longest=255),
+    "AvailabilityZoneId": Text(longest=255),
     "ComputerName": Text(shortest=1, longest=255),
+    "InstanceId": NODE_ID,
     "IPAddress": Text(shortest=1, longest=46, sensitive=True),
-    "PlatformType": Text(required=True, allowed=("Windows", "Linux", "MacOS")),
+    "PlatformName": Text(longest=255),
+    "PlatformType": Text(allowed=("Windows", "Linux", "MacOS")),
+    "PlatformVersion": Text(longest=255),
+    "SSMConnectionChannel": Text(longest=255),
 }
+DEREGISTER: Mapping[str, Rule] = {"InstanceId": NODE_ID}
 
 
-def register(state: State, call: Call) -> Outcome:
-    """Make a managed node of whoever knows an activation's id and code, and count it (docs/protocol.md, section 2.1).
+def register(account: Account, call: Call) -> Done:
+    """Create a managed node for a caller who knows an activation's id and code (docs/protocol.md, section 2.1).
 
-    The node's role is the activation's: a machine does not choose its own. The same key and fingerprint again make
-    another node.
+    The node's role is the activation's, whatever the caller requests. The same key and fingerprint create another node.
     """
     wanted = call.input
-    activation = _usable_activation(state, call)
+    activation = _usable_activation(account, call)
     _check_key(wanted["PublicKey"])
     node = Node(
         node_id=f"mi-{secrets.token_hex(9)[:17]}",
@@ -82,11 +71,11 @@ def register(state: State, call: Call) -> Outcome:
         tags=tuple(dict(activation.tags + tags_in(wanted.get("Tags"))).items()),
     )
     counted = replace(activation, registrations=activation.registrations + 1)
-    return Outcome(state.with_activation(counted).with_node(node), {"InstanceId": node.node_id})
+    return account.with_activation(counted).with_node(node), {"InstanceId": node.node_id}
 
 
-def _usable_activation(state: State, call: Call) -> Activation:
-    activation = state.activations.get(call.input["ActivationId"])
+def _usable_activation(account: Account, call: Call) -> Activation:
+    activation = account.activations.get(call.input["ActivationId"])
     if activation is None or not secrets.compare_digest(
         activation.code.encode(), call.input["ActivationCode"].encode("utf-8", "replace")
     ):
@@ -106,20 +95,12 @@ def _check_key(public_key: str) -> None:
         raise AnswerError("InvalidPublicKey", f"The public key isn't valid: {error}") from None
 
 
-def request_token(state: State, call: Call) -> Outcome:
-    """Issue role credentials to a node on the machine that it was registered on (docs/protocol.md, section 2.2)."""
+def request_token(account: Account, call: Call) -> Done:
+    """Issue role credentials to a node that sends the accepted fingerprint (docs/protocol.md, section 2.2)."""
     node, sent = call.node, call.input["Fingerprint"]
     if sent != node.fingerprint:
         raise AnswerError("MachineFingerprintDoesNotMatch", f"Fingerprint does not match {sent}")
-    token = Token(
-        access_key_id=new_key_id("ASIA"),
-        secret_access_key=new_secret(),
-        session_token=_SESSION_TOKEN_START + base64.b64encode(secrets.token_bytes(_SESSION_TOKEN_BYTES)).decode(),
-        node_id=node.node_id,
-        role=node.role,
-        issued_at=call.now,
-        expires_at=_later(call.now, call.token_lifetime),
-    )
+    token = new_token(node.role, node.node_id, node.node_id, call.now, call.expires_at(), assumed=False)
     answer = {
         "AccessKeyId": token.access_key_id,
         "SecretAccessKey": token.secret_access_key,
@@ -127,39 +108,40 @@ def request_token(state: State, call: Call) -> Outcome:
         "TokenExpirationDate": epoch(token.expires_at),
         "UpdateKeyPair": node.rotation_wanted,
     }
-    return Outcome(state.with_token(token), answer)
+    return account.with_token(token), answer
 
 
-def _later(now: datetime, lifetime: timedelta) -> datetime:
-    try:
-        return now + lifetime
-    except OverflowError:  # a lifetime meant to be absurd: the last second that a datetime can hold
-        return datetime.max.replace(microsecond=0, tzinfo=UTC)
-
-
-def update_key(state: State, call: Call) -> Outcome:
-    """Put a new public key in place of the one that signed this request (docs/protocol.md, section 2.3)."""
+def update_key(account: Account, call: Call) -> Done:
+    """Replace the public key whose private half signed this request (docs/protocol.md, section 2.3)."""
     new_key = call.input["NewPublicKey"]
     _check_key(new_key)
-    if any(node.public_key == new_key for node in state.nodes.values()):
+    if any(node.public_key == new_key for node in account.nodes.values()):
         raise AnswerError("PublicKeyAlreadyRegistered", "The public key is already registered.")
-    return Outcome(state.with_node(replace(call.node, public_key=new_key, rotation_wanted=False)), {})
+    return account.with_node(replace(call.node, public_key=new_key, rotation_wanted=False)), {}
 
 
-def report(state: State, call: Call) -> Outcome:
-    """Note that a node is there, and what it says of itself (docs/protocol.md, section 2.4)."""
-    token, node = call.caller.token, state.nodes.get(call.input["InstanceId"])
-    if token is not None and token.node_id != call.input["InstanceId"]:
-        raise AnswerError("AccessDeniedException", f"{token.node_id} may not report for another managed node.")
+def report(account: Account, call: Call) -> Done:
+    """Store a health report (docs/protocol.md, section 2.4). What it leaves out, or leaves empty, keeps its value."""
+    node = _own_node(account, call, "ssm:UpdateInstanceInformation")
+    facts = dict(node.report) | {name: call.input[name] for name in REPORT if call.input.get(name)}
+    del facts["InstanceId"]
+    return account.with_node(replace(node, last_seen_at=call.now, report=tuple(facts.items()))), {}
+
+
+def deregister(account: Account, call: Call) -> Done:
+    """Remove a node; its tokens stay valid until they expire, as in AWS."""
+    return account.without_node(_own_node(account, call, "ssm:DeregisterManagedInstance").node_id), {}
+
+
+def _own_node(account: Account, call: Call, action: str) -> Node:
+    """The node that the input names. A role may act on its own node only, and only with the node's own token."""
+    node_id, node = call.input["InstanceId"], account.nodes.get(call.input["InstanceId"])
+    if call.caller.token is not None and call.caller.session_of != node_id:
+        resource = f"arn:{account.partition}:ssm:{account.region}:{account.account_id}:managed-instance/{node_id}"
+        raise denied(account, call.caller, action, resource)
     if node is None:
-        raise unknown_node(call.input["InstanceId"])
-    facts = tuple((name, call.input[name]) for name in REPORTED if call.input.get(name))
-    return Outcome(state.with_node(replace(node, last_seen_at=call.now, report=facts)), {})
-
-
-def unknown_node(node_id: str) -> AnswerError:
-    """InvalidInstanceId, for an id that is not or no longer registered."""
-    return AnswerError("InvalidInstanceId", f"{node_id} isn't the ID of a managed node in this account and region.")
+        raise unknown_node(node_id)
+    return node
 
 
 def new_fingerprint() -> str:
@@ -172,4 +154,5 @@ HYBRID_OPERATIONS: Mapping[str, Operation] = {
     "RequestManagedInstanceRoleToken": Operation(Access.NODE, REQUEST_TOKEN, request_token),
     "UpdateManagedInstancePublicKey": Operation(Access.NODE, UPDATE_KEY, update_key),
     "UpdateInstanceInformation": Operation(Access.CREDENTIALS, REPORT, report),
+    "DeregisterManagedInstance": Operation(Access.CREDENTIALS, DEREGISTER, deregister),
 }

@@ -1,4 +1,4 @@
-"""A pytest fixture: a fresh emulator for each test that asks for one.
+"""A pytest fixture: a fresh emulator for each test that uses it.
 
 pytest loads this module in every run where rolekeeper is installed, so it imports nothing but pytest until the fixture
 is used.

@@ -1,7 +1,6 @@
 """Sockets and HTTP/1.1: a thread for each connection, h11 for the protocol, TLS when there is a certificate.
 
-`stop` ends everything at once: it shuts the sockets down, so that a thread that reads, hangs on demand, or writes wakes
-up, and none has to poll.
+`stop` shuts every socket down. That wakes a thread that reads, hangs on demand or writes, so that none has to poll.
 """
 
 import contextlib
@@ -18,25 +17,25 @@ import h11
 from rolekeeper.emulator.messages import Reply, Request, Response
 from rolekeeper.errors import InputOutputError, UnavailableError, UsageError
 
-LARGEST_BODY = 1024 * 1024  # bytes; the largest request of the protocol has some thousand
+LARGEST_BODY = 1024 * 1024  # bytes; requests of the protocol have a few thousand at most
 _CHUNK = 64 * 1024
-_BACKLOG = 512  # a fleet may ask at once
+_BACKLOG = 512  # a whole fleet may connect at the same moment
 _JOIN_SECONDS = 5.0
-_PAUSE_SECONDS = 0.1  # before it accepts again, once there was no descriptor or no thread left
+_PAUSE_SECONDS = 0.1  # before the next accept, after it ran out of descriptors or threads
 _BODILESS = frozenset({204, 304})
 _STATUSES = frozenset(HTTPStatus)
 
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """A certificate (with its chain) and its private key, PEM files both."""
+    """A certificate (with its chain) and its private key, both PEM files."""
 
     certificate: Path
     key: Path
 
 
 class Server:
-    """Listens from `start` to `stop`; `handle` says what to reply, `date_header` what time it is."""
+    """Listens from construction, serves from `start` to `stop`; `handle` makes a reply, `date_header` its Date."""
 
     def __init__(
         self,
@@ -69,10 +68,10 @@ class Server:
         self._acceptor.start()
 
     def stop(self) -> None:
-        """Close every connection at once, answered or not, and the listening socket."""
+        """Close every connection, answered or not, and the listening socket."""
         self._stopping.set()
         _shut(self._listener)
-        if self._acceptor.is_alive():  # it never was when `start` was not called
+        if self._acceptor.is_alive():  # `start` need not have been called
             self._acceptor.join(_JOIN_SECONDS)
         self._listener.close()
         with self._lock:
@@ -87,7 +86,7 @@ class Server:
             try:
                 peer, origin = self._listener.accept()
                 self._welcome(peer, origin[0])
-            except (OSError, RuntimeError):  # shut down; or no descriptor or no thread is left, until a client leaves
+            except (OSError, RuntimeError):  # shut down; or out of descriptors or threads until a client leaves
                 self._stopping.wait(_PAUSE_SECONDS)
 
     def _welcome(self, peer: socket.socket, origin: str) -> None:
@@ -102,7 +101,7 @@ class Server:
 
     def _serve(self, peer: socket.socket, origin: str) -> None:
         try:
-            # Whatever goes wrong with a socket here, the client went away, or `stop` shut it.
+            # An error of the socket means that the client closed it, or that `stop` shut it.
             with contextlib.suppress(OSError):
                 peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._converse(peer, origin)
@@ -110,7 +109,7 @@ class Server:
             self._release(peer)
 
     def _release(self, peer: socket.socket) -> None:
-        peer.close()  # first, so that `stop` waits for it
+        peer.close()  # while `stop` still waits for this thread
         with self._lock:
             self._peers.pop(peer, None)
 
@@ -118,24 +117,24 @@ class Server:
         if self._tls is None:
             _Conversation(peer, origin, self).run()
             return
-        # The raw socket stays ours, so that `stop` can shut it whatever state TLS is in.
+        # `stop` keeps the raw socket, so that it can shut it whatever TLS is doing.
         with self._tls.wrap_socket(peer.dup(), server_side=True) as channel:
             _Conversation(channel, origin, self).run()
 
     def reply(self, request: Request) -> Reply:
-        """What to do about a request; the delay is over, and Date set, when this returns."""
+        """The reply to a request; its delay is over when this returns."""
         reply = self._handle(request)
         if self._stopping.wait(reply.delay.total_seconds()):
             return Reply(None)
         return reply
 
     def date_header(self) -> str:
-        """The time that an answer names."""
+        """The value of an answer's Date header."""
         return self._date_header()
 
 
 class _Conversation:
-    """One connection: requests and answers in turn, until either side ends it."""
+    """One connection: requests and answers in turn, until either side closes it."""
 
     def __init__(self, channel: socket.socket, origin: str, server: Server) -> None:
         self._channel = channel
@@ -145,7 +144,7 @@ class _Conversation:
         self._method = ""
 
     def run(self) -> None:
-        """Talk until the connection ends."""
+        """Serve requests until the connection ends."""
         try:
             while request := self._read_request():
                 if not self._answer(self._server.reply(request)):
@@ -162,7 +161,7 @@ class _Conversation:
                 case h11.Request():
                     head = event
                     self._method = head.method.decode("ascii")
-                    if self._method == "CONNECT":  # a tunnel, for h11, into which no answer can be written
+                    if self._method == "CONNECT":  # h11 would take it for a tunnel, and write no answer
                         raise h11.RemoteProtocolError("no proxy", error_status_hint=405)
                 case h11.Data():
                     body += event.data
@@ -181,10 +180,10 @@ class _Conversation:
         return event
 
     def _answer(self, reply: Reply) -> bool:
-        """Send what is to be sent; whether the connection goes on after it."""
+        """Send the reply; returns whether the connection stays open."""
         if reply.response is None:
             while reply.hang and self._channel.recv(_CHUNK):
-                pass  # held until the client, or `stop`, ends it
+                pass  # hold it open until the client or `stop` closes it
             return False
         response = reply.response
         body = b"" if self._method == "HEAD" or response.status in _BODILESS else response.body
@@ -222,16 +221,16 @@ def _reason(status: int) -> str:
 
 
 def _shut(channel: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # it is already
+    with contextlib.suppress(OSError):  # it is shut already
         channel.shutdown(socket.SHUT_RDWR)
 
 
 def _listen(address: str, port: int) -> socket.socket:
-    if not address:  # as of a variable that is not set; to the system it means every interface
-        raise UsageError("address-empty", "Cannot listen on an empty address", "name one, or leave it out")
+    if not address:  # such as an unset variable; the system would take it for every interface
+        raise UsageError("address-empty", "Cannot listen on an empty address", "name an address, or omit it")
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
-        address.encode("idna")  # as the socket module does, but that leaves a socket open where it fails
+        address.encode("idna")  # create_server does the same, but leaks a socket when it fails
         return socket.create_server((address, port), family=family, backlog=_BACKLOG)
     except (OSError, OverflowError, UnicodeError) as error:
         raise UnavailableError(

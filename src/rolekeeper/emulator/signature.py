@@ -1,12 +1,12 @@
 """Signature Version 4 from its public rules, and the node key's variant of it (docs/protocol.md, section 3).
 
-This is written apart from botocore's signer on purpose: two independent readings of the rules that agree are worth more
-than one used twice. Every function is pure; the caller passes the time.
+This module shares nothing with botocore's signer, so that two independent implementations of the rules have to agree.
+Every function is pure; the caller passes the time.
 
 - The canonical request is the method, the path (encoded once more), the sorted query, the signed headers (names in
   lower case, values trimmed and their inner spaces collapsed), their names, and the SHA-256 of the body.
 - The string to sign is the algorithm, the date, the scope and the SHA-256 of the canonical request.
-- Ordinary credentials sign it with an HMAC chain, in lower-case hex. A node key signs it with RSASSA-PSS, SHA-256, a
+- Ordinary credentials sign it with an HMAC chain, in lower-case hex. A node key signs it with RSASSA-PSS, SHA-256 and a
   salt of exactly 32 bytes, in padded standard base64.
 """
 
@@ -39,7 +39,7 @@ DATE_FORMAT = "%Y%m%dT%H%M%SZ"
 _MUST_BE_SIGNED = (
     ("host", "'Host' or ':authority'"),
     ("x-amz-date", "'X-Amz-Date'"),
-    ("x-amz-target", "'X-Amz-Target'"),  # else a signature for one operation would do for another
+    ("x-amz-target", "'X-Amz-Target'"),  # otherwise a signature for one operation would fit another
 )
 _PARAMETERS = ("Credential", "Signature", "SignedHeaders")
 _CREDENTIAL_PARTS = 5
@@ -48,7 +48,7 @@ _SPACES = re.compile(r"[ \t]+")
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Where and when a signature is meant to be good: the middle of `Credential=`."""
+    """The day, region and service that a signature is made for: the middle of `Credential=`."""
 
     date: str
     region: str
@@ -61,7 +61,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
-    """An Authorization header, taken apart. `date` is the X-Amz-Date beside it."""
+    """The parts of an Authorization header. `date` is the X-Amz-Date beside it."""
 
     key_id: str
     scope: Scope
@@ -71,13 +71,12 @@ class Authorization:
 
 
 def parse_authorization(request: Request, now: datetime) -> Authorization:
-    """Take the header apart and judge what needs no key: form, date, signed headers. The order of checks is AWS's."""
+    """Parse the header, and check in AWS's order what needs no key: form, date, signed headers."""
     header = (request.header("authorization") or "").strip()
     if not header.startswith("AWS4-"):
         raise AnswerError("MissingAuthenticationTokenException", "Missing Authentication Token")
     algorithm, _, rest = header.partition(" ")
-    pairs = (part.strip().partition("=") for part in rest.split(","))
-    parameters = {name: value for name, _, value in pairs}
+    parameters = _parameters(rest, header)
     date = request.header("x-amz-date") or ""
     _check_complete(parameters, date, header)
     check_date(date, now)
@@ -91,9 +90,23 @@ def parse_authorization(request: Request, now: datetime) -> Authorization:
 
 
 def key_id_of(request: Request) -> str:
-    """Who a request says that it is from, believed or not; empty when it is unsigned or malformed."""
+    """The access key id or node id in a signature, verified or not; empty when it is absent or malformed."""
     _, found, rest = (request.header("authorization") or "").partition("Credential=")
     return rest.split("/")[0] if found else ""
+
+
+def _parameters(text: str, header: str) -> dict[str, str]:
+    parameters: dict[str, str] = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        name, equals, value = part.partition("=")
+        if not equals:
+            reason = f"'{part}' not a valid key=value pair (missing equal-sign) in Authorization header: '{header}'."
+            raise AnswerError("IncompleteSignatureException", reason)
+        if name in parameters:
+            reason = f"Authorization header has more than one '{name}' parameter. Authorization={header}"
+            raise AnswerError("IncompleteSignatureException", reason)
+        parameters[name] = value
+    return parameters
 
 
 def _check_complete(parameters: dict[str, str], date: str, header: str) -> None:
@@ -107,10 +120,14 @@ def _check_complete(parameters: dict[str, str], date: str, header: str) -> None:
 
 
 def _check_signed_headers(request: Request, signed: tuple[str, ...]) -> None:
-    # Content-Type is not among them: some SDKs leave it out, and AWS takes their requests.
+    # Content-Type need not be signed: some SDKs leave it out, and AWS accepts their requests.
     for name, spelling in _MUST_BE_SIGNED:
         if name not in signed and (name == "host" or request.header(name) is not None):
             reason = f"{spelling} must be a 'SignedHeader' in the AWS Authorization."
+            raise AnswerError("InvalidSignatureException", reason)
+    for number, name in enumerate(signed):
+        if request.header(name) is None or name in signed[:number]:
+            reason = f"'{name}' is a 'SignedHeader' in the AWS Authorization, but not one header of the request."
             raise AnswerError("InvalidSignatureException", reason)
 
 
@@ -125,12 +142,11 @@ def _credential(text: str) -> tuple[str, Scope]:
 
 
 def check_date(date: str, now: datetime) -> None:
-    """Refuse a date that is no date, or more than five minutes from the service's clock."""
-    try:
-        sent_at = datetime.strptime(date, DATE_FORMAT).replace(tzinfo=UTC)
-    except ValueError:
+    """Refuse a malformed date, and a date more than five minutes from the service's clock."""
+    sent_at = _moment(date)
+    if sent_at is None:
         reason = f"Date must be in ISO-8601 'basic format'. Got '{date}'. See http://en.wikipedia.org/wiki/ISO_8601"
-        raise AnswerError("IncompleteSignatureException", reason) from None
+        raise AnswerError("IncompleteSignatureException", reason)
     now = now.astimezone(UTC).replace(microsecond=0)
     earliest, latest = now - CLOCK_TOLERANCE, now + CLOCK_TOLERANCE
     if sent_at < earliest:
@@ -141,12 +157,20 @@ def check_date(date: str, now: datetime) -> None:
         raise AnswerError("InvalidSignatureException", reason)
 
 
+def _moment(date: str) -> datetime | None:
+    try:
+        moment = datetime.strptime(date, DATE_FORMAT).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return moment if _basic(moment) == date else None  # strptime also accepts fewer digits and lower case
+
+
 def _basic(moment: datetime) -> str:
     return moment.strftime(DATE_FORMAT)
 
 
 def check_scope(authorization: Authorization, regions: Iterable[str], service: str) -> None:
-    """Refuse a signature that was made for another region, service or day; every mismatch is named."""
+    """Refuse a signature that was made for another region, service or day; the message names every mismatch."""
     scope, day = authorization.scope, authorization.date[:8]
     mismatches = []
     if scope.region not in regions:
@@ -165,7 +189,7 @@ def check_scope(authorization: Authorization, regions: Iterable[str], service: s
 
 
 def canonical_request(request: Request, signed_headers: Iterable[str]) -> str:
-    """The request in the one form that both sides sign."""
+    """The request in the form that is signed."""
     path, _, query = request.target.partition("?")
     names = sorted(signed_headers)
     lines = [f"{name}:{_collapsed(request, name)}" for name in names]

@@ -15,6 +15,8 @@ from rolekeeper.core.jsonvalues import encode
 from rolekeeper.model import AttemptReport
 from rolekeeper.ports import Ended, Rejected
 
+pytestmark = pytest.mark.alone
+
 
 def test_a_report_is_heard_and_the_attempt_is_gone_without_a_trace(attempts: Any) -> None:
     running = attempts.start("tell(os.getpid()); say(REPORT)")

@@ -2,25 +2,22 @@
 
 import json
 import os
-import shutil
 import signal
 import stat
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from rolekeeper.adapters.supervision import lifetimes, runtime
 from rolekeeper.adapters.supervision.runtime import FileRuntimeDirectory, StatWatch
-from rolekeeper.core.loop.states import Phase
+from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.status import Document
 from rolekeeper.errors import InputOutputError, UnavailableError
 from rolekeeper.model import Freshness, Lifetime
@@ -309,20 +306,46 @@ def test_a_status_that_is_garbled_is_an_error_that_names_it(directory: Path, con
         runtime.read_status(str(directory))
 
 
-def test_the_watch_sees_a_vault_appear_change_come_back_and_disappear(tmp_path: Path) -> None:
-    watch, store = StatWatch(), tmp_path / "Store"
+RESTORED = {  # how a person puts BACKUP in the place of vault.json
+    "cp": "cp $BACKUP vault/vault.json",
+    "cp -p": "cp -p $BACKUP vault/vault.json",
+    "cp -a": "cp -a $BACKUP vault/vault.json",
+    "cp -a of the directory": "cp -a vault old && cp -a $BACKUP old/vault.json && rm -r vault && cp -a old vault",
+    "tar": "tar cf all.tar vault && tar xf all.tar",
+    "mv": "mv $BACKUP vault/vault.json",
+    "an editor that replaces the file": "sed -i s/new/old/ vault/vault.json",
+    "an editor that writes into the file": "echo old >vault/vault.json",
+    "moved away": "mv vault/vault.json elsewhere",
+    "deleted": "rm -r vault",
+    "modes made right": "chmod 750 vault",
+}
 
-    def restore() -> None:
-        """From a backup with the same times."""
-        times = store.stat()
-        (store / "RegistrationKey").write_text("older")
-        os.utime(store, ns=(times.st_atime_ns, times.st_mtime_ns))
 
-    seen = [watch.look(str(tmp_path))]
-    for change in (store.mkdir, (store / "RegistrationKey").touch, restore, partial(shutil.rmtree, store)):
-        time.sleep(0.02)  # a coarse clock must not hide the change
+@pytest.mark.parametrize("command", RESTORED.values(), ids=RESTORED)
+def test_the_watch_sees_a_vault_restored_whatever_the_way(command: str, tmp_path: Path) -> None:
+    file, backup, watch = tmp_path / "vault" / "vault.json", tmp_path / "backup", StatWatch()
+    file.parent.mkdir()
+    for path in (file, backup):
+        path.write_text("new\n")
+    os.utime(backup, ns=(file.stat().st_atime_ns, file.stat().st_mtime_ns))
+    before = watch.look(str(file.parent))
+    assert watch.look(str(file.parent)) == before
+    until_the_clock_of_files_has_moved_on(file)
+    subprocess.run(["/bin/sh", "-c", command], check=True, cwd=tmp_path, env={**os.environ, "BACKUP": "backup"})
+    assert watch.look(str(file.parent)) != before
+
+
+def until_the_clock_of_files_has_moved_on(file: Path) -> None:
+    """It ticks every few milliseconds; two changes within a tick have the same time."""
+    probe = file.parents[1] / "probe"
+    probe.touch()
+    while probe.stat().st_ctime_ns == file.stat().st_ctime_ns:
+        probe.touch()
+
+
+def test_the_watch_sees_a_vault_appear_and_reads_nothing_else(tmp_path: Path) -> None:
+    watch, seen = StatWatch(), []
+    for change in ((tmp_path / "vault").mkdir, (tmp_path / "vault" / "vault.json").touch):
+        seen.append(watch.look(f"{tmp_path}/vault"))
         change()
-        seen.append(watch.look(str(tmp_path)))
-        assert watch.look(str(tmp_path)) == seen[-1]
-    assert seen[0] is seen[-1] is None
-    assert len(set(seen[1:-1])) == 3
+    assert len({*seen, watch.look(f"{tmp_path}/vault")}) == 3

@@ -9,6 +9,8 @@ import pytest
 from rolekeeper.adapters.supervision.signals import MEANING, BlockedSignals, wake_self
 from rolekeeper.ports import Wakeup
 
+pytestmark = pytest.mark.alone
+
 NOT_LONG = timedelta(milliseconds=1)
 LONG = timedelta(seconds=20)
 

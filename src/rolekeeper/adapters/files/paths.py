@@ -1,27 +1,34 @@
-"""Where a file really is: an open directory and a name in it, found so that nobody else can redirect what we write.
+"""Where a file really is: an open directory and a name in it, found so that no other user can redirect what we write.
 
-The rules:
-- a path is walked one open directory at a time, never handed to the kernel whole;
-- a symlink, on the way or at the end, is followed only if root or we own it, and nobody but these two and the file's
-  owner may put names into the directories that lead to it: a user who may write in a directory must not point root's
-  write elsewhere, neither with a link of his own nor with one of root's that he moved there. The link is read through
-  its own descriptor, so it cannot be swapped in between;
-- a missing directory is created 0700 under a random name, exclusively, and gets group, mode and owner before it gets
-  its own name. Only the empty directory that this very call made is changed: a user who may write in the parent could
-  otherwise move a directory of root's to that name and have it given to himself;
-- a place tells who may put names into the directories that lead to it: a file there may be any file that one of them
-  could move or link to that name.
+Root publishes in directories of other users. If it handed a whole path to the kernel, a user who owns one of the
+directories on the way could replace it by a symlink at the right moment, and root would write where that user could
+not. So a path is walked here, one open directory at a time: each name is looked up in the directory that is already
+open, and what was opened cannot be exchanged any more. At the end there is an open directory and a last name, and
+everything else (locks, temporary files, the rename) happens in that directory.
+
+Symlinks are the difficult part, because administrators need them. A link, on the way or at the end, is followed only if
+root or we own it, and only if no user but root, us and the file's owner can put names into the directories that lead to
+it: a user who can could also move one of root's links there. The link is read through its own descriptor.
+
+A missing directory is created 0700 under a random name, exclusively, and gets group, mode and owner before it gets its
+own name. Only the empty directory that this very call created is changed: a user who may write in the parent could
+otherwise move a directory of root's to that name, and would be given it.
+
+The walk remembers who may put names into the directories on the way (`Place.is_left_to`): a file found there may be any
+file that such a user could move or link to that name.
 """
 
 import ctypes
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _ACL = "system.posix_acl_access"
+_LABEL = "security.selinux"
+_USER = "user."
 _NO_ACL = (errno.ENODATA, errno.ENOTSUP)
 _OTHERS_WRITE = 0o022  # the group's bit is that of an ACL's mask too
 _MOST_LINKS = 40  # as in the kernel
@@ -44,19 +51,23 @@ class RefusedFileError(OSError):
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """Mode, owner and group (None: as the kernel gives them to us) and POSIX ACL (None: none)."""
+    """Mode, owner and group (None: as the kernel gives them to us), POSIX ACL (None: none), and what else is kept.
+
+    `extended` are the SELinux label and the user's extended attributes, by name.
+    """
 
     mode: int
     uid: int | None = None
     gid: int | None = None
     acl: bytes | None = None
+    extended: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """A file's place: an open directory and a name in it, symlinks resolved. The file need not exist.
 
-    `owners` are those of the directories on the way; `shared`: others may write in one of them.
+    `owners` are those of the directories on the way; `shared`: other users may write in one of them.
     """
 
     directory: int
@@ -143,8 +154,13 @@ def _moved(at: int, to: int) -> int:
 
 
 def _link_target(at: int, name: str) -> str | None:
-    """Where the symlink points to; None when the name is no symlink, or not there."""
+    """Where the symlink points to; None when the name is no symlink, or not there.
+
+    What is no symlink now may be one in the next moment: whatever opens it later does not follow links.
+    """
     try:
+        if not stat.S_ISLNK(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):
+            return None
         descriptor = os.open(name, _WALK, dir_fd=at)
     except FileNotFoundError:
         return None
@@ -160,7 +176,7 @@ def _link_target(at: int, name: str) -> str | None:
 
 
 def _refuse_moved_link(name: str, passed: list[os.stat_result], owner: int | None) -> None:
-    """Refuse a link that somebody else could have moved here, or into whose directory's place he could move another."""
+    """Refuse a link if another user could have moved it here, or could exchange one of the directories before it."""
     for directory in passed:
         if directory.st_uid not in (0, os.geteuid(), owner) or _lets_others_replace(directory):
             raise _untrusted_link(name, "others may have put there", "let none but root write in its directories")
@@ -192,16 +208,16 @@ def temporary_names(at: int, name: str) -> list[str]:
 
 
 def _create(at: int, name: str, attributes: Attributes) -> None:
-    """Create a directory that has its attributes before it has its name: who finds one leaves it as it is.
+    """Create a directory that has its attributes before it has its name, so that one that is found is complete.
 
-    A directory that a killed process left half made is removed. That may be one that a concurrent process is making:
-    it then tries again, unless the directory is there by now.
+    A directory that a killed process left incomplete is removed. A concurrent process may be making it: that process
+    then tries again, unless the directory is there by now.
     """
     directory = os.open(".", _LIST, dir_fd=at)
     try:
-        for half_made in temporary_names(directory, name):
+        for incomplete in temporary_names(directory, name):
             with suppress(OSError):  # rmdir removes nothing but empty directories
-                os.rmdir(half_made, dir_fd=at)
+                os.rmdir(incomplete, dir_fd=at)
         for _ in range(_MOST_TRIES):
             if _is_there(at, name):
                 break
@@ -213,18 +229,17 @@ def _create(at: int, name: str, attributes: Attributes) -> None:
 
 
 def _try_create(at: int, name: str, attributes: Attributes) -> None:
-    """Create it once; FileNotFoundError when a concurrent process removed it half made."""
+    """Create it once; FileNotFoundError when a concurrent process removed it incomplete."""
     new = temporary_name(name)
     os.mkdir(new, 0o700, dir_fd=at)
     try:
         _dress(at, new, attributes)
         _rename_to_free_name(at, new, name)
-    except OSError:
-        if not _is_there(at, name):  # else another process was first
-            raise
-    finally:
+    except BaseException as error:
         with suppress(OSError):
             os.rmdir(new, dir_fd=at)
+        if not isinstance(error, OSError) or not _is_there(at, name):  # else another process was first
+            raise
 
 
 def _rename_to_free_name(at: int, old: str, new: str) -> None:
@@ -258,15 +273,6 @@ def _is_there(at: int, name: str) -> bool:
     return True
 
 
-def names_in(directory: str) -> list[str]:
-    """The names in a directory; a signal that interrupts the opening is got over, which os.listdir does not do."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        return os.listdir(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def flush_directory(at: int) -> None:
     """Flush a directory's names to disk; `at` may be any descriptor of it."""
     directory = os.open(".", _LIST, dir_fd=at)
@@ -285,10 +291,11 @@ def _fsync_directory(directory: int) -> None:
 
 
 def apply_attributes(descriptor: int, attributes: Attributes) -> None:
-    """Group, ACL and mode first, the owner last: once it is another's, they would take CAP_FOWNER.
+    """Group, ACL, mode and extended attributes first, the owner last: after that, they would take CAP_FOWNER.
 
     The ACL before the mode: without it, the mode's middle bits, which are its mask, would let the whole group in.
-    Without an ACL in `attributes`, one that a new file inherited from its directory's default goes: mode is the word.
+    Without an ACL in `attributes`, one that a new file inherited from its directory's default is removed: the mode
+    decides.
     """
     status = os.fstat(descriptor)
     if attributes.gid not in (None, status.st_gid):
@@ -297,8 +304,19 @@ def apply_attributes(descriptor: int, attributes: Attributes) -> None:
     if attributes.acl is not None:
         os.setxattr(descriptor, _ACL, attributes.acl)
     os.fchmod(descriptor, attributes.mode)
+    for name, value in attributes.extended.items():
+        _set_extended(descriptor, name, value)
     if attributes.uid not in (None, status.st_uid):
         os.fchown(descriptor, attributes.uid, -1)
+
+
+def _set_extended(descriptor: int, name: str, value: bytes) -> None:
+    """Set it; the SELinux label only where the policy lets us, because a new file has a label of its own already."""
+    try:
+        os.setxattr(descriptor, name, value)
+    except OSError:
+        if name != _LABEL:
+            raise
 
 
 def _remove_acl(descriptor: int) -> None:
@@ -312,10 +330,26 @@ def _remove_acl(descriptor: int) -> None:
 def read_attributes(descriptor: int) -> Attributes:
     """The attributes of an open file."""
     status = os.fstat(descriptor)
+    names = _extended_names(descriptor)
+    found = {name: _extended(descriptor, name) for name in names if name in (_ACL, _LABEL) or name.startswith(_USER)}
+    present = {name: value for name, value in found.items() if value is not None}
+    acl = present.pop(_ACL, None)
+    return Attributes(stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, acl, present)
+
+
+def _extended_names(descriptor: int) -> list[str]:
     try:
-        acl = os.getxattr(descriptor, _ACL)
+        return os.listxattr(descriptor)
     except OSError as error:
         if error.errno not in _NO_ACL:
             raise
-        acl = None
-    return Attributes(stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, acl)
+        return []
+
+
+def _extended(descriptor: int, name: str) -> bytes | None:
+    try:
+        return os.getxattr(descriptor, name)
+    except OSError as error:
+        if error.errno not in _NO_ACL:
+            raise
+        return None

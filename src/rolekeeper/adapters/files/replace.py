@@ -1,15 +1,20 @@
 """The only place that replaces files: whole or not at all, whatever is killed and whatever disk is full.
 
-The rules (design promises 1 and 4):
-- new content goes to a temporary file beside the target, 0600 from its first instant; it gets group, mode, ACL and
-  owner, is flushed to disk, and takes the target's name; then the directory is flushed. Until then nothing has changed,
-  and on any error the temporary file goes away;
-- where others may write, a new file that was swapped for another on the way is told, not called written;
-- its name is random and it is created exclusively, so that nobody can put something in its way. The next writer removes
-  one that a crash left behind; writers that share a target therefore hold its lock (`filelock`);
-- symlinks are resolved as in `places`: the link stays, its target is replaced;
-- only regular files of a bounded size are read, and reading never waits (no FIFOs, no devices).
-Libraries for atomic writes cover neither owner, ACL, the directory's flush nor open directories; hence our own.
+A reader who opens a file by its name must find the old content or the new, complete, at every instant. rename(2) gives
+that for the name; the rest of this module makes sure that what takes the name deserves it. In reading order:
+
+1. The old file is read, if it is a regular file of a bounded size, without ever waiting (no FIFO, no device).
+2. The new content goes to a temporary file beside it, 0600 from its first instant, under a random name and exclusively
+   created, so that no other user can put something in its way. What was written is read back and can be checked.
+3. It gets group, mode, ACL, other attributes and owner, and is flushed to disk. Until now, nothing has changed for a
+   reader, and on any error the temporary file goes away.
+4. It takes the target's name (`Staged.commit`). Where other users may write, the file of that name can be exchanged on
+   the way: then the new file is not reported as written.
+5. The directory is flushed, so that a power failure does not bring the old file back.
+
+The next writer removes what a crash left behind, so writers that share a target hold its lock (lock.py). Symlinks are
+resolved as in paths.py: the link stays, its target is replaced. Libraries for atomic writes cover neither owner, ACL,
+the directory's flush nor open directories; hence our own.
 
 OSErrors leave this module as they are; `describe` gives callers the code and the remedy.
 """
@@ -38,7 +43,7 @@ from rolekeeper.adapters.files.paths import (
 LIMIT_BYTES = 1024 * 1024
 
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DISTANT = ("nfs4", "cifs", "smb3")  # they refuse leases also while nobody writes
 
 _REMEDIES = {
@@ -51,11 +56,11 @@ _REMEDIES = {
     ),
     errno.EACCES: (
         "permission-denied",
-        "let the user that runs rolekeeper write there; under systemd, the sandbox may hide it (ProtectHome=)",
+        "run this with sudo, or let the user that runs rolekeeper write there; under systemd, the sandbox may hide it",
     ),
     errno.EPERM: (
         "not-permitted",
-        "look for an immutable file (lsattr), and whether rolekeeper may give files to that owner and group",
+        "look for an immutable file (lsattr), and check whether rolekeeper may give files to that owner and group",
     ),
     errno.EBUSY: (
         "mounted-file",
@@ -63,14 +68,14 @@ _REMEDIES = {
     ),
     errno.EMFILE: ("too-many-open-files", "raise the limit on open files (ulimit -n, LimitNOFILE=)"),
     errno.ENFILE: ("too-many-open-files", "raise the system's limit on open files (sysctl fs.file-max)"),
-    errno.EIO: ("disk-error", "look at the kernel's log: the disk or its file system is failing"),
+    errno.EIO: ("disk-error", "see the kernel's log: the disk or its file system is failing"),
     errno.ENOENT: ("no-such-directory", "create the directory that is to hold the file"),
     errno.ENOTDIR: ("no-such-directory", "one of the directories in the path is a file: correct the path"),
     errno.EISDIR: ("not-a-file", "name a file, not a directory"),
-    errno.ELOOP: ("symlink-loop", "the symlinks in the path lead in a circle: mend them"),
+    errno.ELOOP: ("symlink-loop", "the symlinks in the path lead in a circle: correct them"),
     errno.ENAMETOOLONG: ("name-too-long", "choose a name of at most 200 bytes: our temporary file's is longer"),
 }
-_UNKNOWN = ("file-error", "look at the kernel's log, and try again")
+_UNKNOWN = ("file-error", "see the kernel's log, and try again")
 
 
 def describe(error: OSError) -> tuple[str, str]:
@@ -82,10 +87,17 @@ def describe(error: OSError) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """A file at one moment: its bytes and its attributes."""
+    """A file at one moment: its bytes, its attributes, and how many names it has.
+
+    `is_written`: another process has it open for writing; None when the kernel cannot tell. `is_mounted`: it is a mount
+    of its own, as a container's bind mount of one file is, so it cannot be renamed over.
+    """
 
     data: bytes
     attributes: Attributes
+    links: int = 1
+    is_written: bool | None = None
+    is_mounted: bool = False
 
 
 def read_file(path: str, limit_bytes: int = LIMIT_BYTES, owner: int | None = None) -> bytes | None:
@@ -99,7 +111,7 @@ def read_file(path: str, limit_bytes: int = LIMIT_BYTES, owner: int | None = Non
 
 
 def read_at(target: Place, limit_bytes: int = LIMIT_BYTES) -> Contents | None:
-    """The file's bytes and attributes; None when it does not exist."""
+    """The file at this moment; None when it does not exist."""
     if not _exists(target):
         return None
     try:
@@ -107,32 +119,41 @@ def read_at(target: Place, limit_bytes: int = LIMIT_BYTES) -> Contents | None:
     except FileNotFoundError:  # removed just now
         return None
     with open(descriptor, "rb") as file:
-        _refuse_special(os.fstat(descriptor))
+        status = os.fstat(descriptor)
+        _refuse_special(status)
+        is_written = _is_being_written(descriptor, target.directory)
         data = file.read(limit_bytes + 1)
         if len(data) > limit_bytes:
-            remedy = "it is not what it should be: move it away, or correct the path"
+            remedy = "publish to a file of its own, or remove what the file no longer needs"
             raise RefusedFileError("file-too-large", f"it holds more than {limit_bytes} bytes", remedy)
-        return Contents(data, read_attributes(descriptor))
+        if is_written is False and not _is_lease_held(descriptor):
+            is_written = True  # since then
+        is_mounted = _mount(descriptor) != _mount(target.directory)
+        return Contents(data, read_attributes(descriptor), status.st_nlink, is_written, is_mounted)
 
 
-def is_being_written(target: Place) -> bool | None:
-    """Whether somebody has the file open for writing; None when the kernel does not tell.
+def _is_being_written(descriptor: int, directory: int) -> bool | None:
+    """Whether another process has the file open for writing; None when the kernel cannot tell.
 
-    It grants no read lease (fcntl(2), F_SETLEASE) on such a file. Ours ends with its descriptor, at once. On the file
-    of another user a lease takes CAP_LEASE, and some file systems have none, or only what their server grants.
+    It grants no read lease (fcntl(2), F_SETLEASE) on such a file. Our lease ends with its descriptor. On the file of
+    another user a lease takes CAP_LEASE, and some file systems have none, or only what their server grants.
     """
     try:
-        with open(os.open(target.name, _READ, dir_fd=target.directory), "rb") as file:
-            # Who opens it in this very moment has the kernel send us a signal: SIGIO would kill, this one is ignored.
-            fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)
-            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-    except FileNotFoundError:
-        return False
+        # A process that opens the file now makes the kernel send us a signal: SIGIO would kill, this one is ignored.
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except BlockingIOError:
-        return None if _file_system(target.directory) in _DISTANT else True
+        return None if _file_system(directory) in _DISTANT else True
     except OSError:
         return None
     return False
+
+
+def _is_lease_held(descriptor: int) -> bool:
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_GETLEASE) == fcntl.F_RDLCK
+    except OSError:
+        return False
 
 
 def _exists(target: Place) -> bool:
@@ -193,23 +214,22 @@ def staged(
     data: bytes,
     attributes: Attributes,
     *,
-    check: Callable[[str], None] | None = None,
+    check: Callable[[bytes], None] | None = None,
     durable: bool = True,
 ) -> Iterator[Staged]:
     """Write `data` to the temporary file; it goes away again unless it is committed.
 
-    `check` is called with a path that leads to the written file while it still belongs to us.
+    `check` is called with what was written, as it is read back, while the file still belongs to us.
     """
-    if _exists(target):
-        _refuse_mounted(target)
-    _remove_leftovers(target)
+    _exists(target)  # and is replaceable
+    remove_leftovers(target)
     temporary = temporary_name(target.name)
     descriptor = os.open(temporary, _CREATE, 0o600, dir_fd=target.directory)
     new = Staged(target, temporary, descriptor, durable)
     try:
         _write(descriptor, data)
         if check:
-            check(f"/proc/self/fd/{descriptor}")
+            check(_read_back(descriptor, data))
         apply_attributes(descriptor, attributes)
         if durable:
             os.fsync(descriptor)
@@ -217,20 +237,27 @@ def staged(
     finally:
         os.close(descriptor)
         if not new.committed:
-            # Where others may write, it need not be there any more, nor be ours.
+            # Where other users may write, it need not be there any more, nor be ours.
             with suppress(FileNotFoundError, IsADirectoryError):
                 os.unlink(temporary, dir_fd=target.directory)
 
 
+def _read_back(descriptor: int, data: bytes) -> bytes:
+    found = os.pread(descriptor, len(data) + 1, 0)
+    if found != data:
+        raise OSError(errno.EIO, "what was written cannot be read back")
+    return found
+
+
 def _replaced() -> RefusedFileError:
-    remedy = "see who may write in that directory, and whether another program cleans it up"
-    return RefusedFileError("file-replaced", "somebody put another file in the place of ours, or took it away", remedy)
+    remedy = "check who may write in that directory, and whether another program cleans it up"
+    return RefusedFileError("file-replaced", "another user exchanged or removed the new file", remedy)
 
 
-def _remove_leftovers(target: Place) -> None:
-    """Remove what a crash left behind; a directory that somebody gave such a name is his, and in nobody's way."""
+def remove_leftovers(target: Place) -> None:
+    """Remove the temporary files of this target that a crash left behind; its lock must be held."""
     for leftover in temporary_names(target.directory, target.name):
-        with suppress(FileNotFoundError, IsADirectoryError):
+        with suppress(FileNotFoundError, IsADirectoryError):  # a directory of such a name is in nobody's way
             os.unlink(leftover, dir_fd=target.directory)
 
 
@@ -240,24 +267,20 @@ def _write(descriptor: int, data: bytes) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def _refuse_mounted(target: Place) -> None:
-    """A file that is a mount of its own cannot be renamed over; say so before anything is asked of anybody."""
-    descriptor = os.open(target.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=target.directory)
-    try:
-        if _mount(descriptor) != _mount(target.directory):
-            raise OSError(errno.EBUSY, "it is a mount of its own")
-    finally:
-        os.close(descriptor)
-
-
 def _mount(descriptor: int) -> str:
-    with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as info:
-        return next(line for line in info if line.startswith("mnt_id:")).split()[1]
+    """The number of the mount that it is in; empty where there is no /proc to tell."""
+    try:
+        with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as info:
+            return next(line for line in info if line.startswith("mnt_id:")).split()[1]
+    except FileNotFoundError:
+        return ""
 
 
 def _file_system(descriptor: int) -> str:
     """The type of the file system, such as ext4; empty when it is mounted out of our sight, as in a chroot."""
     number = _mount(descriptor)
+    if not number:
+        return ""
     with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:
         mount = next((line for line in mounts if line.startswith(f"{number} ")), "")
     return mount.partition(" - ")[2].partition(" ")[0]

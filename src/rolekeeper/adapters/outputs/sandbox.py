@@ -1,11 +1,13 @@
-"""What the unit's sandbox keeps closed to an output, and the drop-in that opens just that.
+"""What the unit's sandbox closes to an output, and the drop-in that opens just that.
 
 The rules mirror systemd/rolekeeper.service, and a test applies each drop-in to it:
-- below /home and /run/user nothing is to be seen: BindPaths= shows one directory;
-- everything else is read-only, but for /root and the service's own directories: ReadWritePaths= opens one directory;
-- files and directories of other users take CAP_DAC_OVERRIDE; what they share with others in a directory with the
-  sticky bit, CAP_FOWNER too;
-- /tmp is the service's own: a file that is published there would never be found, so no drop-in helps.
+- /home and /run/user are empty in the sandbox: BindPaths= shows one directory;
+- everything else is read-only except /root and the service's own directories: ReadWritePaths= opens one directory;
+- files and directories of other users need CAP_DAC_OVERRIDE, and in a directory with the sticky bit CAP_FOWNER too;
+- /tmp is the service's own: no program would find a file that is published there, so no drop-in helps.
+
+/home, /root and their like may be symlinks (to /var/home): the sandbox covers what they lead to. The - before each path
+lets the unit start when the directory is missing, for instance after a user was deleted: its output alone then fails.
 """
 
 import errno
@@ -32,30 +34,30 @@ def remedy(unit: str, path: str, owner: int, error: OSError) -> str | None:
         return None
     try:
         return _remedy(unit, path, owner)
-    except OSError:  # the error that is being told is the one that counts
+    except OSError:  # the error that is being reported is the one that counts
         return None
 
 
 def _remedy(unit: str, path: str, owner: int) -> str | None:
     directory = os.path.dirname(os.path.realpath(path))
     if _is_below(directory, _PRIVATE):
-        return f"publish elsewhere: {unit} has a /tmp of its own, which nobody else sees"
+        return f"publish elsewhere: {unit} has a /tmp of its own, which no other program sees"
     lines = _opening(directory) + _capabilities(directory, path, owner)
     if not lines:
         return None
     name = f"output{_NOT_IN_NAMES.sub('-', directory)}.conf"
-    told = (
-        f"the sandbox of {unit} keeps {directory} closed: make sure that it exists, write the lines below to "
+    where = (
+        f"the sandbox of {unit} closes {directory}: make sure that it exists, write the lines below to "
         f"/etc/systemd/system/{unit}.d/{name}, then `systemctl daemon-reload && systemctl restart {unit}`"
     )
-    return "\n".join((told, "[Service]", *lines))
+    return "\n".join((where, "[Service]", *lines))
 
 
 def _opening(directory: str) -> list[str]:
     if _is_below(directory, _HIDDEN):
-        return [f"BindPaths={_quoted(directory)}"]
+        return [f"BindPaths={_optional(directory)}"]
     read_only = os.statvfs(_nearest(directory)).f_flag & os.ST_RDONLY
-    return [f"ReadWritePaths={_quoted(directory)}"] if read_only and not _is_below(directory, _OPEN) else []
+    return [f"ReadWritePaths={_optional(directory)}"] if read_only and not _is_below(directory, _OPEN) else []
 
 
 def _capabilities(directory: str, path: str, owner: int) -> list[str]:
@@ -87,12 +89,13 @@ def _owner(path: str) -> int:
 
 
 def _is_below(directory: str, tops: tuple[str, ...]) -> bool:
-    return any(directory == top or directory.startswith(f"{top}/") for top in tops)
+    resolved = (os.path.realpath(top) for top in tops)
+    return any(directory == top or directory.startswith(f"{top}/") for top in resolved)
 
 
-def _quoted(path: str) -> str:
-    """The path as a value in a unit file."""
-    text = path.replace("%", "%%")
+def _optional(path: str) -> str:
+    """The path as a value in a unit file, which may be missing when the unit starts."""
+    text = f"-{path}".replace("%", "%%")
     if _PLAIN.fullmatch(path):
         return text
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')

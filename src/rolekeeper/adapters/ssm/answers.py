@@ -1,15 +1,16 @@
-"""What the service answered, made into values and errors of ours; what never became an answer is in ssm_failures.
+"""What the service answers, as values and errors of ours. What keeps an answer from coming is in `failures`.
 
 The rules (docs/protocol.md, section 2):
 
-1. An answer is a JSON object. Anything else (HTML from a proxy with status 200, a cut body) is `unusable-answer`;
-   nothing at all is an answer only together with the service's request id.
+1. An answer is a JSON object. Anything else (HTML from a proxy with status 200, a cut body) is `unusable-answer`. An
+   empty body is an answer only together with the service's request id.
 2. An error's code is the body's `__type` without `prefix#` and `:suffix`, or else the header x-amzn-ErrorType.
-3. Every field is required and has its form. UpdateKeyPair alone may be missing, and then, or when it is no boolean, is
-   false: the token is good, and the service asks again with the next one.
+3. Every field is required and has its form. Only UpdateKeyPair may be missing. Then, or when it is no boolean, it is
+   false: the token is good, and the service repeats the wish with the next one.
 4. A token expires more than a second and at most 36 hours from now on the service's clock (AWS has no longer session).
-5. What the service says is shown as one line of at most 300 characters, without the activation code, and without
+5. An error shows what the service says as one line of at most 300 characters, without the activation code, and without
    anything that is or looks like a key, a token or a signature.
+6. A refused signature that the service explains with the region is `region-mismatch`: no other key would help.
 """
 
 import json
@@ -20,8 +21,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rolekeeper.adapters.ssm.codes import meaning
+from rolekeeper.adapters.ssm.endpoints import region_mismatch
 from rolekeeper.adapters.ssm.http import Answer
-from rolekeeper.errors import ServiceError
+from rolekeeper.errors import ServiceError, SignatureRefusedError
 from rolekeeper.identifiers import NODE_ID
 from rolekeeper.model import RoleToken
 
@@ -29,16 +31,17 @@ _LONGEST_SESSION_HOURS = 36
 _SHORTEST_LIFE = timedelta(seconds=1)
 _LONGEST_TEXT = 300  # characters
 _SHORTEST_SECRET = 8  # characters; what is shorter is no secret, and would blank out ordinary words
-_SUCCESS = range(200, 300)
-_TELLING = frozenset({429, *range(500, 600)})  # statuses that say who failed, even without a code
+SUCCESS = range(200, 300)
+TELLING = frozenset({429, *range(500, 600)})  # statuses that say who failed, even without a code
 
 _CODE_PARAMETER = "ActivationCode"  # the only secret that we send in a body
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9.]{0,99}")
-_FIELDS = {
+FIELDS = {
     "AccessKeyId": re.compile(r"[A-Za-z0-9_]{16,128}"),  # as STS documents it
     "SecretAccessKey": re.compile(r"[!-~]{1,512}"),
     "SessionToken": re.compile(r"[!-~]{1,16384}"),
 }
+OTHER_REGION = re.compile(r"scoped to (a valid|correct) region|region '[^']*' is wrong")
 _LONG_SECRET = re.compile(r"[A-Za-z0-9+/=]{100,}")  # a signature, a key or a token; a role's ARN is never that long
 
 _IN_BETWEEN = (
@@ -49,10 +52,11 @@ _IN_BETWEEN = (
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One operation, what a person would call its failure (`Cannot request ...`), and what is sent in it."""
+    """One operation, how an error of it begins (`Cannot request ...`), the region, and what is sent in it."""
 
     operation: str
     action: str
+    region: str
     parameters: Mapping[str, str]
 
 
@@ -61,16 +65,19 @@ def is_from_service(answer: Answer) -> bool:
     return answer.request_id is not None and _json_object(answer) is not None
 
 
-def judge(call: Call, answer: Answer) -> None:
-    """Nothing when the answer is a JSON object that says success; raises what it means otherwise."""
+def judge(call: Call, answer: Answer) -> Mapping[str, Any]:
+    """The fields of an answer that says success; raises what it means otherwise."""
     body = _json_object(answer)
-    if answer.status in _SUCCESS and body is not None and "__type" not in body:
-        return
+    if answer.status in SUCCESS and body is not None and "__type" not in body:
+        return body
     code = _error_code(answer, body or {})
-    if not code and answer.status not in _TELLING:
+    if not code and answer.status not in TELLING:
         raise _unusable(call, answer, f"it is no answer of the service (HTTP {answer.status}, {_kind(answer)})")
     found = meaning(code, answer.status)
-    said = presentable(_message(body or {}), _secrets(call, body or {}))
+    message = _message(body or {})
+    if found.error is SignatureRefusedError and OTHER_REGION.search(message):
+        raise region_mismatch(call.action, call.region, _region_in(message, call.region), answer.request_id)
+    said = presentable(message, _secrets(call, body or {}))
     text = ": ".join(part for part in (code or f"HTTP {answer.status}", said) if part)
     raise found.error(found.code or code, f"{call.action}: {text}", found.hint, answer.request_id)
 
@@ -85,7 +92,7 @@ def node_id(call: Call, answer: Answer, fields: Mapping[str, Any]) -> str:
 
 def role_token(call: Call, answer: Answer, fields: Mapping[str, Any], now: datetime) -> RoleToken:
     """The token in the answer to RequestManagedInstanceRoleToken; `now` is on the service's clock."""
-    for name, form in _FIELDS.items():
+    for name, form in FIELDS.items():
         value = fields.get(name)
         if not isinstance(value, str) or not form.fullmatch(value):
             raise _unusable(call, answer, f"its {name} is missing or malformed")
@@ -147,8 +154,12 @@ def _message(body: Mapping[str, Any]) -> str:
     return next((body[name] for name in ("message", "Message") if isinstance(body.get(name), str)), "")
 
 
+def _region_in(message: str, ours: str) -> str:
+    return next((region for region in re.findall(r"[a-z]+(?:-[a-z]+)+-\d+", message) if region != ours), "")
+
+
 def _secrets(call: Call, body: Mapping[str, Any]) -> list[str]:
-    received = [body[name] for name in _FIELDS if isinstance(body.get(name), str)]
+    received = [body[name] for name in FIELDS if isinstance(body.get(name), str)]
     return [call.parameters.get(_CODE_PARAMETER, ""), *received]
 
 

@@ -1,9 +1,9 @@
-"""What each error code of the service means, as a table; docs/outcomes.md shows the same one with the reasons.
+"""What each error code of the service means, as a table; docs/outcomes.md has the same table with the reasons.
 
 The rules:
 
 1. A code means the same with and without `Exception` at its end: services write both. The table leaves it out.
-2. A code that is not in the table was a refusal, unless the status says that the service itself failed (5xx, 429).
+2. A code that is not in the table is a refusal, unless the status says that the service itself failed (5xx, 429).
 3. Every refusal has a hint that is a remedy.
 """
 
@@ -27,7 +27,7 @@ _KEY = (
     "the service knows another key for this node: restore the newest vault of this machine, or register again with a "
     "new activation (`rolekeeper register --force`)"
 )
-_CLOCK = "set this machine's clock and keep it right (chrony or systemd-timesyncd)"
+CLOCK = "set this machine's clock and keep it right (chrony or systemd-timesyncd)"
 _SEND_OTHER = "look for a newer rolekeeper, or check that service.endpoint_url, when set, names SSM"
 _PERMIT = (
     "check the node's IAM role: that it exists, that its trust policy lets ssm.amazonaws.com assume it "
@@ -50,32 +50,24 @@ _WRONG_KEY = Meaning(SignatureRefusedError, _KEY)
 _CHANGED = Meaning(
     SignatureRefusedError, "take whatever changes the headers of requests (an inspecting proxy) out of the way"
 )
-_WRONG_TIME = Meaning(SignatureRefusedError, _CLOCK)
-_UNKNOWN = Meaning(ServiceRefusedError, "see what the service says; `rolekeeper attempt` shows it anew")
+_WRONG_TIME = Meaning(SignatureRefusedError, CLOCK)
+_MALFORMED = Meaning(
+    ServiceRefusedError, "check the activation's id and code as they were given; for a node, see what is named here"
+)
+_UNKNOWN = Meaning(ServiceRefusedError, "see what the service says; `rolekeeper attempt` shows it again")
 
 MEANINGS: Mapping[str, Meaning] = {
-    "Throttling": _THROTTLED,
-    "Throttled": _THROTTLED,
-    "RequestThrottled": _THROTTLED,
-    "RequestLimitExceeded": _THROTTLED,
-    "TooManyRequests": _THROTTLED,
-    "SlowDown": _THROTTLED,
-    "TooManyUpdates": _THROTTLED,
-    "InternalServerError": _FAILED,
-    "InternalServer": _FAILED,
-    "InternalFailure": _FAILED,
-    "ServiceUnavailable": _FAILED,
-    "RequestTimeout": _FAILED,
+    **dict.fromkeys(("Throttling", "Throttled", "RequestThrottled", "RequestLimitExceeded"), _THROTTLED),
+    **dict.fromkeys(("TooManyRequests", "SlowDown", "TooManyUpdates"), _THROTTLED),
+    **dict.fromkeys(("InternalServerError", "InternalServer", "InternalFailure"), _FAILED),
+    **dict.fromkeys(("ServiceUnavailable", "RequestTimeout"), _FAILED),
     "InvalidSignature": _WRONG_KEY,
     "SignatureDoesNotMatch": _WRONG_KEY,
     "IncompleteSignature": _CHANGED,
     "UnrecognizedClient": _WRONG_KEY,
     "InvalidClientTokenId": _WRONG_KEY,
     "MissingAuthenticationToken": _CHANGED,
-    "RequestExpired": _WRONG_TIME,
-    "RequestTimeTooSkewed": _WRONG_TIME,
-    "RequestInTheFuture": _WRONG_TIME,
-    "ExpiredToken": _WRONG_TIME,
+    **dict.fromkeys(("RequestExpired", "RequestTimeTooSkewed", "RequestInTheFuture", "ExpiredToken"), _WRONG_TIME),
     "MachineFingerprintDoesNotMatch": Meaning(
         FingerprintRefusedError,
         "this is not the machine that was registered, or its hardware changed: put the hardware back, restore the "
@@ -107,18 +99,11 @@ MEANINGS: Mapping[str, Meaning] = {
     "PublicKeyAlreadyRegistered": Meaning(
         ServiceRefusedError, "the old key stays in use; the next rotation makes another key, so nothing is lost"
     ),
-    "AccessDenied": Meaning(ServiceRefusedError, _PERMIT),
-    "UnauthorizedOperation": Meaning(ServiceRefusedError, _PERMIT),
+    **dict.fromkeys(("AccessDenied", "UnauthorizedOperation"), Meaning(ServiceRefusedError, _PERMIT)),
     "OptInRequired": Meaning(ServiceRefusedError, "enable the region for the account, or register in another region"),
-    "UnknownOperation": Meaning(ServiceRefusedError, _SEND_OTHER),
-    "InvalidAction": Meaning(ServiceRefusedError, _SEND_OTHER),
-    "Serialization": Meaning(ServiceRefusedError, _SEND_OTHER),
-    "Validation": Meaning(
-        ServiceRefusedError, "check the activation's id and code as they were given; for a node, see what is named here"
-    ),
-    "ValidationError": Meaning(
-        ServiceRefusedError, "check the activation's id and code as they were given; for a node, see what is named here"
-    ),
+    **dict.fromkeys(("UnknownOperation", "InvalidAction", "Serialization"), Meaning(ServiceRefusedError, _SEND_OTHER)),
+    "Validation": _MALFORMED,
+    "ValidationError": _MALFORMED,
 }
 
 

@@ -1,136 +1,106 @@
-"""What kept an answer from coming: botocore's and urllib3's exceptions, made into errors of ours, as a table.
+"""What keeps an answer from coming, as errors of ours: what the network, TLS and the HTTP parser raise.
 
-No exception's text is taken as it is: the innermost cause is quoted, in one bounded line, without a proxy's user and
-password and without anything that was sent: it may quote the request. A certificate that is expired or not yet valid is
-more often a wrong clock than a wrong certificate, and is told so.
+No error repeats what a server sent, so nothing of a request can show. A certificate that is expired or not yet valid is
+more often a wrong clock than a wrong certificate, and its error says so.
 """
 
-import re
+import errno
 import ssl
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from datetime import datetime
+from http.client import BadStatusLine, HTTPException, IncompleteRead, RemoteDisconnected, UnknownProtocol
 
-from botocore import exceptions as botocore_errors
-from urllib3 import exceptions as urllib3_errors
-
-from rolekeeper.adapters.ssm.answers import presentable
-from rolekeeper.errors import ServiceError, ServiceRefusedError
-
-# In a URL, of a proxy for one. Tried only where it can begin: else the time grows with the square of the text's length.
-_USER_INFO = re.compile(r"(?<![^/\s])[^/\s]*@")
-_OUT_OF_TIME = {9: "not yet valid", 10: "expired"}  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
-_ACCESS = "service.endpoint_url, service.proxy_url and HTTPS_PROXY"
+from rolekeeper.adapters.ssm.endpoints import Endpoint
+from rolekeeper.adapters.ssm.tls import NO_TRUST_STORE
+from rolekeeper.errors import ServiceError
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    """One row: these exceptions, what to call them, and what a person does."""
-
-    exceptions: tuple[type[Exception], ...]
-    code: str
-    says: str
-    hint: str
-    error: type[ServiceError] | type[ServiceRefusedError] = ServiceError
+class ProxyError(OSError):
+    """The proxy cannot be reached, or refuses."""
 
 
-# From the special to the general: the first row that fits counts, and botocore's exceptions inherit from each other.
-_FAILURES = (
-    _Failure(
-        (botocore_errors.EndpointVariantError,),
-        "endpoint-not-available",
-        "botocore knows no such endpoint in this region",
-        "turn service.dual_stack or service.fips off, or name the endpoint in service.endpoint_url",
-        ServiceRefusedError,
-    ),
-    _Failure(
-        (botocore_errors.ProxyConnectionError, botocore_errors.InvalidProxiesConfigError, urllib3_errors.ProxyError),
-        "proxy-failed",
-        "the proxy does not let it through",
-        "check the proxy's address, port, user and password: service.proxy_url, or HTTPS_PROXY and NO_PROXY",
-    ),
-    _Failure(
-        (botocore_errors.SSLError, urllib3_errors.SSLError),
-        "tls-failed",
-        "no trusted TLS connection",
-        "add the CA that signed the certificate (an inspecting proxy has its own) to the system's trust store, or name "
-        "its file in service.ca_bundle",
-    ),
-    _Failure(
-        (botocore_errors.ConnectTimeoutError, botocore_errors.ReadTimeoutError, urllib3_errors.TimeoutError),
-        "timeout",
-        "no answer in time",
-        f"see whether a firewall drops the connection, and check {_ACCESS}; service.connect_timeout and "
-        "service.read_timeout say how long to wait",
-    ),
-    _Failure(
-        (botocore_errors.ConnectionClosedError, urllib3_errors.ProtocolError, ConnectionResetError),
+class AnswerTooLongError(HTTPException):
+    """The answer is longer than any of the service's."""
+
+    def __init__(self, longest: int) -> None:
+        super().__init__(f"it is longer than {longest} bytes")
+
+
+_PROXY = "check the proxy's address, port, user and password: service.proxy_url, or HTTPS_PROXY and NO_PROXY"
+_ACCESS = "{setting}, service.proxy_url and HTTPS_PROXY"
+_FIREWALL = (
+    f"see whether a firewall drops the connection, and check {_ACCESS}; service.connect_timeout and "
+    "service.read_timeout say how long to wait"
+)
+_TRUST = (
+    "add the CA that signed the certificate (an inspecting proxy has its own) to the system's trust store, or name its "
+    "file in service.ca_bundle"
+)
+_NAME = f"see what answers at that address, such as an inspecting proxy or a captive portal: {_ACCESS}"
+_CLOCK = "set this machine's clock; if it is right, see whether an inspecting proxy made the certificate"
+_IPV6 = "; on a machine that has IPv6 only, set service.dual_stack"
+_NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL})
+
+# From the special to the general: the first row that fits counts.
+_FAILURES: tuple[tuple[tuple[type[Exception], ...], str, str, str], ...] = (
+    ((ProxyError,), "proxy-failed", "the proxy does not let it through", _PROXY),
+    ((ssl.SSLError,), "tls-failed", "no trusted TLS connection", _TRUST),
+    ((TimeoutError,), "timeout", "no answer in time", _FIREWALL),
+    (
+        (ConnectionResetError, BrokenPipeError, ConnectionAbortedError, IncompleteRead),
         "connection-lost",
         "the connection ended before the answer was complete",
         f"try again; if it stays so, check {_ACCESS}",
     ),
-    _Failure(
-        (botocore_errors.HTTPClientError, botocore_errors.ConnectionError, urllib3_errors.HTTPError, OSError),
-        "unreachable",
-        "no connection",
-        f"check the network, the name service, the region, {_ACCESS}",
-    ),
-    _Failure(
-        (
-            botocore_errors.BotoCoreError,
-            botocore_errors.ClientError,
-            AttributeError,
-            KeyError,
-            RuntimeError,
-            TypeError,
-            ValueError,  # and with it UnicodeDecodeError
-        ),
+    (
+        (HTTPException,),
         "unusable-answer",
         "what came cannot be understood",
         f"see what answers in the service's place, such as a proxy or a captive portal: {_ACCESS}",
     ),
+    ((OSError,), "unreachable", "no connection", f"check the network, the name service, the region, {_ACCESS}"),
 )
 
-EXCEPTIONS = tuple(kind for failure in _FAILURES for kind in failure.exceptions)
-"""Everything that botocore, its parser and urllib3 let out."""
+# By OpenSSL's X509_V_ERR: what is wrong with a certificate, and what a person does.
+_CERTIFICATES: Mapping[int, tuple[str, str]] = {
+    2: ("it is from an unknown CA", _TRUST),
+    18: ("it is self-signed", _TRUST),
+    19: ("its CA is not trusted", _TRUST),
+    20: ("it is from an unknown CA", _TRUST),
+    21: ("it is from an unknown CA", _TRUST),
+    62: ("it is for another name", _NAME),
+    64: ("it is for another address", _NAME),
+}
+_OUT_OF_TIME = {9: "not yet valid", 10: "expired"}
 
 
 def failure_error(
-    action: str, error: Exception, secrets: Iterable[str], now: datetime
-) -> ServiceError | ServiceRefusedError:
-    """What one of EXCEPTIONS means for `action` (`Cannot request ...`); none of `secrets` shows in the result.
-
-    `now` is what this machine's clock says.
-    """
-    failure = next(failure for failure in _FAILURES if isinstance(error, failure.exceptions))
-    cause = _cause(error)
-    if isinstance(cause, ssl.SSLCertVerificationError) and cause.verify_code in _OUT_OF_TIME:
-        failure = _by_the_clock(failure, _OUT_OF_TIME[cause.verify_code], now)
-    where = getattr(error, "kwargs", {}).get("endpoint_url")  # botocore's way to say it
-    told = f"{_words(cause)}, {where}" if where else _words(cause)
-    detail = presentable(_USER_INFO.sub("***@", told), secrets)
-    return failure.error(failure.code, f"{action}: {failure.says} ({detail})", failure.hint)
+    action: str, error: Exception, endpoint: Endpoint, now: datetime, *, has_trust_store: bool, may_lack_ipv4: bool
+) -> ServiceError:
+    """What an OSError or HTTPException means for `action` (`Cannot request ...`); `now` is this machine's clock."""
+    code, says, hint = next(row[1:] for row in _FAILURES if isinstance(error, row[0]))
+    detail = f"{_words(error)}, {endpoint.url}"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        says, hint = _certificate(error, now, has_trust_store=has_trust_store)
+    if may_lack_ipv4 and code == "unreachable" and error.errno in _NO_ROUTE:  # type: ignore[attr-defined] # an OSError
+        hint += _IPV6
+    return ServiceError(code, f"{action}: {says} ({detail})", hint.format(setting=endpoint.setting))
 
 
-def _by_the_clock(failure: _Failure, what: str, now: datetime) -> _Failure:
-    return replace(
-        failure,
-        says=f"the certificate is {what} by this machine's clock, which says {now:%Y-%m-%d %H:%M:%S} UTC",
-        hint="set this machine's clock; if it is right, see whose certificate that is: the service's own, or an "
-        "inspecting proxy's",
-    )
+def _certificate(error: ssl.SSLCertVerificationError, now: datetime, *, has_trust_store: bool) -> tuple[str, str]:
+    if error.verify_code in _OUT_OF_TIME:
+        when = f"{_OUT_OF_TIME[error.verify_code]} by this machine's clock, which says {now:%Y-%m-%d %H:%M:%S} UTC"
+        return f"the certificate is {when}", _CLOCK
+    wrong, hint = _CERTIFICATES.get(error.verify_code, ("it cannot be verified", _TRUST))
+    if hint is _TRUST and not has_trust_store:
+        return f"the certificate is not trusted: {wrong}, and this machine has no trust store", NO_TRUST_STORE
+    return f"the certificate is not trusted: {wrong}", hint
 
 
-def _cause(error: BaseException) -> BaseException:
-    """The innermost cause: botocore wraps urllib3, which wraps the operating system."""
-    while (cause := error.__cause__ or error.__context__) is not None:
-        error = cause
-    return error
-
-
-def _words(error: BaseException) -> str:
-    if isinstance(error, UnicodeEncodeError):  # whose text quotes a character, of a proxy's password for one
-        return "what is to be sent is not ASCII"
-    if isinstance(error, urllib3_errors.LocationParseError):  # whose text quotes what was taken for the host
-        return "what is to be the URL of a proxy, or of the service, is none"
+def _words(error: Exception) -> str:
+    """The library's words, except for what a server said."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return str(error.verify_message)
+    if isinstance(error, (BadStatusLine, UnknownProtocol)) and not isinstance(error, RemoteDisconnected):
+        return "it is not HTTP"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

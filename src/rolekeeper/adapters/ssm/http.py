@@ -1,44 +1,35 @@
-"""One HTTP exchange with the service: proxy, TLS, and an answer of bounded size.
+"""One HTTP exchange with a service: over a proxy or not, over TLS or not, with an answer of bounded size.
 
 The rules:
 
-1. A request goes out once: no retry here, and no redirect is followed (botocore's HTTP session does neither).
-2. An answer's body is at most 1 MiB; a longer one is no answer. How slowly it may come is bounded by `read_timeout`
-   between two pieces, and as a whole by the deadline of the attempt.
-3. TLS trusts `ca_bundle`; without one the system's trust store, where the CA of an inspecting proxy is; without that
-   botocore's own bundle.
-4. A proxy is `proxy_url`, or else what HTTPS_PROXY, HTTP_PROXY and NO_PROXY say, by botocore's own means.
+1. A request is a POST over a connection of its own. It goes out once, and no redirect is followed.
+2. The addresses of a name are tried in order. Connecting to each, a proxy's tunnel, and TLS take `connect_timeout` a
+   step at most, and each piece of the answer `read_timeout`; the deadline of the attempt bounds the whole.
+3. An answer has at most 1 MiB, everything included: head, interim answers, chunk sizes and trailers. One that ends
+   before its length is incomplete.
+4. Only what the network, TLS and the HTTP parser raise becomes an error of ours here (`failures`). A fault in our own
+   code comes out as it is.
 """
 
-import os
-import ssl
-from collections.abc import Iterable, Mapping
+import io
+import socket
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from http import HTTPStatus
-from io import BytesIO
+from http.client import HTTPException, HTTPResponse
 from typing import Any
 
-from botocore.awsrequest import AWSPreparedRequest, AWSResponse
-from botocore.httpsession import URLLib3Session
-from botocore.utils import get_environ_proxies
-from urllib3.exceptions import ProxyError
-
-from rolekeeper.errors import ServiceError, TrustStoreError
-from rolekeeper.model import Instant, ServiceSettings
+from rolekeeper.adapters.ssm.endpoints import Endpoint
+from rolekeeper.adapters.ssm.failures import AnswerTooLongError, ProxyError, failure_error
+from rolekeeper.adapters.ssm.proxies import Proxy, proxy_for
+from rolekeeper.adapters.ssm.tls import TlsInTls, is_systems_own, secured, trust_store
+from rolekeeper.model import Instant
 from rolekeeper.ports import Clock
+from rolekeeper.settings import ServiceSettings
 
 LONGEST_ANSWER = 1024 * 1024  # bytes; the longest that the service is known to send has 2 KiB
-
-# Debian, Alpine and Arch; RHEL and Fedora, old and new; SUSE; Alpine without the package of the first.
-_TRUST_STORES = (
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-)
-_PEM_MARK = b"-----BEGIN "
+_SUCCESS = range(200, 300)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,94 +49,123 @@ class Answer:
 
 
 class Wire:
-    """Sends requests as the settings say, each over a connection of its own."""
+    """Sends requests as the settings say; `environment` is where the variables of a proxy are looked up."""
 
-    def __init__(self, settings: ServiceSettings, clock: Clock, trust: str | bool) -> None:  # noqa: FBT001 - botocore's type
+    def __init__(self, settings: ServiceSettings, clock: Clock, version: str, environment: Mapping[str, str]) -> None:
         self._settings = settings
         self._clock = clock
-        self._trust = trust
+        self._version = version
+        self._environment = environment
 
-    def exchange(self, request: AWSPreparedRequest) -> Answer:
-        """Send `request` and read the whole answer. botocore's and urllib3's exceptions come out as they are."""
-        session = self._session(request.url)
-        request.stream_output = True  # the session leaves the body to us
+    def exchange(self, action: str, endpoint: Endpoint, headers: Mapping[str, str], body: bytes) -> Answer:
+        """Send a request and read the whole answer; ServiceError, which begins with `action`, when none comes."""
+        settings = self._settings
+        proxy = proxy_for(action, endpoint, settings.proxy_url, self._environment)
+        trusted = trust_store(settings.ca_bundle)
         try:
-            sent = self._clock.now()
-            response = session.send(request)
+            with closing(self._connected(endpoint, proxy, trusted)) as link:
+                return self._exchange(link, self._request(endpoint, proxy, headers, body))
+        except (OSError, HTTPException) as error:
+            now, has_trust_store = self._clock.now().wall, is_systems_own(trusted)
+            may_lack_ipv4 = endpoint.scheme == "https" and settings.endpoint_url is None and not settings.dual_stack
+            told = failure_error(
+                action, error, endpoint, now, has_trust_store=has_trust_store, may_lack_ipv4=may_lack_ipv4
+            )
+        raise told  # without the library's error, which may hold the request
+
+    def _connected(self, endpoint: Endpoint, proxy: Proxy | None, trusted: str) -> socket.socket | TlsInTls:
+        hop = proxy.endpoint if proxy else endpoint
+        link: socket.socket | TlsInTls
+        try:
+            link = socket.create_connection((hop.host, hop.port), self._settings.connect_timeout.total_seconds())
+        except OSError as error:
+            raise ProxyError(f"{error.strerror or error}, {hop.url}") if proxy else error from None
+        try:
+            if hop.scheme == "https":
+                link = secured(link, hop.host, trusted)
+            if proxy and endpoint.scheme == "https":
+                _open_tunnel(link, endpoint, proxy)
+                link = secured(link, endpoint.host, trusted)
+            link.settimeout(self._settings.read_timeout.total_seconds())
+        except BaseException:
+            link.close()
+            raise
+        return link
+
+    def _request(self, endpoint: Endpoint, proxy: Proxy | None, headers: Mapping[str, str], body: bytes) -> bytes:
+        sent = {
+            "host": endpoint.netloc,
+            **headers,
+            "content-length": str(len(body)),
+            "accept-encoding": "identity",
+            "user-agent": f"rolekeeper/{self._version}",
+            "connection": "close",
+        }
+        forwarded = proxy is not None and endpoint.scheme == "http"
+        if proxy and forwarded and proxy.authorization:
+            sent["proxy-authorization"] = proxy.authorization
+        return _head("POST", endpoint.url if forwarded else endpoint.path, sent) + body
+
+    def _exchange(self, link: socket.socket | TlsInTls, request: bytes) -> Answer:
+        sent = self._clock.now()
+        link.sendall(request)
+        with closing(_Response(link, "POST")) as response:
+            response.begin()
             received = self._clock.now()
+            if response.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+                raise _refusal(response.status)
             headers = {name.lower(): value for name, value in response.headers.items()}
-            with closing(response.raw) as raw:
-                _check_proxy(response.status_code)
-                return Answer(response.status_code, headers, _whole_body(raw, headers), sent, received)
-        finally:
-            session.close()
-
-    def _session(self, url: str) -> Any:
-        proxy = self._settings.proxy_url
-        return URLLib3Session(
-            verify=self._trust,
-            proxies={"http": proxy, "https": proxy} if proxy else get_environ_proxies(url),
-            timeout=(self._settings.connect_timeout.total_seconds(), self._settings.read_timeout.total_seconds()),
-        )
+            return Answer(response.status, headers, response.read(), sent, received)
 
 
-class _Body(BytesIO):
-    """A body that is here already, as botocore reads one."""
+class _Response(HTTPResponse):
+    """A response that is read from no more than LONGEST_ANSWER bytes."""
 
-    def stream(self) -> Iterable[bytes]:
-        """All of it."""
-        return (self.getvalue(),)
-
-
-def as_botocore_response(url: str, answer: Answer) -> AWSResponse:
-    """The answer as botocore's parser takes it."""
-    return AWSResponse(url, answer.status, dict(answer.headers), _Body(answer.body))
+    def __init__(self, link: Any, method: str) -> None:
+        super().__init__(link, method=method)
+        self.fp: Any = _Bounded(self.fp)
 
 
-def trust_store(ca_bundle: str | None, candidates: Iterable[str] | None = None) -> str | bool:
-    """The file of trusted CAs, or True for botocore's own; TrustStoreError for a `ca_bundle` without certificates."""
-    if ca_bundle is not None:
-        return _checked(ca_bundle)
-    if candidates is None:
-        candidates = (ssl.get_default_verify_paths().openssl_cafile, *_TRUST_STORES)
-    return next((path for path in candidates if os.path.isfile(path) and os.path.getsize(path) > 0), True)
+class _Bounded:
+    """A file that ends with AnswerTooLongError; http.client bounds each line of an answer, and nothing else."""
+
+    def __init__(self, file: io.BufferedIOBase) -> None:
+        self._file = file
+        self._left = LONGEST_ANSWER
+        self.close, self.flush = file.close, file.flush
+
+    def readline(self, longest: int) -> bytes:
+        return self._counted(self._file.readline(longest))
+
+    def read(self, size: int = -1) -> bytes:
+        most = self._left + 1
+        return self._counted(self._file.read(min(size, most) if size >= 0 else most))  # a chunk's size can be negative
+
+    def _counted(self, piece: bytes) -> bytes:
+        self._left -= len(piece)
+        if self._left < 0:
+            raise AnswerTooLongError(LONGEST_ANSWER)
+        return piece
 
 
-def _checked(ca_bundle: str) -> str:
-    try:
-        with open(ca_bundle, "rb") as file:
-            usable = _PEM_MARK in file.read(LONGEST_ANSWER)
-    except OSError as error:
-        raise _bad_bundle(ca_bundle, error.strerror or "it cannot be opened") from error
-    if not usable:
-        raise _bad_bundle(ca_bundle, "it holds no PEM certificate")
-    return ca_bundle
+def _open_tunnel(link: socket.socket | TlsInTls, endpoint: Endpoint, proxy: Proxy) -> None:
+    """Have the proxy connect `link` to the endpoint. Nothing that a refusing proxy says is repeated but its status."""
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    headers = {"host": f"{host}:{endpoint.port}"}
+    if proxy.authorization:
+        headers["proxy-authorization"] = proxy.authorization
+    link.sendall(_head("CONNECT", headers["host"], headers))
+    with closing(_Response(link, "CONNECT")) as response:
+        response.begin()
+        if response.status not in _SUCCESS:
+            raise _refusal(response.status)
 
 
-def _bad_bundle(ca_bundle: str, reason: str) -> TrustStoreError:
-    return TrustStoreError(
-        TrustStoreError.CODE,
-        f"Cannot use the CA bundle {ca_bundle}: {reason}",
-        "name a readable file of PEM certificates in service.ca_bundle, or leave it out for the system's trust store",
-    )
+def _refusal(status: int) -> ProxyError:
+    words = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
+    return ProxyError(f"it answers {status} {words}".rstrip())
 
 
-def _check_proxy(status: int) -> None:
-    """With plain HTTP a proxy's refusal comes as an answer; with TLS there is no tunnel, and botocore raises."""
-    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-        refused = ConnectionRefusedError(f"{status} Proxy Authentication Required")
-        raise ProxyError(str(refused), refused) from refused
-
-
-def _whole_body(raw: Any, headers: Mapping[str, str]) -> bytes:
-    body: bytes = raw.read(LONGEST_ANSWER + 1, decode_content=False)
-    if len(body) > LONGEST_ANSWER:
-        raise ServiceError(
-            "unusable-answer",
-            f"Cannot use the service's answer: it is longer than {LONGEST_ANSWER} bytes",
-            "see what answers in the service's place: service.endpoint_url, service.proxy_url and HTTPS_PROXY",
-        )
-    declared = headers.get("content-length", "")
-    if declared.isdecimal() and len(body) < int(declared):  # botocore's session does not look
-        raise ConnectionResetError(f"{len(body)} of {declared} bytes came")
-    return body
+def _head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode("ascii")

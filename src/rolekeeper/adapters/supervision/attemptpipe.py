@@ -1,16 +1,18 @@
 """How the supervisor and an attempt talk: JSON lines, over the attempt's standard input and output.
 
-1. The supervisor sends an order: `{"settings": {...} or null, "reload": bool, "reuse": bool}`.
-2. The attempt reads the configuration when it has no settings or is to reload, and says `{"settings": {...}}`, or
-   `{"rejected": "..."}` and goes by the settings that it was given. Without any it ends with exit status 78.
-3. An attempt that was given no settings then waits for a line, `go`: until then another daemon may hold the lock.
-4. An attempt that has read the configuration says `{"found": {...}}` once it has read the vault: node and credentials.
+1. The supervisor sends an order: `{"version": "...", "reload": bool, "reuse": bool}`. An attempt of another version
+   says `{"outdated": "its version"}` and ends: rolekeeper was upgraded under a running daemon.
+2. The settings in force lie in a file in memory, which every attempt inherits as descriptor 3: they may hold a proxy's
+   password, and the supervisor neither reads nor keeps them. An attempt that is to reload, or finds no settings there,
+   reads the configuration, writes the settings to that file and says `{"settings": {...}}`, the part that the
+   supervisor needs; or it says `{"rejected": "..."}` and uses those in force. Without any it ends with exit status 78.
+3. An attempt that found no settings then waits for a line, `go`: until then another daemon may hold the lock.
+4. An attempt that has read the configuration says `{"found": {...}}` once it has read the vault: node and outputs.
 5. The attempt says `{"report": {...}}` and ends.
 
-Neither end of the supervisor's waits. What a pipe does not take of an order (past a user's quota it holds 4096 bytes or
+The supervisor never waits for a pipe. What a pipe does not take of an order (past a user's quota it holds 4096 bytes or
 8192) follows as the attempt reads. Answers are read only until the report: what the attempt has started may hold the
-pipe open for longer. What is left of the attempt's process group is killed as it is reaped. Neither direction carries a
-secret.
+pipe open for longer. The rest of the attempt's process group is killed when it is reaped. Unknown members are ignored.
 """
 
 import fcntl
@@ -24,16 +26,19 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from rolekeeper import __version__
 from rolekeeper.adapters.supervision.signals import wake_self
 from rolekeeper.core.jsonvalues import decode, encode
-from rolekeeper.model import AttemptReport, RegistrationFound, Settings
-from rolekeeper.ports import Accepted, Ended, Message, Rejected
+from rolekeeper.model import AttemptReport, RegistrationFound
+from rolekeeper.ports import Accepted, Ended, Message, Outdated, Rejected
+from rolekeeper.settings import Settings, SupervisorSettings, supervisor_settings
 
 LONGEST_BYTES = 1 << 20  # of everything that an attempt says; a report has some thousand
 CANNOT_START = 71  # EX_OSERR
 BROKEN_WORD = 76  # EX_PROTOCOL
 PIPE_BYTES = 1 << 16
 GO = b"go\n"
+SETTINGS = 3  # the descriptor of the settings in force, in an attempt
 
 
 class AttemptProcesses:
@@ -42,22 +47,23 @@ class AttemptProcesses:
     def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self._command = tuple(command)
         self._environment = dict(environment)
+        self._settings = os.memfd_create("rolekeeper-settings", os.MFD_CLOEXEC)
         self._running: _Running | None = None
         self._leaving: set[int] = set()  # pids of attempts that are done with, until they are gone
         self._cannot_start = ""  # or the reason
 
-    def start(self, *, settings: Settings | None, reload: bool, reuse: bool) -> None:
+    def start(self, *, reload: bool, reuse: bool) -> None:
         """Start an attempt; one that cannot be started shows as Ended."""
-        order = json.dumps({"settings": encode(settings), "reload": reload, "reuse": reuse}).encode() + b"\n"
+        order = json.dumps({"version": __version__, "reload": reload, "reuse": reuse}).encode() + b"\n"
         try:
-            self._running = _spawn(self._command, self._environment, order)
+            self._running = _spawn(self._command, self._environment, order, self._settings)
         except OSError as error:
             self._cannot_start = f"{self._command[0]}: {error.strerror}"
             wake_self()
 
     def messages(self) -> list[Message]:
         """What the attempt has said since the last call; Ended only when it said no report."""
-        return list(self._said())  # to its end, whatever the caller makes of it: on the way an attempt is let go of
+        return list(self._said())  # to its end, whatever the caller does with it: on the way an attempt is let go of
 
     def _said(self) -> Iterator[Message]:
         if self._cannot_start:
@@ -71,7 +77,7 @@ class AttemptProcesses:
         for message in running.hear():
             if isinstance(message, Ended):
                 _kill(running.pid)
-            if isinstance(message, (AttemptReport, Ended)):
+            if isinstance(message, (AttemptReport, Ended, Outdated)):
                 self._let_go(running)
                 yield message
                 return
@@ -145,7 +151,9 @@ def _message(line: bytes) -> Message:
     try:
         said = json.loads(line)
         if "settings" in said:
-            return Accepted(decode(Settings, said["settings"]))
+            return Accepted(decode(SupervisorSettings, said["settings"]))
+        if "outdated" in said:
+            return Outdated(str(said["outdated"]))
         if "rejected" in said:
             return Rejected(str(said["rejected"]))
         if "found" in said:
@@ -155,7 +163,7 @@ def _message(line: bytes) -> Message:
         return Ended(BROKEN_WORD)
 
 
-def _spawn(command: tuple[str, ...], environment: Mapping[str, str], order: bytes) -> _Running:
+def _spawn(command: tuple[str, ...], environment: Mapping[str, str], order: bytes, settings: int) -> _Running:
     """Start `command` with an empty signal mask, default signals and a session of its own."""
     their_orders, orders = os.pipe2(os.O_CLOEXEC)
     try:
@@ -172,7 +180,11 @@ def _spawn(command: tuple[str, ...], environment: Mapping[str, str], order: byte
             command[0],
             command,
             environment,
-            file_actions=[(os.POSIX_SPAWN_DUP2, their_orders, 0), (os.POSIX_SPAWN_DUP2, their_answers, 1)],
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, their_orders, 0),
+                (os.POSIX_SPAWN_DUP2, their_answers, 1),
+                (os.POSIX_SPAWN_DUP2, settings, SETTINGS),
+            ],
             setsid=True,
             setsigmask=(),
             setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
@@ -205,7 +217,7 @@ def _kill(pid: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What the supervisor wants of an attempt."""
+    """What the supervisor wants of an attempt, and the settings in force, if there are any."""
 
     settings: Settings | None
     reload: bool
@@ -216,33 +228,46 @@ class SupervisorPipe:
     """The attempt's end."""
 
     def order(self) -> Order:
-        """What to do; SystemExit when there is no supervisor that says so."""
+        """What to do. SystemExit when no supervisor says so, or one of another version, which learns that."""
         try:
             said = json.loads(sys.stdin.readline())
-            settings = decode(Settings, said["settings"]) if said["settings"] is not None else None
-            return Order(settings, bool(said["reload"]), bool(said["reuse"]))
-        except (AttributeError, ValueError, TypeError, KeyError, RecursionError):  # the first: no standard input at all
+            if said["version"] != __version__:
+                self._say({"outdated": __version__})
+                raise SystemExit(0)
+            return Order(_settings_in_force(), bool(said["reload"]), bool(said["reuse"]))
+        except (AttributeError, OSError, ValueError, TypeError, KeyError, RecursionError):  # the first: no input at all
             raise SystemExit(BROKEN_WORD) from None
 
     def accepted(self, settings: Settings, *, wait: bool) -> None:
-        """Hand the settings over, and with `wait` go on only when told to."""
-        self._say({"settings": encode(settings)})
+        """Put the settings in force, and with `wait` go on only on the supervisor's word."""
+        os.ftruncate(SETTINGS, 0)
+        os.pwrite(SETTINGS, json.dumps(encode(settings)).encode(), 0)
+        self._say({"settings": encode(supervisor_settings(settings))})
         if wait and not sys.stdin.readline():
             raise SystemExit(BROKEN_WORD)
 
     def rejected(self, problems: str) -> None:
-        """Say what is wrong with the new configuration."""
+        """Report what is wrong with the new configuration."""
         self._say({"rejected": problems})
 
     def found(self, found: RegistrationFound) -> None:
-        """Say which node this is, and what is published."""
+        """Report which node this is, and what the outputs hold."""
         self._say({"found": encode(found)})
 
     def report(self, report: AttemptReport) -> None:
-        """Say how the attempt ended."""
+        """Report how the attempt ended."""
         self._say({"report": encode(report)})
 
     @staticmethod
     def _say(word: dict[str, Any]) -> None:
         sys.stdout.write(json.dumps(word) + "\n")
         sys.stdout.flush()
+
+
+def _settings_in_force() -> Settings | None:
+    """What an earlier attempt of this daemon wrote; None before that, and when it was killed while writing."""
+    written = os.pread(SETTINGS, os.fstat(SETTINGS).st_size, 0)
+    try:
+        return decode(Settings, json.loads(written))
+    except ValueError:
+        return None

@@ -39,7 +39,11 @@ MESSAGE_IDS = {
     "key_rotated": "f562405cdf1f4d939760636e663ff286",
     "key_rotation_refused": "2602524f959a4996babf96d73f702d02",
     "key_rotation_unfinished": "8c39e042c23342498f206d62efd5f259",
+    "output_warning": "6f0497c45b50480db444f00c05f23895",
     "overwritten_by_another": "391adcf99acc4d118ace7be1d3a5ca34",
+    "role_assumed": "49bde693bfab405ebf34bbb2322ec110",
+    "role_failed": "bf1a6a248d274ceda86a7e9d32b5b903",
+    "upgraded": "816bc47713b6412ca88acfee09eba856",
     "registered": "5a2a99afc78d44aba99b4dc38e93da7d",
     "reloaded": "c080ed8a40c64b89bb507620f4a585dc",
     "started": "86ca148f21654f5a8d282fa65f221265",
@@ -47,7 +51,6 @@ MESSAGE_IDS = {
     "stopping": "306c43b449344ccc88528514daa452f4",
     "token_issued": "7dcdb15576e14d5fafa4cae60c5e6899",
     "unregistered": "e0048100855142edb6c1ba18ae04a87b",
-    "vault_file_damaged": "e743b8d337d347a69e7a3c79b98c109f",
     "vault_unwritten": "cffb1eec6e9b4071ad010d41cd5aea69",
 }
 

@@ -1,51 +1,62 @@
-"""The runtime directory: `lock`, held by the running daemon and naming its pid; status.json and lifetime.json for all.
+"""The runtime directory: `lock`, held by the running daemon, with its pid; `alive`; and status.json for everybody.
 
-- The lock is one of the open file description (fcntl(2), F_OFD_SETLK): whether somebody holds it can be asked without
-  taking it, so that a command that looks never keeps a daemon from starting, for however long it is not scheduled.
-- Another daemon that holds it is the one reason not to run. A directory that is full, read-only or failing is none:
-  credentials matter more than to be seen, and vault and outputs have locks of their own, so that two daemons which
-  cannot see each other cost requests and nothing else. What could not be done is done with the next status; then one of
-  two ends.
-- Who does not hold the lock writes nothing else here: it may be another's.
-- The pid is for messages and signals; without it commands find no daemon. One that a dead daemon left goes before the
-  lock is ours, and one that was not written to its end is none: a stranger would be sent the signal.
+- The lock belongs to the open file description (fcntl(2), F_OFD_SETLK): whether a daemon holds it can be asked without
+  taking it, so a command that looks never keeps a daemon from starting.
+- `alive` is a listening unix socket that never accepts. A connection is refused once the daemon has ended, so any user
+  sees without /proc whether it lives, and gets nothing that he could hold against the next daemon.
+- Another daemon that holds the lock is the only reason not to run. If the directory is full, read-only or failing, the
+  daemon runs without it: credentials matter more than being seen, and vault and outputs have locks of their own, so two
+  daemons that cannot see each other cost requests and nothing else. The lock is tried again with each status; then one
+  of the two ends.
+- Without the lock, nothing else is written here: the directory may belong to another daemon.
+- The pid is for messages and signals. A stale pid is truncated as soon as we hold the lock, and a pid without its
+  newline is ignored, so that no command ever signals an unrelated process.
+- A daemon that executes itself anew keeps lock and socket: it passes their descriptors on.
 """
 
 import fcntl
 import json
 import os
 import signal
+import socket
 import struct
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
+from rolekeeper.adapters import vault
 from rolekeeper.adapters.files.lock import refuse_foreign_lock
 from rolekeeper.adapters.files.paths import Attributes, make_directories
 from rolekeeper.adapters.files.replace import describe, read_file, replace_file
-from rolekeeper.adapters.supervision import lifetimes
 from rolekeeper.core.jsonvalues import to_json
 from rolekeeper.core.loop import status
-from rolekeeper.errors import HardwareError, InputOutputError, UnavailableError
-from rolekeeper.model import Lifetime
+from rolekeeper.errors import InputOutputError, UnavailableError
 
+ALIVE = "alive"
 LOCK = "lock"
 STATUS = "status.json"
 _OPEN = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+_PEER = struct.Struct("iII")  # struct ucred: pid, uid, gid
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock: type, whence, start, length (0: all of it), pid
 
 
 class FileRuntimeDirectory:
-    """The daemon's side; the directory is known once the configuration was read, `boot_id` is the clock's."""
+    """The daemon's side; the directory is known once the configuration was read.
 
-    def __init__(self, pid: int, boot_id: Callable[[], str]) -> None:
+    `inherited` are the descriptors of lock and socket that this process held before it executed itself anew.
+    """
+
+    def __init__(self, pid: int, inherited: tuple[int, int] | None = None) -> None:
         self._pid = pid
-        self._boot_id = boot_id
-        self._lifetimes = b""  # as they stand in lifetime.json
         self._directory = ""
-        self._lock = -1  # held until the process ends
+        self._lock, self._alive = inherited or (-1, -1)  # held until the process ends
+
+    @property
+    def held(self) -> tuple[int, int]:
+        """The descriptors of lock and socket, to be inherited; -1 for one that is not held."""
+        return self._lock, self._alive
 
     def claim(self, directory: str) -> None:
-        """Create the directory (0755) when it is missing, take the lock in it (0600) and write our pid there.
+        """Create the directory (0755) when it is missing, take the lock (0600), write our pid there, and listen.
 
         InputOutputError when not all of it can be done; the next status does what is left.
         """
@@ -57,11 +68,13 @@ class FileRuntimeDirectory:
         try:
             if os.pread(self._lock, len(line), 0) != line:
                 os.pwrite(self._lock, line, 0)
+            if self._alive < 0:
+                self._alive = _listening(directory)
         except OSError as error:
-            raise _cannot("write", path, error) from error
+            raise _cannot("use", path, error) from error
 
     def _holds(self, path: str) -> bool:
-        """Whether we hold the lock that others find there: it may have been taken away with its directory."""
+        """Whether we hold the lock that others find there: it may have been deleted with its directory."""
         try:
             return self._lock >= 0 and os.path.samestat(os.lstat(path), os.fstat(self._lock))
         except FileNotFoundError:
@@ -70,14 +83,15 @@ class FileRuntimeDirectory:
             return True
 
     def _take(self, path: str) -> None:
-        before, self._lock, self._lifetimes = self._lock, -1, b""
+        before, self._lock, self._alive = (self._lock, self._alive), -1, -1
         try:
-            if before >= 0:
-                os.close(before)
+            for descriptor in before:
+                if descriptor >= 0:
+                    os.close(descriptor)
             make_directories(self._directory, Attributes(0o755))
             self._lock = _locked(path)
         except OSError as error:
-            pid = self._other()  # None for one that has not told it yet
+            pid = self._other()  # None before it has written it
             if pid is None and not isinstance(error, BlockingIOError):
                 raise _cannot("use the runtime directory", self._directory, error) from error
             who = f"a daemon with pid {pid}" if pid else "another daemon"
@@ -92,22 +106,54 @@ class FileRuntimeDirectory:
             return holder(self._directory)
         return None
 
-    def write_status(self, document: status.Document, life: Lifetime | None) -> None:
-        """Replace status.json, whole, and lifetime.json before it when that has changed (both 0644), under our lock."""
+    def write_status(self, document: status.Document) -> None:
+        """Replace status.json (0644), whole, under our lock."""
         self.claim(self._directory)
-        with suppress(HardwareError):  # nobody says which boot this is; readers go by status.json
-            told = lifetimes.encoded(lifetimes.of_daemon(self._pid, self._boot_id(), life))
-            if told != self._lifetimes:
-                self._replace(lifetimes.NAME, told)
-                self._lifetimes = told
-        self._replace(STATUS, to_json(document))
-
-    def _replace(self, name: str, data: bytes) -> None:
-        path = f"{self._directory}/{name}"
+        path = f"{self._directory}/{STATUS}"
         try:
-            replace_file(path, data, Attributes(0o644), durable=False)
+            replace_file(path, to_json(document), Attributes(0o644), durable=False)
         except OSError as error:
             raise _cannot("write", path, error) from error
+
+
+def _listening(directory: str) -> int:
+    """The descriptor of a new socket `alive`, on which anybody may connect; the one of a dead daemon goes."""
+    with _short_path(directory) as path, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+        listener.bind(path)
+        os.chmod(path, 0o666)  # noqa: S103 - to connect takes write permission, and gives nothing else
+        listener.listen()
+        return listener.detach()
+
+
+@contextmanager
+def _short_path(directory: str) -> Iterator[str]:
+    """The socket's path in a form that unix(7) has room for, however long the directory's own is."""
+    at = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{at}/{ALIVE}"
+    finally:
+        os.close(at)
+
+
+def living(directory: str) -> int | None:
+    """The pid of the running daemon, 0 when it cannot be seen from here; None when no daemon runs.
+
+    Any user may ask. Raises InputOutputError when that cannot be found out.
+    """
+    try:
+        with _short_path(directory) as path, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(0)
+            connection.connect(path)
+            pid, _, _ = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+            return int(pid)
+    except (FileNotFoundError, ConnectionRefusedError):
+        return None
+    except BlockingIOError:  # many have asked: it lives
+        return 0
+    except OSError as error:
+        raise _cannot("connect to", f"{directory}/{ALIVE}", error) from error
 
 
 def _locked(path: str) -> int:
@@ -124,18 +170,25 @@ def _locked(path: str) -> int:
 
 
 class StatWatch:
-    """The vault's change, seen by one stat of the directory in which its files are replaced."""
+    """Whether the vault has changed, seen by a stat of its file and one of its directory.
+
+    `cp` writes into the file that is there, `cp -p`, `cp -a` and `tar` set its old times afterwards, `mv` and most
+    editors put another file in its place. The time of the inode's change tells in all these cases; size and time of
+    modification tell where a file system has no such time. A directory that is mounted, moved or given other modes
+    counts as a change, too: the vault may be readable again.
+    """
 
     def look(self, directory: str) -> object:
-        """Inode and time of change, which `cp -a` moves even where it restores the time of modification.
+        """A value that differs after a change; also when there is no vault."""
+        return _marks(f"{directory}/{vault.FILE}"), _marks(directory)
 
-        None when there is no vault.
-        """
-        try:
-            found = os.stat(f"{directory}/Store")
-        except OSError:
-            return None
-        return found.st_ino, found.st_ctime_ns
+
+def _marks(path: str) -> object:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_ctime_ns, found.st_size, found.st_mtime_ns
 
 
 def holder(directory: str) -> int | None:
@@ -169,7 +222,7 @@ def _whole_file(kind: int) -> bytes:
 def send(directory: str, number: signal.Signals) -> bool:
     """Send a signal to the running daemon; False when there is none. UnavailableError when the system refuses.
 
-    The lock is looked at again once the pid is pinned by a descriptor: a pid that was left behind hits no stranger.
+    The lock is checked again once a descriptor pins the pid, so that a stale pid never hits an unrelated process.
     """
     pid = holder(directory)
     if pid is None:
@@ -188,7 +241,7 @@ def send(directory: str, number: signal.Signals) -> bool:
         raise UnavailableError(
             "daemon-not-told",
             f"Cannot signal the daemon with pid {pid}: {error.strerror}",
-            "run this as the daemon's user, or as root with CAP_KILL",
+            "run this as the daemon's user, or with sudo",
         ) from error
     return True
 

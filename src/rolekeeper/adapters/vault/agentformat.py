@@ -1,15 +1,18 @@
-"""SSM Agent's vault files, text and value (docs/protocol.md, section 4); no I/O.
+"""SSM Agent's vault files, as bytes and as values (docs/protocol.md, section 4); no I/O.
 
-- `Manifest` names the absolute path of each file; what it does not name does not exist.
-- `InstanceFingerprint` and `RegistrationKey` are written with every key that SSM Agent writes, in its order, as compact
+`contents` keeps two of them as members of vault.json, so each has two forms here: the fields of its JSON object
+(`registration_of`, `registration_fields`) and the whole file (`parse_registration`, `encode_registration`).
+
+- `Manifest` names the absolute path of each file. A file that it does not name does not exist.
+- `InstanceFingerprint` and `RegistrationKey` are encoded with every key that SSM Agent writes, in its order, as compact
   JSON with Go's escapes and no trailing newline.
-- A file whose essential field is "" was cleared, or belongs to a registration that failed: it says "nothing" in so
-  many words. It is read as None, which is not the same as a file that cannot be read. Half cleared is an error.
-- `privateKeyCreatedDate` is Go's default form of a local time. A key without a date is as old as can be, as for
-  SSM Agent: any age limit is past.
+- A file whose essential field is "" was cleared, or belongs to a registration that failed. It parses as None, which
+  differs from a file that cannot be read. A half cleared file is an error.
+- `privateKeyCreatedDate` is Go's default form of a local time. A key without a date counts as older than any limit, as
+  it does for SSM Agent.
 - Everything else is strict: another type, another key type, a malformed node id, region, fingerprint or key.
 
-The errors name the field and never tell what is in it.
+The errors name the field and never its value.
 """
 
 import base64
@@ -19,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from rolekeeper.identifiers import NODE_ID, REGION, UUID
-from rolekeeper.model import THRESHOLD_OFF, AcceptedFingerprint, HardwareHash, NodeKey, Registration
+from rolekeeper.model import THRESHOLD_OFF, AcceptedFingerprint, NodeKey, Registration
 
 Fields = Mapping[str, object]
 """One JSON object, its values still unchecked."""
@@ -40,7 +43,7 @@ _LONG_LENGTH = 0x80  # from here on the length byte says how many bytes the leng
 
 
 class MalformedError(ValueError):
-    """A file does not hold what it should; the text says which part of it. Adapters name the file and the remedy."""
+    """A file is not what it should be; the text names the field. Adapters add the file and the remedy."""
 
 
 def parse_object(data: bytes) -> Fields:
@@ -126,57 +129,68 @@ def encode_manifest(paths: Mapping[str, str]) -> bytes:
     return dump(dict(sorted(paths.items())))
 
 
-def parse_fingerprint(data: bytes) -> AcceptedFingerprint | None:
-    """The accepted pair; None when the file was cleared."""
-    fields = parse_object(data)
-    if text(fields, "fingerprint") == "" and not fields.get("hardwareHash"):
-        return None
+def accepted_of(fields: Fields) -> AcceptedFingerprint:
+    """The accepted pair, from the fields of `InstanceFingerprint`."""
     threshold = whole_number(fields, "similarityThreshold")
     if not THRESHOLD_OFF <= threshold <= _HIGHEST_THRESHOLD:
         raise MalformedError("similarityThreshold is neither -1 nor a percentage")
     return AcceptedFingerprint(fingerprint(fields, "fingerprint"), text_map(fields, "hardwareHash"), threshold)
 
 
+def accepted_fields(accepted: AcceptedFingerprint) -> dict[str, object]:
+    """The fields that `accepted_of` reads; the hardware hash is sorted, as Go writes a map."""
+    return {
+        "fingerprint": accepted.fingerprint,
+        "hardwareHash": dict(sorted(accepted.hardware_hash.items())),
+        "similarityThreshold": accepted.threshold,
+    }
+
+
+def parse_fingerprint(data: bytes) -> AcceptedFingerprint | None:
+    """The accepted pair; None when the file was cleared."""
+    fields = parse_object(data)
+    if text(fields, "fingerprint") == "" and not fields.get("hardwareHash"):
+        return None
+    return accepted_of(fields)
+
+
 def encode_fingerprint(accepted: AcceptedFingerprint) -> bytes:
     """The accepted pair as SSM Agent writes it."""
-    return dump(
-        {
-            "fingerprint": accepted.fingerprint,
-            "hardwareHash": sorted_hash(accepted.hardware_hash),
-            "similarityThreshold": accepted.threshold,
-        }
-    )
+    return dump(accepted_fields(accepted))
 
 
-def sorted_hash(hardware_hash: HardwareHash) -> dict[str, str]:
-    """The hardware hash in the order in which Go writes a map."""
-    return dict(sorted(hardware_hash.items()))
-
-
-def parse_registration(data: bytes) -> Registration | None:
-    """The registration; None when it was cleared, or the attempt at it failed."""
-    fields = parse_object(data)
-    if text(fields, "instanceID") == "" and text(fields, "region") == "":
-        return None
+def registration_of(fields: Fields) -> Registration:
+    """The registration, from the fields of `RegistrationKey`."""
     if text(fields, "privateKeyType") != KEY_TYPE:
         raise MalformedError(f'privateKeyType is not "{KEY_TYPE}"')
     return Registration(node_id(fields, "instanceID"), region(fields, "region"), node_key(fields))
 
 
+def registration_fields(registration: Registration) -> dict[str, object]:
+    """Every field that SSM Agent writes, in its order."""
+    return {
+        "instanceID": registration.node_id,
+        "region": registration.region,
+        "instanceType": "",
+        "availabilityZone": "",
+        "privateKey": registration.key.private_key,
+        "publicKey": "",
+        "privateKeyType": KEY_TYPE,
+        "privateKeyCreatedDate": format_go_time(registration.key.created_at),
+    }
+
+
+def parse_registration(data: bytes) -> Registration | None:
+    """The registration; None when it was cleared, or when registering failed."""
+    fields = parse_object(data)
+    if text(fields, "instanceID") == "" and text(fields, "region") == "":
+        return None
+    return registration_of(fields)
+
+
 def encode_registration(registration: Registration) -> bytes:
     """The registration as SSM Agent writes it."""
-    return dump(
-        {
-            "instanceID": registration.node_id,
-            "region": registration.region,
-            "instanceType": "",
-            "availabilityZone": "",
-            "privateKey": registration.key.private_key,
-            "publicKey": "",
-            "privateKeyType": KEY_TYPE,
-            "privateKeyCreatedDate": format_go_time(registration.key.created_at),
-        }
-    )
+    return dump(registration_fields(registration))
 
 
 def parse_go_time(value: str) -> datetime:

@@ -1,145 +1,218 @@
-"""The vault's files as a whole, and VaultContents: one made of the other; no I/O.
+"""vault.json as bytes and as VaultContents; no I/O.
 
-Files are a mapping of path below the vault directory to content. What is not whole is an error, never an empty vault:
+The file is one JSON object. `RegistrationKey` and `InstanceFingerprint` are what SSM Agent keeps in its files of the
+same names (docs/protocol.md, section 4), field by field. The members in lower case are our own. A member that has
+nothing to say is left out.
 
-- The manifest names just the two files in `Store` that are there; where it says they are does not matter, so that a
-  vault can be moved. Its absence beside either of them is an error.
-- A registration without its fingerprint is an error. A fingerprint without a registration is what SSM Agent leaves
-  when a registration failed, and is told as such.
-- Files of no great worth that are damaged count as absent, and are named in `damaged`.
+| member | holds |
+|---|---|
+| `format` | 1; a change that an older version would misread takes another number |
+| `RegistrationKey` | node id, region, node key |
+| `InstanceFingerprint` | the accepted fingerprint, its hardware hash, the similarity threshold |
+| `measuredHash` | the hardware hash at the last accepted request |
+| `pendingKey` | the next node key, which the service may know already |
+| `supersededKey` | the previous node key, until the service has accepted the current one |
+| `pendingRegistration` | a registration that was begun: activation id, region, fingerprint, hardware hash, key |
+| `issues` | the last published token of each role, without its secrets; `""` is the node's own |
+| `heldToken` | a token that could not be published everywhere yet |
+
+Reading is strict, because a vault that is misread costs the registration: a field of another type or form is an error
+that names the field and never its value. So is a member that this version does not know, for the next save would lose
+it. What is written is read back first, so that no caller can write a vault that the next start cannot read.
 """
 
-from collections.abc import Mapping
-from pathlib import Path, PurePath
-from typing import Any
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from rolekeeper.adapters.vault.agentformat import (
+    Fields,
     MalformedError,
-    dump,
-    encode_manifest,
-    parse_manifest,
+    accepted_fields,
+    accepted_of,
+    fingerprint,
+    key_fields,
+    node_key,
     parse_object,
+    region,
+    registration_fields,
+    registration_of,
     text,
+    text_map,
+    whole_number,
 )
-from rolekeeper.adapters.vault.records import FINGERPRINT, JOURNAL, MANIFEST, RECORDS, REGISTRATION, Record
-from rolekeeper.model import VaultContents
+from rolekeeper.core.jsonvalues import to_json
+from rolekeeper.model import HeldToken, IssueRecord, Lifetime, Node, PendingRegistration, RoleToken, VaultContents
 
-Files = Mapping[str, bytes]
+T = TypeVar("T")
 
-PATHS = (MANIFEST, *(record.path for record in RECORDS))
-"""Every file of the vault but its journal and its lock."""
-
-_NAMED = {PurePath(path).name: path for path in (FINGERPRINT, REGISTRATION)}
-_EMPTY = VaultContents()
-
-
-class DamagedFileError(MalformedError):
-    """One file of the vault, at `path` below its directory, is not what it should be."""
-
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(reason)
-        self.path = path
+FORMAT = 1
+MEMBERS = frozenset(
+    [
+        *("format", "RegistrationKey", "InstanceFingerprint", "measuredHash", "pendingKey", "supersededKey"),
+        *("pendingRegistration", "issues", "heldToken"),
+    ]
+)
+_MICROSECOND = timedelta(microseconds=1)
 
 
-def decode(files: Files) -> VaultContents:
-    """What the files hold; raises DamagedFileError."""
-    _check_manifest(files)
-    parts: dict[str, Any] = {}
-    damaged: list[str] = []
-    for record in RECORDS:
-        if record.path in files:
-            try:
-                value = record.parse(files[record.path], _node_id(parts))
-            except MalformedError as error:
-                if record.essential:
-                    raise DamagedFileError(record.path, str(error)) from None
-                damaged.append(record.path)
-            else:
-                parts |= {} if value is None else {record.part: value}
-    if "registration" in parts and "fingerprint" not in parts:
-        raise DamagedFileError(FINGERPRINT, "the registration's fingerprint is missing")
-    return VaultContents(**parts, damaged=tuple(damaged))
+class UnknownFormatError(ValueError):
+    """Another version of rolekeeper wrote the file; the text says how that shows."""
 
 
-def encode(contents: VaultContents, present: Files, directory: Path) -> dict[str, bytes]:
-    """The files that hold `contents`; one in `present` that already says its part stays as it is, byte for byte.
+def decode(data: bytes) -> VaultContents:
+    """What vault.json holds; raises MalformedError and UnknownFormatError."""
+    members = parse_object(data)
+    found = whole_number(members, "format")
+    if found != FORMAT:
+        raise UnknownFormatError(f"it has format {found}, and this version of rolekeeper reads format {FORMAT}")
+    if unknown := sorted(members.keys() - MEMBERS):
+        raise UnknownFormatError(f"it has a member that this version of rolekeeper does not know: {unknown[0]}")
+    return VaultContents(
+        node=_node(members),
+        measured=text_map(members, "measuredHash") if "measuredHash" in members else None,
+        pending_key=_member(members, "pendingKey", node_key),
+        superseded_key=_member(members, "supersededKey", node_key),
+        pending_registration=_member(members, "pendingRegistration", _pending),
+        issues=_member(members, "issues", _issues) or {},
+        held_token=_member(members, "heldToken", _held),
+    )
 
-    Raises MalformedError for contents that could not be read back.
-    """
-    node_id = contents.registration.node_id if contents.registration else ""
-    files = {
-        record.path: _encoded(record, getattr(contents, record.part), node_id, present.get(record.path))
-        for record in RECORDS
-        if getattr(contents, record.part) != getattr(_EMPTY, record.part)
+
+def encode(contents: VaultContents) -> bytes:
+    """vault.json that holds `contents`; raises MalformedError for contents that could not be read back."""
+    node, pending, held = contents.node, contents.pending_registration, contents.held_token
+    members = {
+        "format": FORMAT,
+        "RegistrationKey": registration_fields(node.registration) if node else None,
+        "InstanceFingerprint": accepted_fields(node.accepted) if node else None,
+        "measuredHash": contents.measured,
+        "pendingKey": key_fields(contents.pending_key) if contents.pending_key else None,
+        "supersededKey": key_fields(contents.superseded_key) if contents.superseded_key else None,
+        "pendingRegistration": _pending_fields(pending) if pending else None,
+        "issues": {role: _issue_fields(issue) for role, issue in contents.issues.items()} or None,
+        "heldToken": _held_fields(held) if held else None,
     }
-    named = {name: str(directory / path) for name, path in _NAMED.items() if path in files}
-    files |= {MANIFEST: encode_manifest(named)} if named else {}
-    _check(files, contents)
-    return files
+    data = to_json({name: value for name, value in members.items() if value is not None})
+    if decode(data) != contents:
+        raise MalformedError("it would not be read back as it was meant")
+    return data
 
 
-def encode_journal(changes: Mapping[str, bytes | None]) -> bytes:
-    """The new content of every file that changes; null for one that goes."""
-    return dump({path: None if data is None else data.decode("utf-8") for path, data in changes.items()})
-
-
-def parse_journal(data: bytes) -> dict[str, bytes | None]:
-    """The changes that a journal holds; raises DamagedFileError."""
+def _member(fields: Fields, name: str, read: Callable[[Fields], T]) -> T | None:
+    """What `read` makes of an object; None when there is none of that name."""
+    if name not in fields:
+        return None
+    value = fields[name]
+    if not isinstance(value, dict):
+        raise MalformedError(f"{name} is not a JSON object")
     try:
-        fields = parse_object(data)
-        changes = {path: None if fields[path] is None else text(fields, path).encode("utf-8") for path in fields}
+        return read(value)
     except MalformedError as error:
-        raise DamagedFileError(JOURNAL, str(error)) from None
-    if not set(changes) <= set(PATHS):
-        raise DamagedFileError(JOURNAL, "it names a file that is none of the vault's")
-    return changes
+        raise MalformedError(f"{name}: {error}") from None
 
 
-def settled(files: Files) -> dict[str, bytes]:
-    """The files as they are once the journal among them, if there is one, has been carried out."""
-    changes = parse_journal(files[JOURNAL]) if JOURNAL in files else {}
-    after = {**files, **changes}
-    return {path: data for path, data in after.items() if data is not None and path != JOURNAL}
+def _node(members: Fields) -> Node | None:
+    registration = _member(members, "RegistrationKey", registration_of)
+    accepted = _member(members, "InstanceFingerprint", accepted_of)
+    if registration is None and accepted is None:
+        return None
+    if registration is None or accepted is None:
+        missing = "RegistrationKey" if registration is None else "InstanceFingerprint"
+        raise MalformedError(f"{missing} is missing, and the other half of the registration is there")
+    return Node(registration, accepted)
 
 
-def _check_manifest(files: Files) -> None:
-    present = {name for name, path in _NAMED.items() if path in files}
-    if MANIFEST not in files and present:
-        raise DamagedFileError(MANIFEST, f"it is missing, and {' and '.join(sorted(present))} is there")
-    if MANIFEST not in files:
-        return
+def _pending_fields(pending: PendingRegistration) -> dict[str, object]:
+    return {
+        "activationID": pending.activation_id,
+        "region": pending.region,
+        "fingerprint": pending.fingerprint,
+        "hardwareHash": pending.hardware_hash,
+        **key_fields(pending.key),
+    }
+
+
+def _pending(fields: Fields) -> PendingRegistration:
+    return PendingRegistration(
+        activation_id=text(fields, "activationID"),
+        region=region(fields, "region"),
+        fingerprint=fingerprint(fields, "fingerprint"),
+        hardware_hash=text_map(fields, "hardwareHash"),
+        key=node_key(fields),
+    )
+
+
+def _issue_fields(issue: IssueRecord) -> dict[str, object]:
+    return {
+        "nodeID": issue.node_id,
+        "accessKeyID": issue.access_key_id,
+        "issuedAt": issue.life.issued_at,
+        "expiresAt": issue.life.expires_at,
+        "bootID": issue.boot_id,
+        "issuedBootMicroseconds": issue.life.issued_boot // _MICROSECOND,
+    }
+
+
+def _issue(fields: Fields) -> IssueRecord:
+    life = Lifetime(
+        issued_at=_time(fields, "issuedAt"),
+        expires_at=_time(fields, "expiresAt"),
+        issued_boot=_duration(fields, "issuedBootMicroseconds"),
+    )
+    return IssueRecord(text(fields, "nodeID"), text(fields, "accessKeyID"), life, text(fields, "bootID"))
+
+
+def _issues(fields: Fields) -> dict[str, IssueRecord]:
+    issues = {role: _member(fields, role, _issue) for role in fields}
+    return {role: issue for role, issue in issues.items() if issue is not None}
+
+
+def _held_fields(held: HeldToken) -> dict[str, object]:
+    token = held.token
+    return {
+        "accessKeyID": token.access_key_id,
+        "secretAccessKey": token.secret_access_key,
+        "sessionToken": token.session_token,
+        "expiresAt": token.expires_at,
+        "updateKeyPair": token.update_key_pair,
+        "issue": _issue_fields(held.issue),
+    }
+
+
+def _held(fields: Fields) -> HeldToken:
+    issue = _member(fields, "issue", _issue)
+    if issue is None:
+        raise MalformedError("issue is missing")
+    token = RoleToken(
+        access_key_id=text(fields, "accessKeyID"),
+        secret_access_key=text(fields, "secretAccessKey"),
+        session_token=text(fields, "sessionToken"),
+        expires_at=_time(fields, "expiresAt"),
+        update_key_pair=_flag(fields, "updateKeyPair"),
+    )
+    return HeldToken(token, issue)
+
+
+def _flag(fields: Fields, name: str) -> bool:
+    value = fields.get(name)
+    if not isinstance(value, bool):
+        raise MalformedError(f"{name} is neither true nor false")
+    return value
+
+
+def _time(fields: Fields, name: str) -> datetime:
     try:
-        named = parse_manifest(files[MANIFEST])
-    except MalformedError as error:
-        raise DamagedFileError(MANIFEST, str(error)) from None
-    if any(PurePath(named[name]).name != name for name in _NAMED if name in named):
-        raise DamagedFileError(MANIFEST, "it names another file than the vault's own")
-    for name, path in _NAMED.items():
-        if (name in named) is not (name in present):
-            raise DamagedFileError(
-                path, "the manifest names it, and it is missing" if name in named else "the manifest does not name it"
-            )
+        at = datetime.fromisoformat(text(fields, name))
+    except ValueError:
+        at = datetime.min  # noqa: DTZ901 - without a zone, which is what the next line refuses
+    if at.utcoffset() != timedelta():
+        raise MalformedError(f"{name} is not a time in UTC")
+    return at.astimezone(UTC)
 
 
-def _node_id(parts: Mapping[str, Any]) -> str:
-    return parts["registration"].node_id if "registration" in parts else ""
-
-
-def _encoded(record: Record, value: Any, node_id: str, present: bytes | None) -> bytes:
-    """The record's file, or the present one when it says the same: SSM Agent's dates are finer than ours."""
-    if present is not None:
-        try:
-            unchanged = record.parse(present, node_id) == value
-        except MalformedError:
-            unchanged = False
-        if unchanged:
-            return present
-    return record.encode(value, node_id)
-
-
-def _check(files: Files, contents: VaultContents) -> None:
-    """What is written can be read: no caller's mistake makes a vault that the next start cannot read."""
-    readable = decode(files)
-    for record in RECORDS:
-        if record.essential and getattr(readable, record.part) != getattr(contents, record.part):
-            raise DamagedFileError(record.path, "it would not be read back as it was meant")
+def _duration(fields: Fields, name: str) -> timedelta:
+    try:
+        return whole_number(fields, name) * _MICROSECOND
+    except OverflowError:
+        raise MalformedError(f"{name} is not a duration") from None

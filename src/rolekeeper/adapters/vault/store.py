@@ -1,222 +1,147 @@
-"""The vault: a directory of files that only its owner can read (vaultrecords.py lists them).
+"""The vault on disk: the file vault.json in a directory that only its owner may enter (`contents` says what is in it).
 
 The rules (design, promise 3):
 
-- Directories are 0700 and files 0600 from their first instant; wider modes are tightened by the next save.
-- A file that is not a regular one of at most 1 MiB, or that belongs to somebody else, is an error; so is one that is
-  damaged, but for those of no great worth. Nothing at all, or no directory, is an empty vault.
-- A save changes what differs and nothing else. One file is replaced atomically. Several go into the journal first,
-  which is replaced atomically: with that the save is made. Then each file is replaced, and the journal goes. Whoever
-  finds a journal reads the vault as if it had been carried out; the next writer carries it out.
-- Readers take no lock. They read until two readings in a row agree, so they see the vault as it was at one moment.
+- The directory is 0700 and the file 0600 from their first instant. The next save takes wider modes away.
+- A save replaces the whole file with one rename, so a reader and a crash find the old contents or the new ones. Readers
+  take no lock. Saving empty contents removes the file.
+- No file, or no directory, is an empty vault. Everything else that does not read as a vault is an error, because an
+  empty vault means a new registration: a damaged file, another user's file, a symlink that leads nowhere (the disk
+  behind it is not mounted), a directory in the layout of SSM Agent.
+- Writers exclude each other with a lock file. A temporary file that a killed writer left may hold a node key; the next
+  writer removes it as soon as it has the lock.
 """
 
 import os
-import stat
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
-from pathlib import Path, PurePath
+from pathlib import Path
 
-from rolekeeper.adapters.files import paths
-from rolekeeper.adapters.files.lock import lock
-from rolekeeper.adapters.files.paths import Attributes, RefusedFileError, make_directories
-from rolekeeper.adapters.files.replace import describe, read_file, remove_file, replace_file
-from rolekeeper.adapters.vault.contents import (
-    PATHS,
-    DamagedFileError,
-    decode,
-    encode,
-    encode_journal,
-    parse_journal,
-    settled,
-)
-from rolekeeper.adapters.vault.records import FINGERPRINT, JOURNAL, MANIFEST
+from rolekeeper.adapters.files.lock import lock_at
+from rolekeeper.adapters.files.paths import Attributes, Place, RefusedFileError, place
+from rolekeeper.adapters.files.replace import describe, read_at, remove_file, remove_leftovers, staged
+from rolekeeper.adapters.vault import FILE
+from rolekeeper.adapters.vault.agentformat import MalformedError
+from rolekeeper.adapters.vault.contents import UnknownFormatError, decode, encode
 from rolekeeper.errors import VaultError
 from rolekeeper.model import VaultContents
 from rolekeeper.ports import Clock
 
 _DIRECTORY = Attributes(0o700)
-_FILE = Attributes(0o600)
+_PRIVATE = Attributes(0o600)
 _OTHERS = 0o077
-_STORE = str(PurePath(FINGERPRINT).parent)
-_LEFTOVER = ".rolekeeper-new"  # the end of the name of what atomicfile was writing when it was killed
-_MOST_READINGS = 100  # a writer changes a few files in one save; to meet one this often means that something is amiss
+_AGENT_LAYOUT = {"Manifest", "Store"}
+_DAMAGED = (
+    "restore it from a backup; without one, `rolekeeper clear` forgets this registration and `rolekeeper register`"
+    " makes a new one"
+)
+_ANOTHER_VERSION = "install the version of rolekeeper that wrote it, or a newer one"
 
 
 class FileVault:
-    """The vault below `directory`, as ports.Vault."""
+    """The vault in `directory`, as ports.Vault."""
 
     def __init__(self, directory: str | Path, clock: Clock) -> None:
         self._directory = Path(directory).absolute()
+        self._file = str(self._directory / FILE)
         self._clock = clock
 
     @contextmanager
     def lock(self, wait: timedelta) -> Iterator[None]:
-        """Keep every other writer out, waiting `wait` at most; finishes what an interrupted save left to do."""
+        """Keep every other writer out, waiting `wait` at most; removes what an interrupted save left behind."""
         with ExitStack() as held:
-            with _translated(f"lock {self._directory}"):
-                self._check_directory()
-                self._make_directories()
-                held.enter_context(lock(str(self._directory / MANIFEST), wait, self._clock.sleep))
-                self._sweep()
-            self._settle()
+            with _translated(f"lock {self._file}"):
+                target = held.enter_context(self._place(missing=_DIRECTORY))
+                self._refuse_other_layout(target)
+                held.enter_context(lock_at(target, wait, self._clock.sleep))
+                remove_leftovers(target)
             yield
 
     def load(self) -> VaultContents:
-        """What is in the vault; an absent or empty vault directory is an empty VaultContents."""
+        """What is in the vault; an absent file or directory is an empty VaultContents."""
+        data = self._read()
+        if data is None:
+            return VaultContents()
         try:
-            return decode(settled(self._read()))
-        except DamagedFileError as error:
-            raise self._damaged(error) from None
+            return decode(data)
+        except MalformedError as error:
+            raise VaultError("vault-damaged", f"Cannot read {self._file}: {error}", _DAMAGED) from None
+        except UnknownFormatError as error:
+            raise VaultError("vault-format-unknown", f"Cannot read {self._file}: {error}", _ANOTHER_VERSION) from None
 
     def save(self, contents: VaultContents) -> None:
         """Make the vault hold `contents`, all of it or nothing; to be called with the lock held."""
-        self._settle()
-        present = self._read()
-        changes = self._changes(contents, present)
-        with _translated(f"write {self._directory}"):
-            self._make_directories()
-            self._tighten(present)
-            if len(changes) == 1:
-                self._carry_out(changes)
-            elif changes:
-                self._replace(JOURNAL, encode_journal(changes))
-        # With the journal in place the save is made. What cannot be carried out now (a disk that filled up since) is
-        # left to the next writer, who reports it: an error here would say that the old contents are still there.
-        with suppress(VaultError):
-            self._settle()
+        data = self._encoded(contents)
+        with _translated(f"write {self._file}"), self._place(missing=_DIRECTORY) as target:
+            if os.fstat(target.directory).st_mode & _OTHERS:
+                os.fchmod(target.directory, _DIRECTORY.mode)
+            if contents == VaultContents():
+                remove_file(self._file)
+            else:
+                with staged(target, data, _PRIVATE) as new:
+                    new.commit()
 
-    def _changes(self, contents: VaultContents, present: Mapping[str, bytes]) -> dict[str, bytes | None]:
+    def _encoded(self, contents: VaultContents) -> bytes:
         try:
-            wanted = encode(contents, present, self._directory)
-        except DamagedFileError as error:
+            return encode(contents)
+        except MalformedError as error:
             raise VaultError(
                 "vault-contents-malformed",
-                f"Cannot write {self._directory / error.path}: {error}",
+                f"Cannot write {self._file}: {error}",
                 "the vault is unchanged; please report this, it is a fault in rolekeeper",
             ) from None
-        return {path: wanted.get(path) for path in PATHS if wanted.get(path) != present.get(path)}
 
-    def _settle(self) -> None:
-        """Carry out the journal, if there is one."""
-        journal = self._read_file(JOURNAL)
-        if journal is None:
-            return
-        try:
-            changes = parse_journal(journal)
-        except DamagedFileError as error:
-            raise self._damaged(error) from None
-        with _translated(f"write {self._directory}"):
-            self._make_directories()
-            self._carry_out({**changes, JOURNAL: None})
-
-    def _carry_out(self, changes: Mapping[str, bytes | None]) -> None:
-        for path, data in changes.items():
-            if data is None:
-                remove_file(str(self._directory / path))
-            else:
-                self._replace(path, data)
-
-    def _replace(self, path: str, data: bytes) -> None:
-        replace_file(str(self._directory / path), data, _FILE)
-
-    def _make_directories(self) -> None:
-        make_directories(str(self._directory / _STORE), _DIRECTORY)
-
-    def _tighten(self, present: Iterable[str]) -> None:
-        """Take away what others may do with the vault: it may have been copied here by hand."""
-        modes = {self._directory: _DIRECTORY.mode, self._directory / _STORE: _DIRECTORY.mode}
-        modes |= {self._directory / path: _FILE.mode for path in present}
-        for place, mode in modes.items():
-            if place.stat().st_mode & _OTHERS:
-                place.chmod(mode)
-
-    def _sweep(self) -> None:
-        """Remove what a writer that was killed left unfinished: a file may hold a key, a directory is empty."""
-        for directory in (self._directory, self._directory / _STORE):
-            for name in paths.names_in(str(directory)):
-                if name.endswith(_LEFTOVER):
-                    _remove(directory / name)
-
-    def _read(self) -> dict[str, bytes]:
-        """The files as they were at one moment."""
-        before = self._read_once()
-        for _ in range(_MOST_READINGS):
-            after = self._read_once()
-            if after == before:
-                return after
-            before = after
-        raise VaultError(
-            "vault-busy",
-            f"Cannot read {self._directory}: it changes all the time",
-            "find out which program writes there; rolekeeper changes a few files an hour",
-        )
-
-    def _read_once(self) -> dict[str, bytes]:
-        with _translated(f"read {self._directory}"):
-            if not self._check_directory():
-                return {}
-        found = {path: self._read_file(path) for path in (JOURNAL, *PATHS)}
-        return {path: data for path, data in found.items() if data is not None}
-
-    def _check_directory(self) -> bool:
-        """Whether the vault's directory is there. A link to nowhere is an error: the disk behind it is missing."""
-        try:
-            status = self._directory.stat()
-        except FileNotFoundError:
-            if self._directory.is_symlink():
-                raise
-            return False
-        _check_owner(self._directory, status)
-        return True
-
-    def _read_file(self, path: str) -> bytes | None:
-        place = self._directory / path
-        with _translated(f"read {place}"):
+    def _read(self) -> bytes | None:
+        with _translated(f"read {self._file}"):
             try:
-                status = place.lstat()
+                with self._place() as target:
+                    found = read_at(target)
+                    if found is None:
+                        self._refuse_other_layout(target)
+                        return None
             except FileNotFoundError:
                 return None
-            if not stat.S_ISREG(status.st_mode):
-                raise RefusedFileError("not-a-file", "it is not a regular file", _STRANGE)
-            _check_owner(place, status)
-            return read_file(str(place))
+        _check_owner(self._file, found.attributes.uid)
+        return found.data
 
-    def _damaged(self, error: DamagedFileError) -> VaultError:
-        place = self._directory / error.path
-        hint = _BROKEN_JOURNAL.format(place) if error.path == JOURNAL else _DAMAGED
-        return VaultError("vault-damaged", f"Cannot read {place}: {error}", hint)
+    @contextmanager
+    def _place(self, missing: Attributes | None = None) -> Iterator[Place]:
+        """The open directory and the file's name in it; symlinks lead to the directory only."""
+        if os.path.islink(self._file):
+            remedy = "put the file itself there; a symlink may lead to the vault's directory"
+            raise RefusedFileError("not-a-file", "it is a symlink", remedy)
+        for on_the_way in (self._directory, *self._directory.parents):
+            if on_the_way.is_symlink() and not on_the_way.exists():
+                remedy = "mount the disk that it leads to, or correct vault.directory"
+                raise RefusedFileError("dangling-symlink", f"the symlink {on_the_way} leads nowhere", remedy)
+        with place(self._file, missing) as target:
+            _check_owner(str(self._directory), os.fstat(target.directory).st_uid)
+            yield target
+
+    def _refuse_other_layout(self, target: Place) -> None:
+        """Never take a directory for empty that holds a registration in another layout."""
+        names = set(os.listdir(target.directory))
+        if FILE not in names and names & _AGENT_LAYOUT:
+            raise VaultError(
+                "vault-other-layout",
+                f"Cannot use {self._directory}: it holds a vault in the layout of SSM Agent and no {FILE}",
+                "move what is in it to another directory and take it over with `rolekeeper adopt --from DIR`",
+            )
 
 
-_DAMAGED = (
-    "restore the whole vault directory from a backup; without one, `rolekeeper clear` forgets this registration and"
-    " `rolekeeper register` makes a new one"
-)
-_BROKEN_JOURNAL = "restore the whole vault directory from a backup; without one, move {} away: its change is then lost"
-_STRANGE = "find out what put it there, and move it away"
-
-
-def _remove(leftover: Path) -> None:
-    try:
-        remove_file(str(leftover))
-    except IsADirectoryError:
-        with suppress(FileNotFoundError):  # one who is at it now, without the lock, has removed it
-            leftover.rmdir()
-
-
-def _check_owner(place: Path, status: os.stat_result) -> None:
-    if status.st_uid != os.geteuid():
+def _check_owner(path: str, uid: int | None) -> None:
+    if uid != os.geteuid():
         raise VaultError(
             "vault-foreign-owner",
-            f"Cannot use {place}: it belongs to user {status.st_uid}, and this is user {os.geteuid()}",
+            f"Cannot use {path}: it belongs to user {uid}, and this is user {os.geteuid()}",
             "run rolekeeper as the vault's owner, or give the vault to this user with chown -R",
         )
 
 
 @contextmanager
 def _translated(action: str) -> Iterator[None]:
-    """Turn what the system says into an error that names the place and the remedy."""
+    """Turn what the system says into an error that names the file and the remedy."""
     try:
         yield
     except OSError as error:

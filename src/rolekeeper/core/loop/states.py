@@ -1,47 +1,37 @@
-"""What the loop can be in, what can happen to it, and what it can want: values only, `supervisor` holds the rules."""
+"""What the loop can be in, what can happen to it, and what it can want: values only, `table` holds the rules."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 from rolekeeper.core.loop.delays import Due
+from rolekeeper.core.loop.phases import Phase
 from rolekeeper.model import (
     AttemptReport,
-    Fact,
     FingerprintSummary,
     Instant,
-    Lifetime,
+    LogEntry,
     Outcome,
     OutputName,
+    OutputReport,
     RegistrationFound,
 )
 
 
-class Phase(StrEnum):
-    """Where the loop is; the words of status.json."""
-
-    UNREGISTERED = "unregistered"
-    ATTEMPTING = "attempting"
-    WAITING = "waiting"
-    BACKING_OFF = "backing-off"
-    HIBERNATING = "hibernating"
-    STOPPING = "stopping"
-
-
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the rules need of the configuration: `refresh_share` is one of a token's life."""
+    """What the rules need of the configuration: `refresh_share` is a share of a token's life."""
 
     refresh_share: float
     first_probe: timedelta
     longest_probe: timedelta
-    outputs: tuple[OutputName, ...]
+    outputs: tuple[OutputReport, ...]  # before anybody has looked at them
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What the next attempt is to do: read the configuration anew; spare the request when credentials are fresh."""
+    """What the next attempt is to do: read the configuration again; reuse credentials that are fresh everywhere."""
 
     reload: bool = False
     reuse: bool = False
@@ -56,6 +46,7 @@ class LastOutcome:
     code: str
     message: str
     at: datetime
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +66,19 @@ class State:
     probes: int | None = None  # made in this hibernation; None outside one
     node_id: str | None = None
     region: str | None = None
-    credentials: Lifetime | None = None
     refresh_at: datetime | None = None
     last: LastOutcome | None = None
-    told: tuple[Fact, ...] = ()  # what the last attempt that found anything has found, since credentials were issued
+    logged: tuple[LogEntry, ...] = ()  # the entries of the last attempt that had any, since credentials were issued
     last_success_at: datetime | None = None
     fingerprint: FingerprintSummary | None = None
-    published: Mapping[OutputName, datetime] = field(default_factory=dict)
+    outputs: Mapping[OutputName, OutputReport] = field(default_factory=dict)
+    published_at: Mapping[OutputName, datetime] = field(default_factory=dict)
+    loaded_at: datetime | None = None  # when the configuration in force was read
 
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """The attempt that runs has read the configuration and found it right."""
+    """The attempt in progress has read the configuration and found no problem."""
 
     policy: Policy
 
@@ -139,17 +131,7 @@ class EndAttempt:
     """End the attempt that runs, at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """Write one entry to the log."""
-
-    event: str
-    level: str
-    message: str
-    fields: Mapping[str, str] = field(default_factory=dict)
-
-
-Effect = StartAttempt | EndAttempt | Record
+Effect = StartAttempt | EndAttempt | LogEntry
 Step = tuple[State, tuple[Effect, ...]]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from rolekeeper.core.loop import transitions
+from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.states import (
     Ask,
     Configured,
@@ -15,7 +16,6 @@ from rolekeeper.core.loop.states import (
     Event,
     Finished,
     IllegalTransition,
-    Phase,
     RefreshWanted,
     ReloadWanted,
     State,
@@ -27,12 +27,12 @@ from rolekeeper.model import Instant, RegistrationFound
 
 
 def start(now: Instant) -> Step:
-    """The first state: an attempt begins, which spares the request when fresh credentials are published already."""
+    """The first state: an attempt begins, which reuses credentials that are already published and fresh."""
     return transitions.attempt(State(Phase.WAITING), Ask(reload=True, reuse=True), now)
 
 
 def step(state: State, event: Event, now: Instant) -> Step:
-    """What `event` makes of `state`, and what is to be done about it."""
+    """What `event` makes of `state`, and the effects to carry out."""
     transition = TABLE.get((state.phase, type(event)))
     if transition is None:
         raise IllegalTransition(f"{type(event).__name__} while {state.phase}")
@@ -55,7 +55,7 @@ def _to(handle: Callable[[State, Event, Instant], Step], *targets: Phase) -> Tra
 
 
 def _resting(phase: Phase) -> dict[tuple[Phase, type[Event]], Transition]:
-    """A phase between attempts: everything begins one, at once or when a second has passed since the last."""
+    """A phase between attempts: every event begins one, at once or when a second has passed since the last."""
     both = (Phase.ATTEMPTING, phase)
     return {
         (phase, RefreshWanted): _to(transitions.refresh, *both),

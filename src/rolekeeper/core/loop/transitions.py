@@ -1,17 +1,18 @@
-"""What each event does in each phase; `supervisor` says which pairs exist.
+"""What each event does in each phase; `table` says which pairs exist.
 
-- Every outcome of an attempt leads to one phase (`OUTCOMES`); delays are those of `schedule`.
+- Every outcome of an attempt leads to one phase (core/outcomes.py); how long to wait there is in `delays`.
 - In hibernation only an accepted request leads out, or a vault that holds another registration or none; everything else
   stays in it.
-- What attempts find again and again is said once, until credentials are issued: one record for a change, not one for
+- What attempts find again and again is logged once, until credentials are issued: one entry for a change, not one for
   each probe.
-- A wish to refresh during an attempt is joined to that attempt, and granted after it if that one spared the request; a
-  wish to reload is granted right after it.
+- A refresh requested during an attempt is served by that attempt; if it only reused published credentials, a new
+  attempt follows. A reload requested during an attempt follows right after it.
 - Failures and refusals are counted since the last success, so that a service that alternates gains nothing.
-- Attempts begin at least a second apart, whoever asks.
+- Attempts begin at least a second apart, whatever the request.
+- What is remembered of an output is what an attempt saw there last, never what was published once.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
@@ -19,6 +20,7 @@ from rolekeeper.core import lifetime
 from rolekeeper.core.jsonvalues import rfc3339
 from rolekeeper.core.loop import delays
 from rolekeeper.core.loop.delays import Due
+from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.states import (
     Ask,
     Configured,
@@ -28,13 +30,21 @@ from rolekeeper.core.loop.states import (
     Finished,
     IllegalTransition,
     LastOutcome,
-    Phase,
-    Record,
     StartAttempt,
     State,
     Step,
 )
-from rolekeeper.model import AttemptReport, Instant, Outcome, RegistrationFound
+from rolekeeper.core.outcomes import CONSEQUENCES
+from rolekeeper.model import (
+    AttemptReport,
+    Holding,
+    Instant,
+    Lifetime,
+    LogEntry,
+    Outcome,
+    OutputReport,
+    RegistrationFound,
+)
 
 
 def attempt(state: State, ask: Ask, now: Instant) -> Step:
@@ -55,12 +65,12 @@ def elapsed(state: State, _event: Event, now: Instant) -> Step:
 
 
 def refresh(state: State, _event: Event, now: Instant) -> Step:
-    """Attempt now, and ask for a token whatever is published."""
+    """Attempt now, and request a token whatever is published."""
     return attempt(state, replace(state.ask, reuse=False, scheduled=False), now)
 
 
 def reload(state: State, _event: Event, now: Instant) -> Step:
-    """Read the configuration anew and attempt now; credentials that are fresh everywhere spare the request."""
+    """Read the configuration again and attempt now; credentials that are fresh everywhere are reused."""
     return attempt(state, Ask(reload=True, reuse=_may_reuse(state)), now)
 
 
@@ -70,44 +80,45 @@ def vault_changed(state: State, _event: Event, now: Instant) -> Step:
 
 
 def _may_reuse(state: State) -> bool:
-    """Fresh credentials spare the request; but not in hibernation, nor while somebody's wish to refresh waits."""
+    """Whether fresh credentials may be reused: not in hibernation, nor while a requested refresh waits."""
     return state.probes is None and (state.ask.reuse or state.ask.scheduled)
 
 
 def join_refresh(state: State, _event: Event, _now: Instant) -> Step:
-    """Let the attempt that runs serve the wish, unless it finds fresh credentials and asks for none."""
+    """Let the attempt in progress serve it, unless it only reuses fresh credentials."""
     return replace(state, refresh_wanted=True), ()
 
 
 def queue_reload(state: State, _event: Event, _now: Instant) -> Step:
-    """Reload as soon as the attempt that runs has ended."""
+    """Reload as soon as the attempt in progress has ended."""
     return replace(state, reload_wanted=True), ()
 
 
-def configured(state: State, event: Event, _now: Instant) -> Step:
-    """Go by the configuration that the attempt has read.
-
-    With an output that is gone, what it held does not count any more; the attempt tells next what the others hold.
-    """
+def configured(state: State, event: Event, now: Instant) -> Step:
+    """Use the configuration that the attempt has read; of outputs that are new in it, nothing is known yet."""
     assert isinstance(event, Configured)  # noqa: S101 - the table's key says so
-    before = state.policy.outputs if state.policy else ()
-    credentials = state.credentials if set(before) <= set(event.policy.outputs) else None
-    return replace(state, policy=event.policy, credentials=credentials), ()
+    outputs = {one.name: _known(state, one) for one in event.policy.outputs}
+    return replace(state, policy=event.policy, outputs=outputs, loaded_at=now.wall), ()
+
+
+def _known(state: State, configured: OutputReport) -> OutputReport:
+    """What is known of an output; of one that has another role now, nothing."""
+    known = state.outputs.get(configured.name, configured)
+    return known if known.role == configured.role else configured
 
 
 def found(state: State, event: Event, _now: Instant) -> Step:
-    """Know the node and its credentials before the service has answered: it may hang."""
+    """Know the node and what the outputs hold before the service has answered: it may hang."""
     assert isinstance(event, RegistrationFound)  # noqa: S101 - the table's key says so
-    state = _of_node(state, event.node_id)
-    credentials = event.standing or state.credentials
-    return replace(state, node_id=event.node_id, region=event.region, credentials=credentials), ()
+    state = _with_outputs(_of_node(state, event.node_id), event.outputs)
+    return replace(state, node_id=event.node_id, region=event.region), ()
 
 
 def stop(state: State, _event: Event, _now: Instant) -> Step:
-    """End, and the attempt that runs with it."""
+    """End, and the attempt in progress with it."""
     running = state.phase is Phase.ATTEMPTING
     stopped = replace(state, phase=Phase.STOPPING, due=None)
-    record = Record("stopping", "info", "Stopping; published credentials stay in place until they expire")
+    record = LogEntry("stopping", "info", "Stopping; published credentials stay in place until they expire")
     return stopped, (EndAttempt(), record) if running else (record,)
 
 
@@ -117,60 +128,67 @@ def finished(state: State, event: Event, now: Instant) -> Step:
     report = event.report
     learned = _learn(state, report, now)
     about = _about(learned)
-    news = (fact for fact in report.facts if fact not in state.told)
-    facts = tuple(Record(fact.event, fact.level, fact.message, {**about, **fact.fields}) for fact in news)
+    news = (entry for entry in report.entries if entry not in state.logged)
+    entries = tuple(replace(entry, fields={**about, **entry.fields}) for entry in news)
     after, effects = OUTCOMES[report.outcome](learned, report, now)
     if report.outcome is Outcome.UNREGISTERED and state.last is not None and state.last.outcome is report.outcome:
-        effects = ()  # said before
+        effects = ()  # logged before
     left = _left_hibernation(state, after)
     after, more = _grant(after, state, event, now)
-    return after, facts + left + effects + more
+    return after, entries + left + effects + more
 
 
 def _grant(after: State, before: State, event: Finished, now: Instant) -> Step:
-    """What was wished for during the attempt, and is not done by it."""
-    refresh_wanted = before.refresh_wanted and event.report.spared
-    if refresh_wanted:  # and to whoever waits for it, that the request was spared is no outcome
+    """Do what was requested during the attempt and is not done by it."""
+    refresh_wanted = before.refresh_wanted and event.report.is_reused
+    if refresh_wanted:  # for a command that waits for the outcome, reused credentials are none
         after = replace(after, ask=Ask(), last=before.last)
-    if before.reload_wanted:  # which with such an `ask` asks for a token as well
+    if before.reload_wanted:  # which with such an `ask` requests a token as well
         return reload(after, event, now)
     return refresh(after, event, now) if refresh_wanted else (after, ())
 
 
 def _learn(state: State, report: AttemptReport, now: Instant) -> State:
     """Take over what the report knows; what it does not know stays as it was, unless it was of another node."""
-    state = _of_node(state, report.node_id or state.node_id)
-    standing = report.standing or state.credentials
-    before = dict.fromkeys(report.published, standing.issued_at) if standing else {}  # by an earlier daemon, or by hand
+    state = _with_outputs(_of_node(state, report.node_id or state.node_id), report.outputs)
+    written = dict.fromkeys((one.name for one in report.outputs if one.is_written), now.wall)
     return replace(
         state,
         node_id=report.node_id or state.node_id,
         region=report.region or state.region,
-        credentials=standing,
-        published={**before, **state.published, **dict.fromkeys(report.written, now.wall)},
+        published_at={**state.published_at, **written},
         fingerprint=report.fingerprint or state.fingerprint,
-        last=LastOutcome(report.outcome, report.code, _message(report), now.wall),
-        told=() if report.outcome is Outcome.ISSUED else report.facts or state.told,
+        last=LastOutcome(report.outcome, report.code, _message(report), now.wall, report.hint),
+        logged=() if report.outcome is Outcome.ISSUED else report.entries or state.logged,
     )
+
+
+def _with_outputs(state: State, seen: Iterable[OutputReport]) -> State:
+    """Remember what the outputs hold; what an earlier daemon or a command published there counts from its issue."""
+    seen = [one for one in seen if one.name in state.outputs]
+    before = {one.name: one.life.issued_at for one in seen if one.holding is Holding.OURS and one.life}
+    outputs = {**state.outputs, **{one.name: one for one in seen}}
+    return replace(state, outputs=outputs, published_at={**before, **state.published_at})
 
 
 def _of_node(state: State, node_id: str | None) -> State:
     """Without what is remembered of another node."""
     if node_id == state.node_id:
         return state
-    return replace(state, failures=0, refusals=0, probes=None, credentials=None, published={}, fingerprint=None)
+    outputs = {one.name: one for one in state.policy.outputs} if state.policy else {}
+    return replace(state, failures=0, refusals=0, probes=None, outputs=outputs, published_at={}, fingerprint=None)
 
 
-def _issued(state: State, report: AttemptReport, now: Instant) -> Step:
-    if state.policy is None or report.standing is None:
-        raise IllegalTransition("a token issued without a configuration or without a lifetime")
-    factor = _spread(state)
-    delay = delays.refresh_delay(report.standing, now, state.policy.refresh_share, factor)
+def _issued(state: State, _report: AttemptReport, now: Instant) -> Step:
+    refresh_point = _refresh_point(state, now)
+    if refresh_point is None:
+        raise IllegalTransition("credentials issued without a configuration or without a lifetime")
+    delay, life = refresh_point
     waiting = replace(
         state,
         phase=Phase.WAITING,
         due=_no_sooner(state, delays.after(now, delay)),
-        refresh_at=lifetime.service_time(report.standing, now) + delay,
+        refresh_at=lifetime.service_time(life, now) + delay,
         last_success_at=now.wall,
         failures=0,
         refusals=0,
@@ -180,19 +198,40 @@ def _issued(state: State, report: AttemptReport, now: Instant) -> Step:
     return waiting, ()
 
 
-def _unpublished(state: State, report: AttemptReport, now: Instant) -> Step:
-    """A token that the service gave ends a hibernation, even one that could not be published."""
-    if report.expires_at is None:
-        return _failed(state, report, now)
-    return _back_off(replace(state, probes=None, failures=state.failures + 1), report, now)
+def _refresh_point(state: State, now: Instant) -> tuple[timedelta, Lifetime] | None:
+    """How long until the first refresh point of current credentials, and their life; None when there are none."""
+    if state.policy is None:
+        return None
+    share, jitter = state.policy.refresh_share, _jitter(state)
+    lives = [one.life for one in state.outputs.values() if one.is_current and one.life is not None]
+    points = ((delays.refresh_delay(life, now, share, jitter), life) for life in lives)
+    return min(points, key=lambda point: point[0], default=None)
 
 
 def _failed(state: State, report: AttemptReport, now: Instant) -> Step:
+    state = _accepted(state, report)
     return _back_off_or_sleep_on(replace(state, failures=state.failures + 1), report, now)
 
 
 def _refused(state: State, report: AttemptReport, now: Instant) -> Step:
+    state = _accepted(state, report)
     return _back_off_or_sleep_on(replace(state, refusals=state.refusals + 1), report, now)
+
+
+def _role_refused(state: State, report: AttemptReport, now: Instant) -> Step:
+    """Retry on the schedule of refusals, but not later than the other outputs need their next credentials."""
+    backing_off, effects = _refused(state, report, now)
+    refresh_point = _refresh_point(state, now)
+    if refresh_point is None or refresh_point[0] <= timedelta(0) or backing_off.due is None:
+        return backing_off, effects
+    refresh_due = _no_sooner(state, delays.after(now, refresh_point[0]))
+    due = Due(min(backing_off.due.wall, refresh_due.wall), min(backing_off.due.boot, refresh_due.boot))
+    return replace(backing_off, due=due), effects
+
+
+def _accepted(state: State, report: AttemptReport) -> State:
+    """Out of hibernation when the service gave a token, even if an output lacks its credentials."""
+    return replace(state, probes=None) if report.expires_at is not None else state
 
 
 def _back_off_or_sleep_on(state: State, report: AttemptReport, now: Instant) -> Step:
@@ -200,16 +239,18 @@ def _back_off_or_sleep_on(state: State, report: AttemptReport, now: Instant) -> 
 
 
 def _back_off(state: State, report: AttemptReport, now: Instant) -> Step:
-    refused = report.outcome is Outcome.REFUSED
-    delay = delays.refused_delay(state.refusals) if refused else delays.failed_delay(state.failures)
+    if report.outcome in (Outcome.REFUSED, Outcome.ROLE_REFUSED):
+        delay = delays.around(delays.refused_delay(state.refusals), _jitter(state))
+    else:
+        delay = delays.failed_delay(state.failures, now.boot - _began(state).boot, _jitter(state))
     due = _due(state, delay, now)
     backing_off = replace(state, phase=Phase.BACKING_OFF, due=due, refresh_at=None, ask=Ask(scheduled=True))
     message = f"Attempt {state.attempts}: {report.message}; next attempt at {rfc3339(due.wall)}"
-    return backing_off, (Record("backing_off", "warning", message, _failure_fields(state, report)),)
+    return backing_off, (LogEntry("backing_off", "warning", message, _failure_fields(state, report)),)
 
 
 def _hibernate(state: State, report: AttemptReport, now: Instant) -> Step:
-    """Enter hibernation, or stay in it after a probe; one record for each interval."""
+    """Enter hibernation, or stay in it after a probe; one log entry for each interval."""
     if state.policy is None:
         raise IllegalTransition("hibernation without a configuration")
     entering = state.probes is None
@@ -218,15 +259,15 @@ def _hibernate(state: State, report: AttemptReport, now: Instant) -> Step:
         delays.probe_interval(count, state.policy.first_probe, state.policy.longest_probe)
         for count in (probes, state.probes or 0)
     )
-    due = _due(state, interval, now)
+    due = _due(state, delays.around(interval, _jitter(state)), now)
     asleep = replace(state, phase=Phase.HIBERNATING, due=due, refresh_at=None, probes=probes, ask=Ask(scheduled=True))
     fields = _failure_fields(state, report)
     if entering:
         message = f"Entering rolekeeper hibernate - {_refusal(report)}; first probe at {rfc3339(due.wall)}"
-        return asleep, (Record("hibernation_entered", "warning", message, fields),)
+        return asleep, (LogEntry("hibernation_entered", "warning", message, fields),)
     if interval != before:
         message = f"Still hibernating - {report.message}; probing every {interval} from now on"
-        return asleep, (Record("hibernating", "warning", message, fields),)
+        return asleep, (LogEntry("hibernating", "warning", message, fields),)
     return asleep, ()
 
 
@@ -244,35 +285,37 @@ def _unregistered(state: State, report: AttemptReport, _now: Instant) -> Step:
         probes=None,
         ask=Ask(scheduled=True),
     )
-    return cleared, (Record("unregistered", "warning", f"{report.message}; {report.hint}"),)
+    return cleared, (LogEntry("unregistered", "warning", f"{report.message}; {report.hint}"),)
 
 
 def _due(state: State, delay: timedelta, now: Instant) -> Due:
-    """`delay`, spread, after the attempt began."""
-    assert state.began is not None  # noqa: S101 - an attempt has just ended
-    delay = max(delay * _spread(state), delays.LEAST_INTERVAL)
-    due = delays.after(state.began, delay)
+    """`delay` after the attempt began, and no sooner than a second after it began or from now."""
+    due = delays.after(_began(state), max(delay, delays.LEAST_INTERVAL))
     return due if not due.reached(now) else delays.after(now, delays.LEAST_INTERVAL)
 
 
-def _spread(state: State) -> float:
-    assert state.began is not None  # noqa: S101 - an attempt has just ended
-    return delays.spread(state.node_id or str(state.began.boot), state.attempts)
+def _jitter(state: State) -> float:
+    return delays.jitter(state.node_id or str(_began(state).boot), state.attempts)
 
 
 def _no_sooner(state: State, due: Due) -> Due:
-    assert state.began is not None  # noqa: S101 - an attempt has just ended
-    earliest = delays.after(state.began, delays.LEAST_INTERVAL)
+    earliest = delays.after(_began(state), delays.LEAST_INTERVAL)
     return Due(max(due.wall, earliest.wall), max(due.boot, earliest.boot))
 
 
+def _began(state: State) -> Instant:
+    """When the attempt began that has just ended."""
+    assert state.began is not None  # noqa: S101 - the table leads here from an attempt only
+    return state.began
+
+
 def _left_hibernation(before: State, after: State) -> tuple[Effect, ...]:
-    """The record of it, unless the registration is gone: that has one of its own."""
+    """The entry that says so, unless the registration is gone: that has an entry of its own."""
     if before.probes is None or after.probes is not None or after.node_id is None:
         return ()
     again = after.node_id == before.node_id
-    why = f"the service accepts {after.node_id} again" if again else f"this machine is {after.node_id} now"
-    return (Record("hibernation_left", "info", f"Leaving hibernation: {why}", _about(after)),)
+    why = f"the service accepts {after.node_id} again" if again else f"this machine is now {after.node_id}"
+    return (LogEntry("hibernation_left", "info", f"Leaving hibernation: {why}", _about(after)),)
 
 
 def _message(report: AttemptReport) -> str:
@@ -299,14 +342,13 @@ def _about(state: State) -> dict[str, str]:
     return {name: value for name, value in fields.items() if value}
 
 
-OUTCOMES: Mapping[Outcome, Callable[[State, AttemptReport, Instant], Step]] = {
+_SPECIAL: Mapping[Outcome, Callable[[State, AttemptReport, Instant], Step]] = {
     Outcome.ISSUED: _issued,
-    Outcome.FAILED: _failed,
     Outcome.REFUSED: _refused,
-    Outcome.FINGERPRINT_REFUSED: _hibernate,
-    Outcome.NODE_UNKNOWN: _hibernate,
-    Outcome.HARDWARE_UNREADABLE: _failed,
-    Outcome.UNPUBLISHED: _unpublished,
-    Outcome.VAULT_UNREADABLE: _failed,
+    Outcome.ROLE_REFUSED: _role_refused,
     Outcome.UNREGISTERED: _unregistered,
+}
+OUTCOMES: Mapping[Outcome, Callable[[State, AttemptReport, Instant], Step]] = {
+    outcome: _SPECIAL.get(outcome, _hibernate if one.phase is Phase.HIBERNATING else _failed)
+    for outcome, one in CONSEQUENCES.items()
 }

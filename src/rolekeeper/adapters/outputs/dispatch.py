@@ -1,0 +1,92 @@
+"""Every output by its kind, and each within its own time: the Outputs port.
+
+A disk or a file server that hangs cannot be interrupted. So each look and each publication runs in a thread of its own,
+and the attempt goes on without it when its time is over. The process that ends with the attempt takes the thread along.
+"""
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import timedelta
+from functools import partial
+from threading import Thread
+from typing import Any, Protocol, TypeVar
+
+from rolekeeper.core.steps import SeenOutput
+from rolekeeper.errors import OutputError
+from rolekeeper.model import IssueRecord, RoleToken
+from rolekeeper.settings import CredentialsFile, Endpoint, FileFormat, Output
+
+T = TypeVar("T")
+
+
+class OneKind(Protocol):
+    """ports.Outputs for outputs of one kind."""
+
+    def look(self, output: Any, longest: timedelta) -> SeenOutput:
+        """What the output holds, and whether `publish` would succeed."""
+
+    def publish(self, output: Any, token: RoleToken, issue: IssueRecord, longest: timedelta) -> None:
+        """Put credentials into the output."""
+
+
+class AllOutputs:
+    """Fulfils ports.Outputs."""
+
+    def __init__(
+        self,
+        shared: OneKind,
+        process: OneKind,
+        endpoints: OneKind,
+        remove_other_endpoints: Callable[[Iterable[Endpoint]], None],
+    ) -> None:
+        self._files = {FileFormat.SHARED: shared, FileFormat.PROCESS: process}
+        self._endpoints = endpoints
+        self._remove_other_endpoints = remove_other_endpoints
+
+    def remove_others(self, outputs: Iterable[Output]) -> None:
+        """Remove the endpoints of an earlier configuration; what cannot be removed now is removed next time."""
+        with suppress(OutputError):
+            self._remove_other_endpoints(one for one in outputs if isinstance(one, Endpoint))
+
+    def look(self, output: Output, longest: timedelta) -> SeenOutput:
+        """What the output holds, and whether `publish` would succeed."""
+        try:
+            return _within(longest, output, lambda: self._kind(output).look(output, longest))
+        except OutputError as error:
+            return SeenOutput(output, None, error)
+
+    def publish(self, output: Output, token: RoleToken, issue: IssueRecord, longest: timedelta) -> None:
+        """Put credentials into the output; OutputError `output-hangs` when that does not end in time."""
+        _within(longest, output, lambda: self._kind(output).publish(output, token, issue, longest))
+
+    def _kind(self, output: Output) -> OneKind:
+        return self._endpoints if isinstance(output, Endpoint) else self._files[output.format]
+
+
+def _within(longest: timedelta, output: Output, work: Callable[[], T]) -> T:
+    """What `work` returns or raises, if it ends in time."""
+    done: list[Callable[[], T]] = []
+
+    def run() -> None:
+        try:
+            result = work()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is raised where it is waited for
+            done.append(partial(_raise, error))
+        else:
+            done.append(lambda: result)
+
+    thread = Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(longest.total_seconds())
+    if not done:
+        where = output.path if isinstance(output, CredentialsFile) else f"the endpoint {output.name}"
+        raise OutputError(
+            "output-hangs",
+            f"Cannot publish to {where}: its file system does not answer in time",
+            "look at the disk or file server behind it; `[daemon] attempt_timeout` sets how long an attempt may take",
+        )
+    return done[0]()
+
+
+def _raise(error: BaseException) -> Any:
+    raise error

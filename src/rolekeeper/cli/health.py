@@ -1,0 +1,136 @@
+"""What `status` and `wait` make of status.json: the freshness of this moment, whether a daemon lives, and by what.
+
+The daemon writes status.json whenever something changes, and looks at its outputs with each attempt. So a reader judges
+again what it can: ages by the clock, and a file by what it holds now, if this user may read it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+from rolekeeper.adapters.files.replace import read_file
+from rolekeeper.adapters.supervision import runtime
+from rolekeeper.core import credentialsfile, lifetime, processfile
+from rolekeeper.core.loop.phases import Phase
+from rolekeeper.core.loop.status import Document, OutputStatus
+from rolekeeper.core.outcomes import CONSEQUENCES
+from rolekeeper.errors import HardwareError, OutputError
+from rolekeeper.model import Freshness, OutputName
+from rolekeeper.ports import Clock
+from rolekeeper.settings import CredentialsFile, FileFormat, Settings
+
+LARGEST_FILE = 4 * 1024 * 1024  # bytes; the daemon publishes into none that is larger
+
+
+class ExitCode(IntEnum):
+    """The exit codes of `status`."""
+
+    FRESH = 0
+    STALE = 1  # or backing off, or on an older configuration
+    BAD = 2  # expired, absent, held by another program, unknown, or hibernating
+    NOTHING = 3  # not registered, or no daemon
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """status.json as it reads now; `document` is None when there is none, `pid` None when no daemon lives.
+
+    `is_outdated`: the daemon uses an older configuration than the one in the files.
+    """
+
+    document: Document | None
+    pid: int | None
+    is_outdated: bool = False
+
+    @property
+    def freshness(self) -> Freshness:
+        """Of the output that is worst."""
+        return self.document.freshness if self.document is not None else Freshness.UNKNOWN
+
+    @property
+    def state(self) -> Phase | None:
+        """The state; during an attempt the one that the last outcome led to, so that trying does not look healthy.
+
+        None when there is no daemon to be in one.
+        """
+        if self.document is None or self.pid is None:
+            return None
+        last = self.document.last_outcome
+        if self.document.state is not Phase.ATTEMPTING or last is None:
+            return self.document.state
+        return CONSEQUENCES[last.outcome].phase
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """Of `status`: the worst of daemon and outputs."""
+        if self.state in (None, Phase.UNREGISTERED):
+            return ExitCode.NOTHING
+        if self.state is Phase.HIBERNATING or self.freshness not in (Freshness.FRESH, Freshness.STALE):
+            return ExitCode.BAD
+        troubled = self.state is Phase.BACKING_OFF or self.freshness is Freshness.STALE or self.is_outdated
+        return ExitCode.STALE if troubled else ExitCode.FRESH
+
+    def outputs(self, *names: OutputName) -> tuple[OutputStatus, ...]:
+        """The outputs of these names, or all of them."""
+        found = self.document.outputs if self.document is not None else ()
+        return tuple(one for one in found if not names or one.output_name in names)
+
+
+def read(settings: Settings, clock: Clock) -> Health:
+    """How daemon and outputs are. Raises InputOutputError when status.json cannot be read."""
+    directory = settings.daemon.runtime_directory
+    document = runtime.read_status(directory)
+    pid = _pid(directory, document)
+    if document is None:
+        return Health(None, pid)
+    outputs = tuple(_now(one, document, settings, clock) for one in document.outputs)
+    freshness = lifetime.worst(one.freshness for one in outputs)
+    is_outdated = document.configuration is not None and document.configuration.digest != settings.digest
+    return Health(replace(document, outputs=outputs, freshness=freshness, pid=pid), pid, is_outdated)
+
+
+def _pid(directory: str, document: Document | None) -> int | None:
+    """The daemon's pid, as it says itself when it is in another pid namespace."""
+    pid = runtime.living(directory)
+    return document.pid if pid == 0 and document is not None and document.pid else pid
+
+
+def _now(one: OutputStatus, document: Document, settings: Settings, clock: Clock) -> OutputStatus:
+    """The output as it is at this moment."""
+    freshness = one.freshness_at(clock.now(), same_boot=document.boot_id == _boot_id(clock))
+    if freshness in (Freshness.FRESH, Freshness.STALE, Freshness.EXPIRED):
+        freshness = _held(one, settings) or freshness
+    return replace(one, freshness=freshness)
+
+
+def _boot_id(clock: Clock) -> str | None:
+    try:
+        return clock.boot_id()
+    except HardwareError:
+        return None
+
+
+def _held(one: OutputStatus, settings: Settings) -> Freshness | None:
+    """What has become of the credentials in a file that this user may read; None when they are there."""
+    files: Mapping[OutputName, CredentialsFile] = {file.output_name: file for file in settings.credentials_files}
+    file = files.get(one.output_name)
+    if file is None:
+        return None
+    try:
+        data = read_file(file.path, LARGEST_FILE)
+        found = "" if data is None else _access_key_id(file, data)
+    except PermissionError:
+        return None
+    except (OSError, OutputError):
+        return Freshness.UNKNOWN
+    if found == one.access_key_id:
+        return None
+    return Freshness.HELD_BY_ANOTHER if found else Freshness.ABSENT
+
+
+def _access_key_id(file: CredentialsFile, data: bytes) -> str:
+    if file.format is FileFormat.PROCESS:
+        return processfile.contents(data, where=file.path).access_key_id
+    text = credentialsfile.decode(data, where=file.path)
+    values = credentialsfile.read_profile(text, file.profile, where=file.path) or {}
+    return values.get(credentialsfile.ACCESS_KEY_ID, "")

@@ -1,0 +1,75 @@
+"""`rolekeeper status --check`: one line and an exit code, as monitoring plugins of Nagios and Icinga have them.
+
+The line is always there and always begins with OK, WARNING, CRITICAL or UNKNOWN; performance data stand behind the bar.
+"""
+
+from enum import IntEnum
+
+from rolekeeper import compose
+from rolekeeper.cli import health
+from rolekeeper.cli.health import ExitCode, Health
+from rolekeeper.core.loop.phases import Phase
+from rolekeeper.core.loop.status import OutputStatus
+from rolekeeper.errors import RolekeeperError
+from rolekeeper.model import Freshness
+
+
+class State(IntEnum):
+    """What the monitoring shows."""
+
+    OK = 0
+    WARNING = 1
+    CRITICAL = 2
+    UNKNOWN = 3
+
+
+STATES = {ExitCode.FRESH: State.OK, ExitCode.STALE: State.WARNING, ExitCode.BAD: State.CRITICAL}
+
+
+def run(configuration: str | None) -> int:
+    """Print the line; the exit code is the state."""
+    try:
+        settings = compose.settings(configuration)
+        now = health.read(settings, compose.clock())
+    except RolekeeperError as error:
+        return _print(State.UNKNOWN, error.message.splitlines()[0], "")
+    state = State.CRITICAL if now.pid is None else STATES.get(now.exit_code, State.CRITICAL)
+    if state is State.OK and any(one.problem for one in now.outputs()):
+        state = State.WARNING
+    return _print(state, _words(now), _performance(now))
+
+
+def _print(state: State, words: str, performance: str) -> int:
+    print(f"{state.name}: {words.replace('|', '/')}" + (f" | {performance}" if performance else ""))
+    return state
+
+
+def _words(now: Health) -> str:
+    if now.pid is None:
+        return "no daemon runs"
+    if now.document is None or now.state is Phase.UNREGISTERED:
+        return "this machine is not registered"
+    if now.is_outdated:
+        return "the daemon runs by an older configuration"
+    last = now.document.last_outcome
+    trouble = f"; {last.code}: {last.message}" if last is not None and last.code else ""
+    bad = [one for one in now.outputs() if one.freshness is not Freshness.FRESH or one.problem]
+    if bad:
+        return f"{', '.join(_output(one) for one in bad)}; {now.state}{trouble}"
+    return f"{now.document.node_id} has fresh credentials in {len(now.outputs())} outputs{trouble}"
+
+
+def _output(one: OutputStatus) -> str:
+    return f"{one.name} {one.freshness}" + (f" ({one.problem.code})" if one.problem else "")
+
+
+def _performance(now: Health) -> str:
+    """Seconds until the first credentials expire, outputs that are fresh, and attempts."""
+    if now.document is None:
+        return ""
+    fresh = sum(one.freshness is Freshness.FRESH for one in now.outputs())
+    values = [f"fresh_outputs={fresh};;;0;{len(now.outputs())}", f"attempts={now.document.attempts}c"]
+    if now.document.expires_at is not None:
+        left = (now.document.expires_at - compose.clock().now().wall).total_seconds()
+        values.insert(0, f"expires_in={max(0, round(left))}s")
+    return " ".join(values)

@@ -1,0 +1,61 @@
+"""The policy files of roles, as far as `rolekeeper check` can judge them.
+
+A policy file is read here, and again each time its role is assumed. What is wrong with it is an error of `check`, which
+a person runs, and of `systemctl reload`, which runs `check` first. A start and a refresh of the daemon do not look at
+it before they assume the role: there it is a fault of that role alone, and the daemon goes on.
+"""
+
+import json
+from pathlib import Path
+
+from rolekeeper.config.files import RawFile, read_regular
+from rolekeeper.config.load import ROLES, Loaded
+from rolekeeper.errors import Problem
+
+LONGEST = 2_048  # characters; sts:AssumeRole takes no more
+MOST_BYTES = 4 * LONGEST  # of so many characters in UTF-8
+
+_BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
+_CHANGEABLE, _READABLE = 0o022, 0o004
+
+
+def examine(loaded: Loaded) -> tuple[list[Problem], list[Problem]]:
+    """Errors: the policy files that sts:AssumeRole would not take. Warnings: those that others may change or read.
+
+    Raises InputOutputError when a file cannot be read just now.
+    """
+    errors: list[Problem] = []
+    warnings: list[Problem] = []
+    for role, place in zip(loaded.settings.roles, loaded.places[ROLES], strict=True):
+        if role.policy_file is None:
+            continue
+        found = read_regular(Path(role.policy_file), MOST_BYTES)
+        for reports, (message, hint) in ((errors, _error(found)), (warnings, _warning(found))):
+            if message:
+                reports.append(place.problem("policy_file", f"{role.policy_file} {message}", hint))
+    return errors, warnings
+
+
+def _error(found: RawFile | str) -> tuple[str, str]:
+    """What is wrong with a policy file, and the remedy; empty when nothing is."""
+    if isinstance(found, str):
+        return found, "write the policy there, as a file that the user who runs rolekeeper may read"
+    try:
+        text = found.data.decode()
+        is_a_policy = isinstance(json.loads(text.removeprefix(_BOM)), dict)
+    except (ValueError, RecursionError):  # no UTF-8, no JSON, or a number of too many digits
+        text, is_a_policy = "", False
+    if len(found.data) > MOST_BYTES or len(text) > LONGEST:
+        return f"is longer than {LONGEST} characters", "AWS takes no more: name managed policies in policy_arns"
+    if not is_a_policy:
+        return "is not a JSON object", "write an IAM policy document, such as the console's JSON tab shows"
+    if text.startswith(_BOM):
+        return "begins with a byte order mark", "save it as UTF-8 without one: AWS refuses it"
+    return "", ""
+
+
+def _warning(found: RawFile | str) -> tuple[str, str]:
+    if isinstance(found, str) or not found.mode & (_CHANGEABLE | _READABLE):
+        return "", ""
+    rights = "change" if found.mode & _CHANGEABLE else "read"
+    return f"is a file that others may {rights}", "take the right away: chmod go= and the file's name"

@@ -1,0 +1,63 @@
+"""What each outcome of an attempt means: which errors lead to it, where the loop goes, and a command's exit code.
+
+One table for all three, so that the daemon, `attempt`, `refresh` and `status` cannot disagree.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rolekeeper.core.loop.phases import Phase
+from rolekeeper.errors import (
+    FingerprintRefusedError,
+    HardwareError,
+    InputOutputError,
+    NodeUnknownError,
+    OutputError,
+    RefusedError,
+    RolekeeperError,
+    RoleRefusedError,
+    TrustStoreError,
+    UnavailableError,
+    UnregisteredError,
+)
+from rolekeeper.model import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Consequence:
+    """`error` is the most special class of errors that leads to the outcome; None for success."""
+
+    error: type[RolekeeperError] | None
+    phase: Phase
+
+    @property
+    def exit_code(self) -> int:
+        """What a command that reports the outcome ends with."""
+        return self.error.exit_code if self.error else 0
+
+
+# Errors inherit from each other: the first row that fits an error counts.
+CONSEQUENCES: Mapping[Outcome, Consequence] = {
+    Outcome.ISSUED: Consequence(None, Phase.WAITING),
+    Outcome.UNPUBLISHED: Consequence(OutputError, Phase.BACKING_OFF),
+    Outcome.HARDWARE_UNREADABLE: Consequence(HardwareError, Phase.BACKING_OFF),
+    # An activation code that cannot be read counts as this: only a vault without a registration needs one.
+    Outcome.VAULT_UNREADABLE: Consequence(InputOutputError, Phase.BACKING_OFF),
+    Outcome.UNREGISTERED: Consequence(UnregisteredError, Phase.UNREGISTERED),
+    Outcome.FINGERPRINT_REFUSED: Consequence(FingerprintRefusedError, Phase.HIBERNATING),
+    Outcome.NODE_UNKNOWN: Consequence(NodeUnknownError, Phase.HIBERNATING),
+    Outcome.ROLE_REFUSED: Consequence(RoleRefusedError, Phase.BACKING_OFF),
+    Outcome.REFUSED: Consequence(RefusedError, Phase.BACKING_OFF),
+    Outcome.FAILED: Consequence(UnavailableError, Phase.BACKING_OFF),
+}
+
+
+def outcome_of(error: RolekeeperError) -> Outcome:
+    """The outcome of an attempt that ended with `error`."""
+    kinds = ((outcome, one.error) for outcome, one in CONSEQUENCES.items() if one.error is not None)
+    return next((outcome for outcome, kind in kinds if isinstance(error, kind)), Outcome.FAILED)
+
+
+def exit_code(outcome: Outcome, code: str) -> int:
+    """The exit code of a command that reports this outcome with this error code."""
+    return TrustStoreError.exit_code if code == TrustStoreError.CODE else CONSEQUENCES[outcome].exit_code

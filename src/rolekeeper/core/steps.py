@@ -1,0 +1,112 @@
+"""What an attempt sees, what it may do next, and what comes back: values only, core/attempt.py holds the rules."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from rolekeeper.core.similarity import Comparison
+from rolekeeper.errors import OutputError, RolekeeperError
+from rolekeeper.model import (
+    NODE_ROLE,
+    AttemptReport,
+    Hardware,
+    Instant,
+    IssueRecord,
+    LogEntry,
+    Node,
+    OutputContents,
+    Registration,
+    RoleToken,
+    TokenAnswer,
+    VaultContents,
+)
+from rolekeeper.settings import Output, Role
+
+
+@dataclass(frozen=True, slots=True)
+class SeenOutput:
+    """One output before the attempt: what it holds (None: it cannot be read), and why it cannot be written, if so."""
+
+    output: Output
+    contents: OutputContents | None
+    problem: OutputError | None = None
+
+    @property
+    def role(self) -> str:
+        """The role whose credentials it is for."""
+        return self.output.role or NODE_ROLE
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Everything that an attempt looked at, once. `contents` holds `node`; `comparison` judges `hardware`.
+
+    `refresh_share` is the share of a token's life after which another is requested. `rotate_after` None: the node key
+    is never rotated for its age alone.
+    """
+
+    contents: VaultContents
+    node: Node
+    hardware: Hardware
+    comparison: Comparison
+    outputs: tuple[SeenOutput, ...]
+    now: Instant
+    boot_id: str
+    roles: Mapping[str, Role] = field(default_factory=dict)
+    refresh_share: float = 0.5
+    reuse: bool = False
+    rotate_after: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Request the node's role token, signed with the registration's key. Answer: TokenAnswer or an error."""
+
+    registration: Registration
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Assume:
+    """Assume a role with the node's role token. Answer: TokenAnswer or an error."""
+
+    role: Role
+    registration: Registration
+    token: RoleToken
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Put credentials, issued at `issue`, into an output. Answer: None or an error."""
+
+    output: Output
+    token: RoleToken
+    issue: IssueRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Make the vault hold this. Answer: None or an error."""
+
+    contents: VaultContents
+
+
+@dataclass(frozen=True, slots=True)
+class Rotate:
+    """Replace the node key with the service's consent. Answer: the vault's contents then, and what to log."""
+
+    contents: VaultContents
+    registration: Registration
+    fingerprint: str
+    now: datetime  # the service's time
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The attempt is over."""
+
+    report: AttemptReport
+
+
+Step = Request | Assume | Publish | Save | Rotate | Report
+Answer = TokenAnswer | RolekeeperError | tuple[VaultContents, LogEntry] | None

@@ -1,0 +1,124 @@
+"""`check`: the configuration beyond its text, that is policy files, users and groups, and the endpoint's socket."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.conftest import LONGEST, Server
+
+from rolekeeper.cli.check import endpoint_warnings
+from rolekeeper.config.load import load
+
+ROLE = '[[role]]\nname = "web"\narn = "arn:aws:iam::123456789012:role/web"\npolicy_file = "{}"\n'
+POLICY = '{"Version": "2012-10-17", "Statement": []}'
+
+
+@pytest.fixture
+def policy(server: Server) -> Path:
+    """The policy file of a configured role; there is none yet."""
+    path = server.directory / "policy.json"
+    server.configure(ROLE.format(path))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        (b"Version: 2012-10-17", "is not a JSON object"),
+        (b"[]", "is not a JSON object"),
+        (b"\xff", "is not a JSON object"),
+        (b"[" * 8_000, "is not a JSON object"),
+        (b"\xef\xbb\xbf" + POLICY.encode(), "begins with a byte order mark"),
+        (f'{{"a": "{"ä" * 2_040}"}}'.encode(), "is longer than 2048 characters"),
+        (b"{" + b" " * 9_000 + b"}", "is longer than 2048 characters"),
+    ],
+)
+def test_a_policy_file_that_aws_would_refuse_is_an_error(
+    server: Server, policy: Path, content: bytes | None, message: str
+) -> None:
+    if content is not None:
+        policy.write_bytes(content)
+    said = server.run("check")
+    assert (said.code, said.out) == (78, "")
+    assert f"{server.config}: role[0].policy_file: {policy} {message} (" in said.err
+
+
+def test_a_policy_file_is_reported_together_with_all_other_problems(server: Server, policy: Path) -> None:
+    server.configure(f"[refresh]\nat = 2\n{ROLE.format(policy)}")
+    said = server.run("check", "--json")
+    assert said.code == 78
+    assert all(key in said.json["message"] for key in ("refresh.at: must be", "role[0].policy_file: "))
+
+
+def test_a_daemon_starts_without_the_policy_file(server: Server, policy: Path) -> None:
+    assert load(server.config).problems == ()
+    assert load(server.config).settings.roles[0].policy_file == str(policy)
+
+
+def test_a_policy_file_may_have_as_many_characters_as_aws_takes(server: Server, policy: Path) -> None:
+    policy.write_text(f'{{"a": "{"ä" * 2_039}"}}')
+    policy.chmod(0o640)
+    said = server.run("check")
+    assert (said.code, said.err) == (0, "")
+
+
+@pytest.mark.parametrize(("mode", "right"), [(0o644, "read"), (0o660, "change"), (0o606, "change")])
+def test_a_policy_file_of_others_is_warned_of(server: Server, policy: Path, mode: int, right: str) -> None:
+    policy.write_text(POLICY)
+    policy.chmod(mode)
+    said = server.run("check")
+    assert said.code == 0
+    assert f"{server.config}: role[0].policy_file: {policy} is a file that others may {right}\n  hint: " in said.err
+
+
+ACCOUNTS = """
+owner = "no-such-user"
+[[endpoint]]
+name = "web"
+group = "no such group"
+"""
+
+
+def test_an_owner_or_group_that_does_not_exist_is_a_warning_with_key_and_value(server: Server) -> None:
+    server.configure(output=ACCOUNTS)
+    said = server.run("check")
+    assert said.code == 0
+    assert "[[endpoint]]" in said.out
+    place = f"rolekeeper: warning: {server.config}:"
+    assert f"{place} credentials_file[0].owner: there is no user 'no-such-user'\n  hint: create the user" in said.err
+    assert f"{place} endpoint[0].group: there is no group 'no such group'\n  hint: create the group" in said.err
+    document = server.run("check", "--json").json
+    assert [(warning["file"], warning["key"]) for warning in document["warnings"]] == [
+        (str(server.config), "credentials_file[0].owner"),
+        (str(server.config), "endpoint[0].group"),
+    ]
+    assert document["endpoint"] == [{"name": "web", "owner": "", "group": "no such group", "role": ""}]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a user namespace of one user needs root here")
+def test_a_number_that_the_user_namespace_does_not_map_is_a_warning(server: Server) -> None:
+    server.configure(output="owner = 0\ngroup = 12345")
+    command = ["unshare", "--user", "--map-root-user", *server.command("check")]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env=server.environment(), timeout=LONGEST
+    )
+    assert "credentials_file[0].group: this user namespace does not map group 12345\n  hint: add it to" in done.stderr
+    assert "owner" not in done.stderr
+
+
+def test_the_default_output_and_what_is_right_are_not_warned_of(server: Server) -> None:
+    server.config.write_text("")
+    assert server.run("check", "--json").json["warnings"] == []
+    server.configure(output="owner = 0\ngroup = 12345")
+    assert server.run("check").err == ""
+
+
+def test_an_endpoint_without_its_socket_is_warned_of(server: Server) -> None:
+    server.configure('[[endpoint]]\nname = "a"\n[[endpoint]]\nname = "b"\n')
+    loaded = load(server.config)
+    warnings = list(endpoint_warnings(loaded, socket_is_active=False))
+    assert [warning.key for warning in warnings] == ["endpoint[0]", "endpoint[1]"]
+    assert all("rolekeeper-endpoint.socket is not active" in warning.message for warning in warnings)
+    assert list(endpoint_warnings(loaded, socket_is_active=True)) == []
