@@ -271,7 +271,7 @@ class OutputProblem:
 class OutputContents:
     """What an output holds, as it is there: access key id and expiry are empty strings when it has none.
 
-    `is_complete`: everything that a program needs is there. `warning`: why programs may not use it all the same.
+    `is_complete`: everything that a program needs is there. `warning`: why programs may still not use it.
     """
 
     access_key_id: str = ""

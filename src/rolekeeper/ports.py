@@ -40,7 +40,7 @@ class Clock(Protocol):
     def boot_id(self) -> str:
         """A name for the time since this machine was started; another one after every boot.
 
-        Raises HardwareError when nothing tells it; once it was told, it stays known.
+        Raises HardwareError when it cannot be read; once read, it stays known.
         """
 
 
@@ -100,14 +100,14 @@ class HardwareProbe(Protocol):
     """The machine's hardware."""
 
     def look(self) -> Hardware:
-        """The hardware hash of this moment; never raises: what cannot be read is told in the answer."""
+        """The hardware hash of this moment; never raises: the answer names what cannot be read."""
 
 
 class Outputs(Protocol):
     """Where credentials are published. No method takes longer than `longest`, whatever hangs or is locked."""
 
     def remove_others(self, outputs: Iterable[Output]) -> None:
-        """Remove what an earlier configuration published and nobody else can: endpoints that are not in `outputs`."""
+        """Remove the endpoints of an earlier configuration that are not in `outputs`."""
 
     def look(self, output: Output, longest: timedelta) -> SeenOutput:
         """What the output holds, and whether `publish` would succeed; changes nothing that a reader sees."""

@@ -158,7 +158,8 @@ def test_every_command_of_the_aws_cli_is_one(tmp_path: Path) -> None:
     lines = [line for text in fences(README, "sh") for line in text.replace("\\\n", " ").splitlines()]
     calls = [shlex.split(line) for line in lines if line.startswith("aws ")]
     assert len(calls) >= 3
-    (tmp_path / "trust.json").write_text(fences(README, "json")[0], encoding="utf-8")
+    for name, text in zip(("trust", "node-may", "program-trust"), fences(README, "json"), strict=True):
+        (tmp_path / f"{name}.json").write_text(text, encoding="utf-8")
     (tmp_path / "what-the-programs-may.json").write_text("{}", encoding="utf-8")
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     environment |= {

@@ -5,7 +5,7 @@ SDKs start this whenever they need credentials, so it must start like a bare int
 the running daemon's status.json names.
 
 An expiry counts for the access key that was published with it. If status.json says that another key was published in
-this file, another program has written its own since, whose lifetime nobody here knows.
+this file, another program has written its own since, whose lifetime is unknown here.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _print(path: str | None, profile: str | None) -> int:
     keep_out_of_cores()
-    if "" in (path, profile):  # as of a variable that is not set: credentials that nobody named are not handed out
+    if "" in (path, profile):  # as of a variable that is not set: no name, no credentials
         return _fail("argument-invalid", "--file or --profile is empty", "give it a value, or leave the option out")
     try:
         where, name = _first_output(profile) if path is None else (path, profile or "default")

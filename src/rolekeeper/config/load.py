@@ -222,7 +222,7 @@ def _repeated(
 def _torn_files(files: list[tuple[CredentialsFileTable, Place]]) -> list[Problem]:
     """Tables of one file that contradict each other: each publication would undo what the one before it did.
 
-    Owner and group are compared as they are written. An owner that is left out is root, because nobody else can give
+    Owner and group are compared as they are written. An owner that is left out is root, because no other user can give
     files away. A mode or a group that is left out changes nothing.
     """
     first: dict[tuple[str, str], tuple[Any, Place]] = {}

@@ -184,7 +184,7 @@ def _check_spelling(lines: list[Line], profile: str, where: str) -> None:
 
 
 def _check_long_lived(lines: list[Line], profile: str, where: str) -> None:
-    """A secret key without its id, which somebody may have put in a comment, counts: AWS does not show it again."""
+    """A secret key counts even without its id, which may be in a comment: AWS does not show a secret again."""
     values = ini.profile_values(lines, profile) or {}
     key_id = values.get(ACCESS_KEY_ID, "").strip("\"' ")
     temporary = values.get(SESSION_TOKEN) or values.get(STALE_TOKEN) or key_id.startswith(_TEMPORARY_PREFIX)

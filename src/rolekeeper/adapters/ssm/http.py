@@ -68,10 +68,10 @@ class Wire:
         except (OSError, HTTPException) as error:
             now, has_trust_store = self._clock.now().wall, is_systems_own(trusted)
             may_lack_ipv4 = endpoint.scheme == "https" and settings.endpoint_url is None and not settings.dual_stack
-            told = failure_error(
+            failed = failure_error(
                 action, error, endpoint, now, has_trust_store=has_trust_store, may_lack_ipv4=may_lack_ipv4
             )
-        raise told  # without the library's error, which may hold the request
+        raise failed  # without the library's error, which may hold the request
 
     def _connected(self, endpoint: Endpoint, proxy: Proxy | None, trusted: str) -> socket.socket | TlsInTls:
         hop = proxy.endpoint if proxy else endpoint

@@ -108,7 +108,7 @@ def configure(
 
 
 class _Lines:
-    """Writes to a file descriptor that may be anything: a terminal, a file, a pipe that nobody reads."""
+    """Writes to a file descriptor that may be anything: a terminal, a file, a pipe without a reader."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor

@@ -3,7 +3,7 @@
 - The lock belongs to the open file description (fcntl(2), F_OFD_SETLK): whether a daemon holds it can be asked without
   taking it, so a command that looks never keeps a daemon from starting.
 - `alive` is a listening unix socket that never accepts. A connection is refused once the daemon has ended, so any user
-  sees without /proc whether it lives, and gets nothing that he could hold against the next daemon.
+  sees without /proc whether it lives, and gets nothing that could keep the next daemon out.
 - Another daemon that holds the lock is the only reason not to run. If the directory is full, read-only or failing, the
   daemon runs without it: credentials matter more than being seen, and vault and outputs have locks of their own, so two
   daemons that cannot see each other cost requests and nothing else. The lock is tried again with each status; then one
@@ -79,7 +79,7 @@ class FileRuntimeDirectory:
             return self._lock >= 0 and os.path.samestat(os.lstat(path), os.fstat(self._lock))
         except FileNotFoundError:
             return False
-        except OSError:  # nobody else finds it either
+        except OSError:  # no other process finds it either
             return True
 
     def _take(self, path: str) -> None:
@@ -194,7 +194,7 @@ def _marks(path: str) -> object:
 def holder(directory: str) -> int | None:
     """The pid of the running daemon; None when no daemon holds the lock.
 
-    Raises InputOutputError when that cannot be found out, for instance by somebody who may not read the lock.
+    Raises InputOutputError when that is unknown, for instance because this user may not read the lock.
     """
     path = f"{directory}/{LOCK}"
     try:

@@ -35,7 +35,7 @@ class Ask:
 
     reload: bool = False
     reuse: bool = False
-    scheduled: bool = False  # nobody asked: its time had come
+    scheduled: bool = False  # by the clock, not by a request
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +102,12 @@ class RefreshWanted:
 
 @dataclass(frozen=True, slots=True)
 class ReloadWanted:
-    """The configuration is to be read anew."""
+    """The configuration is to be read again."""
 
 
 @dataclass(frozen=True, slots=True)
 class VaultChanged:
-    """Somebody other than an attempt wrote to the vault."""
+    """Something other than an attempt wrote to the vault."""
 
 
 @dataclass(frozen=True, slots=True)
