@@ -75,6 +75,7 @@ LEFT_OUT = {
     "pydantic/type_adapter.py": "as above",
     "pydantic/v1": "the interface of pydantic 1",
     "s3transfer/crt.py": "as botocore/crt",
+    "s3transfer/processpool.py": "for S3; boto3 imports the rest of s3transfer",
     "structlog/twisted.py": "needs the library Twisted, which is not here",
     "urllib3/contrib/emscripten": "for browsers",
     "urllib3/contrib/pyopenssl.py": "needs the library pyOpenSSL, which is not here",
@@ -87,18 +88,20 @@ LEFT_OUT = {
 KEPT_OF_LEFT_OUT = ("psutil/_psposix.py",)
 # For scanners: the head of METADATA, and the lists of Rust crates. pip's own notes would be wrong here.
 KEPT_OF_DIST_INFO = ("METADATA", "sboms")
-# All that boto3's clients of SERVICES load, and adapters/ssm/endpoints.py.
+# boto3's clients that a verb makes, or that boto3's chain of credentials makes for `deregister`.
+SERVICES = {
+    "signin": "2023-01-01",
+    "ssm": "2014-11-06",
+    "sso": "2019-06-10",
+    "sso-oidc": "2019-06-10",
+    "sts": "2011-06-15",
+}
+# All that those clients load, and adapters/ssm/endpoints.py.
 BOTOCORE_DATA = (
-    "_retry.json",
-    "endpoints.json",
-    "partitions.json",
-    "sdk-default-configuration.json",
-    "ssm/2014-11-06/endpoint-rule-set-1.json.gz",
-    "ssm/2014-11-06/service-2.json.gz",
-    "sts/2011-06-15/endpoint-rule-set-1.json.gz",
-    "sts/2011-06-15/service-2.json.gz",
+    *("_retry.json", "endpoints.json", "partitions.json", "sdk-default-configuration.json"),
+    *(f"{name}/{version}/endpoint-rule-set-1.json.gz" for name, version in SERVICES.items()),
+    *(f"{name}/{version}/service-2.json.gz" for name, version in SERVICES.items()),
 )
-SERVICES = ("ssm", "sts")
 # Of our own: it stands in for AWS in tests and needs h11.
 EMULATOR = "emulator"
 

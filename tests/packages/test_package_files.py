@@ -1,6 +1,7 @@
 """What is in the two packages, read with dpkg's and rpm's own tools."""
 
 import gzip
+import os
 import re
 import stat
 import subprocess
@@ -251,18 +252,29 @@ def test_lintian_has_nothing_to_say_but_what_the_overrides_explain(packages: Pac
     assert done.returncode == 0, done.stdout
 
 
-def test_the_same_sources_make_the_same_bytes_whatever_the_umask(packages: Packages, tmp_path: Path) -> None:
-    command = [sys.executable, "packaging/packages.py", "--architecture=amd64", "--into", str(tmp_path)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, umask=0o077)
-    for package in (packages.deb, packages.rpm):
-        assert (tmp_path / package.name).read_bytes() == package.read_bytes()
+@pytest.fixture(scope="module")
+def another_version(packages: Packages, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The .deb and the .rpm of another version, built in two environments, in this order."""
+    found = []
+    for umask, zone in ((0o022, "UTC"), (0o077, "Asia/Kolkata")):
+        into = tmp_path_factory.mktemp("another")
+        command = [sys.executable, "packaging/packages.py", "--architecture=amd64", "--quick", "--version", "987.6.5"]
+        environment = {**os.environ, "TZ": zone}
+        subprocess.run(
+            [*command, "--into", into], cwd=ROOT, check=True, capture_output=True, umask=umask, env=environment
+        )
+        found += [into / package.name.replace(__version__, "987.6.5") for package in (packages.deb, packages.rpm)]
+    return found
 
 
-def test_another_version_can_be_built_to_try_an_upgrade(packages: Packages, tmp_path: Path) -> None:
-    command = [sys.executable, "packaging/packages.py", "--architecture=amd64", "--quick", "--version", "987.6.5"]
-    command += ["--into", str(tmp_path)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    newer = tmp_path / packages.deb.name.replace(__version__, "987.6.5")
+def test_the_same_sources_make_the_same_bytes_whatever_umask_and_time_zone_are(another_version: list[Path]) -> None:
+    deb, rpm, other_deb, other_rpm = another_version
+    assert deb.read_bytes() == other_deb.read_bytes()
+    assert rpm.read_bytes() == other_rpm.read_bytes()
+
+
+def test_another_version_can_be_built_to_try_an_upgrade(another_version: list[Path], tmp_path: Path) -> None:
+    newer = another_version[0]
     assert output("dpkg-deb", "--field", newer, "Version") == "987.6.5\n"
     output("dpkg-deb", "--extract", newer, tmp_path)
     assert Unpacked(tmp_path).rolekeeper("version").stdout == "rolekeeper 987.6.5\n"

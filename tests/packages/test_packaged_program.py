@@ -22,7 +22,7 @@ from botocore.config import Config
 session = boto3.Session(aws_access_key_id="a", aws_secret_access_key="b")
 table = {}
 for partition in session.get_available_partitions():
-    for region in session._session._loader.load_data("partitions")["partitions"]:
+    for region in session._session.get_component("data_loader").load_data("partitions")["partitions"]:
         for name in region["regions"] if region["id"] == partition else ():
             for fips, dual in ((False, False), (True, False), (False, True), (True, True)):
                 config = Config(use_fips_endpoint=fips, use_dualstack_endpoint=dual)
@@ -213,7 +213,7 @@ def test_compile_makes_bytecode_for_each_python_here_and_removes_the_rest(unpack
 
 
 def test_running_it_leaves_no_trace_in_its_tree(unpacked: Unpacked, server: Server) -> None:
-    before = {path: path.stat().st_mtime_ns for path in unpacked.tree.rglob("*")}
+    before = {path: path.lstat().st_mtime_ns for path in unpacked.tree.rglob("*")}
     subprocess.run([unpacked.launcher, "--config", server.config, "attempt"], check=False, capture_output=True)
     subprocess.run([unpacked.launcher, "check"], check=False, capture_output=True)
-    assert {path: path.stat().st_mtime_ns for path in unpacked.tree.rglob("*")} == before
+    assert {path: path.lstat().st_mtime_ns for path in unpacked.tree.rglob("*")} == before
