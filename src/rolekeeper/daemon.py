@@ -3,7 +3,8 @@
 - The daemon sleeps nearly always, in slices of at most a minute and half the watchdog interval, so that it notices a
   step of the wall clock, a change of the vault and a change of freshness. It never waits for a disk, the network or an
   attempt.
-- The first attempt reads the configuration. A wrong one ends the daemon (78) when none is in force.
+- The first attempt reads the configuration. A wrong one ends the daemon (78) when none is in force; the status line,
+  which systemd keeps showing, then says what is wrong.
 - READY=1 at the first outcome, whatever it is, or after 20 s: a boot never hangs on the service.
 - The deadline of an attempt is measured by CLOCK_BOOTTIME alone: the clock that is set right while the first attempt of
   a boot runs must not cost that attempt.
@@ -78,6 +79,7 @@ class _Daemon:
         self.last_document: status.Document | None = None  # in status.json
         self.status_trouble = ""  # why it could not be written last time; logged once
         self.exit_code: int | None = None
+        self.why_ended = ""  # the status line of a daemon that ends with a wrong configuration
 
     def run(self) -> int:
         self.world.manager.tell(f"EXTEND_TIMEOUT_USEC={START_TIMEOUT // timedelta(microseconds=1)}")
@@ -156,7 +158,7 @@ class _Daemon:
         if isinstance(message, Outdated):
             return [self._finish(self._outdated(message.version))]
         if self.settings is None and message.status == ConfigurationError.exit_code:
-            self.exit_code = message.status  # the attempt has said why
+            self.exit_code = message.status  # the attempt has logged why
             return []
         return [self._finish(_crashed(message))]
 
@@ -204,7 +206,9 @@ class _Daemon:
         self._say_reloaded()
 
     def _reject(self, problems: str) -> None:
-        assert self.settings is not None  # noqa: S101 - there is an old configuration
+        if self.settings is None:
+            self.why_ended = _wrong_configuration(problems)
+            return
         self._set_deadline(self.settings.daemon.attempt_timeout)
         self._keep(f"the new one is wrong: {problems}")
 
@@ -231,7 +235,7 @@ class _Daemon:
             self._say_ready()
         if self.state.phase is Phase.STOPPING:
             self.world.manager.tell("STOPPING=1")
-        line = status.line(self.state, now)
+        line = self.why_ended or status.line(self.state, now)
         if line != self.last_line:
             self.world.manager.tell(f"STATUS={line}")
             self.last_line = line
@@ -282,6 +286,12 @@ _TIMED_OUT = AttemptReport(
     message="Cannot finish the attempt before its deadline",
     hint="the service, a resolver or a disk hangs; `[daemon] attempt_timeout` sets the deadline",
 )
+
+
+def _wrong_configuration(problems: str) -> str:
+    first, *others = problems.splitlines()
+    more = f" (and {len(others)} more)" if others else ""
+    return f"Stopped: the configuration is wrong: {first}{more}; `rolekeeper check` shows everything that is wrong"
 
 
 def _crashed(ended: Ended) -> AttemptReport:

@@ -166,7 +166,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The attempt has read a configuration that is wrong, and uses the one in force."""
+    """The attempt has read a configuration that is wrong, and uses the one in force; without one it ends."""
 
     problems: str
 

@@ -327,7 +327,7 @@ def test_clear_forgets_a_registration_that_cannot_be_read(node: Server) -> None:
 
 def test_clear_is_refused_while_the_daemon_would_register_anew(node: Server) -> None:
     node.configure('[node]\nregion = "us-east-1"\nactivation_id = "12345678-1234-1234-1234-123456789012"')
-    daemon = FileRuntimeDirectory(os.getpid(), str)
+    daemon = FileRuntimeDirectory(os.getpid())
     daemon.claim(str(node.runtime))
     said = node.run("clear", "--yes")
     assert (said.code, said.out) == (77, "")

@@ -191,7 +191,7 @@ class World:
             self.in_force = behaviour.finds
             self.inbox.append(Accepted(supervisor_settings(behaviour.finds)))
         elif old is None:
-            self.inbox.append(Ended(78))
+            self.inbox += [Rejected(behaviour.finds), Ended(78)]
             self.running = 0
             return
         else:

@@ -1,5 +1,6 @@
 """What README and docs/ say is so: commands, options, configuration, links, and the walk on a laptop."""
 
+import dataclasses
 import json
 import os
 import re
@@ -129,9 +130,13 @@ def test_the_table_of_events_holds_every_event_of_the_log() -> None:
 
 
 def test_the_table_of_status_holds_every_field() -> None:
-    rows = ROW.findall(section(ROOT / "docs" / "operating.md", "## Is it well?"))
-    fields = [field for cell, _, _ in rows for field in re.findall(r"`(\w+)`", cell)]
-    assert sorted(fields) == sorted(status.FIELDS)
+    document, _, output = section(ROOT / "docs" / "operating.md", "## Is it well?").partition("\nOf each output:\n")
+    assert members(document) == sorted(status.FIELDS)
+    assert members(output) == sorted(field.name for field in dataclasses.fields(status.OutputStatus))
+
+
+def members(text: str) -> list[str]:
+    return sorted(name for cell, _, _ in ROW.findall(text) for name in re.findall(r"`(\w+)`", cell))
 
 
 @pytest.mark.parametrize(("document", "text"), every_fence("json"), ids=first_line)

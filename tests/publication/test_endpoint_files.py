@@ -179,7 +179,7 @@ def test_a_token_of_another_owner_is_kept_by_a_process_that_may_not_read_it(
     program = (
         "import sys\n"
         "from rolekeeper.adapters.outputs.endpoint import EndpointDocuments\n"
-        "from rolekeeper.model import Endpoint\n"
+        "from rolekeeper.settings import Endpoint\n"
         f"output = Endpoint('owned', {OWNER}, {GROUP}); sink = EndpointDocuments(sys.argv[1]); sink.prepare(output)\n"
         "print(sink.look(output).access_key_id)"
     )

@@ -62,9 +62,9 @@ def _read(configuration: str | None, pipe: SupervisorPipe, old: Settings | None)
     try:
         settings = compose.settings(configuration)
     except ConfigurationError as error:
+        pipe.rejected(error.message)
         if old is None:
             raise
-        pipe.rejected(error.message)
         return old
     pipe.accepted(settings, wait=old is None)
     return settings

@@ -40,6 +40,7 @@ KEYS = {
 }
 OPTIONS = ("--file", "--profile")
 LONGEST_FILE = 4 * 1024 * 1024  # bytes; the daemon publishes into none that is longer
+LONGEST_BOOT_ID = 64  # bytes; the kernel allocates what a reader asks of /proc/sys, and refuses 4 MiB
 UNKNOWN_LIFE = 900  # seconds until SDKs have to ask again for credentials of another program
 READ_HINT = "run as a user who may read that file"
 FILE_HINT = "name a published file; `rolekeeper status` lists them"
@@ -157,16 +158,16 @@ def _published(path: str, profile: str) -> dict[str, Any]:
         return {}
 
 
-def _text(path: str) -> str:
-    """The file's text. It never waits, and takes no more than a file of ours can hold."""
+def _text(path: str, longest: int = LONGEST_FILE) -> str:
+    """The file's text. It never waits, and takes no more than `longest` bytes."""
     with open(path, "rb", opener=_open) as file:
         if not S_ISREG(fstat(file.fileno()).st_mode):
             raise _Unusable("not-a-file", f"Cannot read {path}: it is not a regular file", "name the published file")
-        data = file.read(LONGEST_FILE + 1)
-    if len(data) > LONGEST_FILE:
+        data = file.read(longest + 1)
+    if len(data) > longest:
         raise _Unusable(
             "file-too-large",
-            f"Cannot read {path}: it holds more than {LONGEST_FILE} bytes",
+            f"Cannot read {path}: it holds more than {longest} bytes",
             "name the published file",
         )
     return data.decode(errors="replace")
@@ -195,7 +196,7 @@ def _seconds_left(expires_at: datetime, published: dict[str, Any]) -> float | No
     try:
         life = published["life"]
         issued, end = (type(expires_at).fromisoformat(life[name]) for name in ("issued_at", "expires_at"))
-        if published["boot_id"] != _text(BOOT_ID).strip() or end.replace(microsecond=0) != expires_at:
+        if published["boot_id"] != _text(BOOT_ID, LONGEST_BOOT_ID).strip() or end.replace(microsecond=0) != expires_at:
             return None
         return (expires_at - issued).total_seconds() + float(life["issued_boot"]) - clock_gettime(CLOCK_BOOTTIME)
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError, _Unusable):

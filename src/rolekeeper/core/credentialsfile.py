@@ -77,9 +77,7 @@ def is_complete(values: Values) -> bool:
 
 def outranking(values: Values) -> list[str]:
     """The settings of a profile that SDKs prefer to the keys in it."""
-    return [
-        key for key in values if any(key == one or (one.endswith("_") and key.startswith(one)) for one in _OUTRANKING)
-    ]
+    return [key for key in values if key in _OUTRANKING or key.startswith(_SINGLE_SIGN_ON)]
 
 
 def read_profile(text: str, profile: str, *, where: str) -> Values | None:

@@ -5,14 +5,15 @@
 2. The settings in force lie in a file in memory, which every attempt inherits as descriptor 3: they may hold a proxy's
    password, and the supervisor neither reads nor keeps them. An attempt that is to reload, or finds no settings there,
    reads the configuration, writes the settings to that file and says `{"settings": {...}}`, the part that the
-   supervisor needs; or it says `{"rejected": "..."}` and uses those in force. Without any it ends with exit status 78.
+   supervisor needs; or it says `{"rejected": "..."}` and uses those in force. Without any it then ends with exit
+   status 78.
 3. An attempt that found no settings then waits for a line, `go`: until then another daemon may hold the lock.
 4. An attempt that has read the configuration says `{"found": {...}}` once it has read the vault: node and outputs.
 5. The attempt says `{"report": {...}}` and ends.
 
-The supervisor never waits for a pipe. What a pipe does not take of an order (past a user's quota it holds 4096 bytes or
-8192) follows as the attempt reads. Answers are read only until the report: what the attempt has started may hold the
-pipe open for longer. The rest of the attempt's process group is killed when it is reaped. Unknown members are ignored.
+The supervisor never waits for a pipe: what it says has less than the 4096 bytes that a pipe holds even past a user's
+quota. Answers are read only until the report: what the attempt has started may hold the pipe open for longer. The rest
+of the attempt's process group is killed when it is reaped. Unknown members are ignored.
 """
 
 import fcntl
@@ -72,7 +73,6 @@ class AttemptProcesses:
         running = self._running
         if running is None:
             return
-        running.tell()
         status = _exit_status(running.pid)
         for message in running.hear():
             if isinstance(message, Ended):
@@ -119,15 +119,11 @@ class _Running:
     pid: int
     orders: int
     answers: int
-    untold: bytes  # of what we have to say: the pipe does not take it yet
     heard: bytearray = field(default_factory=bytearray)
 
-    def tell(self, more: bytes = b"") -> None:
-        """Write what the pipe takes; SIGIO comes when it takes more."""
-        self.untold += more
-        with suppress(BlockingIOError, BrokenPipeError):  # the latter when it has ended, which is heard
-            while self.untold:
-                self.untold = self.untold[os.write(self.orders, self.untold) :]
+    def tell(self, word: bytes) -> None:
+        with suppress(BrokenPipeError):  # it has ended, which is heard
+            os.write(self.orders, word)
 
     def hear(self) -> Iterator[Message]:
         """Every whole line that has come."""
@@ -173,9 +169,8 @@ def _spawn(command: tuple[str, ...], environment: Mapping[str, str], order: byte
         os.close(orders)
         raise
     try:
-        for ours in (orders, answers):
-            fcntl.fcntl(ours, fcntl.F_SETOWN, os.getpid())
-            fcntl.fcntl(ours, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+        fcntl.fcntl(answers, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(answers, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
         pid = os.posix_spawn(
             command[0],
             command,
@@ -196,8 +191,8 @@ def _spawn(command: tuple[str, ...], environment: Mapping[str, str], order: byte
     finally:
         os.close(their_orders)
         os.close(their_answers)
-    running = _Running(pid, orders, answers, order)
-    running.tell()
+    running = _Running(pid, orders, answers)
+    running.tell(order)
     return running
 
 

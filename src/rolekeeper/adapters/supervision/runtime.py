@@ -34,6 +34,7 @@ from rolekeeper.errors import InputOutputError, UnavailableError
 ALIVE = "alive"
 LOCK = "lock"
 STATUS = "status.json"
+SUDO = "run this as the daemon's user, or with sudo"
 _OPEN = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _PEER = struct.Struct("iII")  # struct ucred: pid, uid, gid
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock: type, whence, start, length (0: all of it), pid
@@ -201,6 +202,9 @@ def holder(directory: str) -> int | None:
         descriptor = os.open(path, os.O_RDONLY | _OPEN)
     except FileNotFoundError:
         return None
+    except PermissionError as error:
+        code, _ = describe(error)
+        raise InputOutputError(code, f"Cannot read {path}: {error.strerror}", SUDO) from error
     except OSError as error:
         raise _cannot("read", path, error) from error
     try:
@@ -241,7 +245,7 @@ def send(directory: str, number: signal.Signals) -> bool:
         raise UnavailableError(
             "daemon-not-told",
             f"Cannot signal the daemon with pid {pid}: {error.strerror}",
-            "run this as the daemon's user, or with sudo",
+            SUDO,
         ) from error
     return True
 
