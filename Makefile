@@ -19,7 +19,8 @@ JOBS := $(shell cores=$$(nproc); echo $$((cores < 8 ? cores : 8)))
 RESULTS := build/results
 # PROGRAM:PACKAGE of Debian's, installed by root where they are missing.
 CHECK_NEEDS := /lib/systemd/systemd:systemd dbus-daemon:dbus nsenter:util-linux ip:iproute2 dmidecode:dmidecode \
-    strip:binutils python3.11:python3.11 strace:strace setpriv:util-linux rpm:rpm groff:groff-base lintian:lintian
+    x86_64-linux-gnu-strip:binutils strace:strace setpriv:util-linux rpmbuild:rpm groff:groff-base lintian:lintian \
+    debootstrap:debootstrap
 
 .PHONY: demo test check coverage lint unit faults fuzz bench beside soak mutations exposure packages packages-check \
     install uninstall dist sbom repository lock herd clean
