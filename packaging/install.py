@@ -1,6 +1,7 @@
 """`make install`: the tree of the packages for one Python of this machine, below PREFIX.
 
-`install.py PREFIX DESTDIR PYTHON`, run by packaging/install. The tree goes to PREFIX/lib/rolekeeper, everything else
+`install.py [--check] PREFIX DESTDIR PYTHON`, run by packaging/install; with --check, it says why that cannot be, and no
+more. The tree goes to PREFIX/lib/rolekeeper, everything else
 where the packages put it, below PREFIX in place of /usr. Run again, it replaces the program and keeps configuration and
 registration. With DESTDIR, nothing of the running system is touched.
 """
@@ -16,6 +17,7 @@ import tree
 import packages
 
 ROOT = tree.ROOT
+PREFIXES = ("/usr/local", "/usr")  # where systemd looks for units, presets and catalogs
 UNREACHABLE = ("/home/", "/root/", "/run/user/")  # for the service, in its sandbox
 WANTED = {"dmidecode": "four components of the hardware hash", "ca-certificates": "TLS"}
 TRUST_STORES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem")
@@ -23,8 +25,7 @@ TRUST_STORES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bun
 
 def main(prefix: str, destdir: str, python: str) -> None:
     """Build the tree, put everything in place, and start the service."""
-    interpreter = os.path.realpath(shutil.which(python) or python)
-    _check(prefix, destdir, interpreter)
+    interpreter = _interpreter(python)
     home = Path(f"{destdir}{prefix}/lib/rolekeeper")
     is_first = not home.exists()
     fresh = home.with_name(".rolekeeper-new")
@@ -51,9 +52,15 @@ def main(prefix: str, destdir: str, python: str) -> None:
     sys.stdout.write(f"Installed rolekeeper {packages.version()} for {interpreter} in {destdir}{prefix}\n")
 
 
-def _check(prefix: str, destdir: str, interpreter: str) -> None:
-    if not prefix.startswith("/"):
-        sys.exit(f"Cannot install below {prefix}: PREFIX is an absolute path")
+def _interpreter(python: str) -> str:
+    return os.path.realpath(shutil.which(python) or python)
+
+
+def check(prefix: str, destdir: str, python: str) -> None:
+    """Exit if it cannot be installed there; name what else this machine needs."""
+    interpreter = _interpreter(python)
+    if prefix not in PREFIXES or (prefix == "/usr" and not destdir):
+        sys.exit(f"Cannot install below {prefix}: PREFIX is /usr/local or, with DESTDIR, /usr; systemd reads no others")
     if interpreter.startswith(UNREACHABLE):
         sys.exit(
             f"Cannot install for {interpreter}: the service does not see homes; name another: make PYTHON=... install"
@@ -116,4 +123,7 @@ def _start(*, is_first: bool) -> None:
 
 if __name__ == "__main__":
     os.umask(0o022)
-    main(*sys.argv[1:])
+    if sys.argv[1] == "--check":
+        check(*sys.argv[2:])
+    else:
+        main(*sys.argv[1:])

@@ -241,7 +241,9 @@ def test_the_maintainers_scripts_are_in_the_packages(packages: Packages) -> None
         assert output("dpkg-deb", "--info", packages.deb, name) == (ROOT / "packaging" / "deb" / name).read_text()
     scripts = output("rpm", "-qp", "--scripts", packages.rpm)
     assert [
-        name for name in ("post", "preun", "postun") if (ROOT / "packaging" / "rpm" / name).read_text() not in scripts
+        name
+        for name in ("pre", "post", "preun", "postun")
+        if (ROOT / "packaging" / "rpm" / name).read_text() not in scripts
     ] == []
 
 

@@ -1,9 +1,7 @@
-"""Machines of other releases and architectures; made and tried only by `make packages-check`."""
+"""Machines of other releases and architectures. `make check` tries some of them, `make packages-check` all."""
 
-import itertools
 import os
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,27 +10,17 @@ from tests.systems.roots import NotToBeHadError, root
 
 __all__ = ["boxes", "new_machine", "packages"]
 
-numbers = itertools.count()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what is here, unless the whole is wanted."""
-    if os.environ.get("ROLEKEEPER_WHOLE"):
-        return
-    for item in items:
-        if Path(item.path).parent == Path(__file__).parent:
-            item.add_marker(pytest.mark.skip(reason="`make packages-check` runs it"))
+whole = pytest.mark.skipif(not os.environ.get("ROLEKEEPER_WHOLE"), reason="`make packages-check` runs it")
 
 
 @pytest.fixture(scope="module")
-def machine_of(new_machine: Callable[..., Machine]) -> Iterator[Callable[..., Machine]]:
+def machine_of(new_machine: Callable[..., Machine]) -> Callable[..., Machine]:
     """A booted machine of a root; the test is skipped, with the reason, where the root cannot be had."""
-    with ExitStack():
 
-        def build(name: str, *binds: str, **options: object) -> Machine:
-            return new_machine(*binds, rootfs=root_or_skip(name), **options)
+    def build(name: str, *binds: str, **options: object) -> Machine:
+        return new_machine(*binds, rootfs=root_or_skip(name), **options)
 
-        yield build
+    return build
 
 
 def root_or_skip(name: str) -> Path:
