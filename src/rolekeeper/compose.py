@@ -205,8 +205,9 @@ def _execute_anew(version: str, expected: str, configuration: str | None, held: 
 
 
 def own_command(configuration: str | None, *verb: str) -> tuple[str, ...]:
-    """A command of the interpreter that runs us, as isolated as we are, never with a path of its own."""
-    isolation = ("-I",) if sys.flags.isolated else ("-P", "-s")
+    """A command of the interpreter that runs us, as isolated as we are, and without bytecode if we write none."""
+    isolation = ["-I"] if sys.flags.isolated else ["-P", "-s"]
+    isolation += ["-B"] if sys.flags.dont_write_bytecode else []
     options = ("--config", configuration) if configuration is not None else ()
     return (sys.executable, *isolation, "-m", "rolekeeper", *options, *verb)
 
