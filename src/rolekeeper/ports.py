@@ -16,6 +16,8 @@ from rolekeeper.core.steps import SeenOutput
 from rolekeeper.model import (
     AttemptReport,
     Hardware,
+    HealthFacts,
+    HealthReported,
     Instant,
     IssueRecord,
     NodeKey,
@@ -59,6 +61,19 @@ class NodeService(Protocol):
 
     def update_public_key(self, registration: Registration, new_key: NodeKey) -> None:
         """UpdateManagedInstancePublicKey, signed with the registration's current key."""
+
+
+class RoleCalls(Protocol):
+    """What a node calls at SSM with its role token (docs/protocol.md, section 2.4); errors as of NodeService.
+
+    A refusal for want of a permission names the permission.
+    """
+
+    def report_health(self, registration: Registration, token: RoleToken, facts: HealthFacts) -> None:
+        """UpdateInstanceInformation: Systems Manager shows the node as online."""
+
+    def deregister(self, registration: Registration, token: RoleToken) -> None:
+        """DeregisterManagedInstance: the node exists no longer."""
 
 
 class RoleService(Protocol):
@@ -189,11 +204,11 @@ class Ended:
     why: str = ""
 
 
-Message = Accepted | Rejected | Outdated | RegistrationFound | AttemptReport | Ended
+Message = Accepted | Rejected | Outdated | RegistrationFound | AttemptReport | HealthReported | Ended
 
 
 class Attempts(Protocol):
-    """Attempts as processes of their own, one at a time; no method waits."""
+    """Attempts, or health reports, as processes of their own, one at a time; no method waits."""
 
     def start(self, *, reload: bool, reuse: bool) -> None:
         """Start an attempt; it reads the configuration first when it is to reload, or when none is in force."""
@@ -212,7 +227,7 @@ class Attempts(Protocol):
 
 
 class RuntimeDirectory(Protocol):
-    """Where one running daemon shows itself: a lock with its pid, a socket to see that it lives, and status.json."""
+    """Where one running daemon shows itself: a lock with its pid, a socket to see that it lives, its reports."""
 
     def claim(self, directory: str) -> None:
         """Take the lock and write our pid; UnavailableError `daemon-running` when another daemon holds it.
@@ -222,6 +237,9 @@ class RuntimeDirectory(Protocol):
 
     def write_status(self, document: Document) -> None:
         """Replace status.json; errors as of `claim`."""
+
+    def write_metrics(self, text: str) -> None:
+        """Replace metrics.prom; errors as of `claim`."""
 
 
 class VaultWatch(Protocol):
@@ -252,3 +270,4 @@ class DaemonWorld:
     open_log: Callable[[str], Log]  # with a level of `[daemon] log_level`
     pid: int
     version: str
+    health: Attempts | None = None  # processes that report health; None: there are no such reports

@@ -236,7 +236,30 @@ def test_the_threshold_is_set_and_switched_off(node: Server) -> None:
     assert node.run("attempt").code == 0
 
 
-@pytest.mark.parametrize("arguments", [("show",), ("threshold", "40")], ids=" ".join)
+def test_other_hardware_is_accepted_in_one_command(node: Server) -> None:
+    with_saved_hash(node, machine_id="another\n", hostname_info="before")
+    assert node.run("fingerprint", "check").code == 77
+    said = node.run("fingerprint", "accept")
+    told = f"Accepted this hardware for {node.node_id}; changed: machine-id, hostname-info.\n"
+    assert (said.code, said.out, said.err) == (0, told, "")
+    assert node.run("fingerprint", "check").out.endswith("\n9 of 9 match, threshold 40%: similar\n")
+    assert node.run("attempt").code == 0
+    again = node.run("fingerprint", "accept", "--json")
+    assert (again.code, again.json) == (0, {"node_id": node.node_id, "changed": [], "unreadable": []})
+
+
+def test_hardware_is_not_accepted_against_the_service(node: Server) -> None:
+    with_saved_hash(node, machine_id="another\n")
+    before = node.vault()
+    node.emulator.change_fingerprint(node.node_id)
+    said = node.run("fingerprint", "accept")
+    assert (said.code, said.out) == (77, "")
+    assert f"Cannot accept this hardware for {node.node_id}: " in said.err
+    assert "[MachineFingerprintDoesNotMatch]" in said.err
+    assert node.vault() == before
+
+
+@pytest.mark.parametrize("arguments", [("show",), ("accept",), ("threshold", "40")], ids=" ".join)
 def test_there_is_no_fingerprint_without_a_registration(server: Server, arguments: tuple[str, ...]) -> None:
     said = server.run("fingerprint", *arguments)
     assert (said.code, said.out) == (77, "")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from botocore.configloader import raw_config_parse
 from tests.conftest import COMMAND, LONGEST, Said, Server, memory
-from tests.daemonprocess.conftest import TOKEN, Start, published, start
+from tests.daemonprocess.conftest import TOKEN, Start, published, start, until
 
 from rolekeeper import __version__, compose
 
@@ -66,6 +66,16 @@ def test_credentials_that_are_gone_are_not_fresh_and_are_waited_for(node: Server
         node.run("refresh")
         assert process.wait(LONGEST) == 0
     assert published(node) == node.tokens()[-1].access_key_id
+
+
+def test_what_another_registration_left_behind_is_not_called_another_programs(node: Server) -> None:
+    """`clear` takes our expiry away, so what stays looks like the keys of SSM Agent."""
+    node.run("attempt")
+    node.run("clear", "--yes")
+    node.register()
+    assert node.run("attempt").err == ""
+    node.output.write_text(OTHER)
+    assert f"Another program writes to {node.output}" in node.run("attempt").err
 
 
 def test_an_output_that_was_never_published_is_waited_for_in_vain(node: Server, start: Start) -> None:
@@ -124,8 +134,10 @@ def test_under_the_daemon_a_locked_output_is_a_problem_of_its_own_and_the_others
     assert len(node.tokens()) == 1
 
 
-def with_role(node: Server, *names: str, **tables: str) -> None:
-    """Configure roles, and an output for each."""
+def with_roles(node: Server, *names: str, **tables: str) -> None:
+    """Create and configure roles, and an output for each."""
+    for name in names:
+        node.emulator.create_role(name)
     node.configure(
         "".join(
             f'[[role]]\nname = "{name}"\narn = "arn:aws:iam::{node.emulator.account_id}:role/{name}"\n'
@@ -136,13 +148,22 @@ def with_role(node: Server, *names: str, **tables: str) -> None:
     )
 
 
-def test_a_role_that_nobody_answers_is_given_up_at_the_deadline_too(node: Server) -> None:
+def test_roles_that_hang_take_half_of_the_attempt_and_no_output_of_another_role_loses_anything(
+    node: Server, start: Start
+) -> None:
     endpoint = f'sts_endpoint_url = "{node.emulator.url}"\nread_timeout = "30s"'
-    with_role(node, "web", daemon='attempt_timeout = "4s"', service=endpoint)
-    node.emulator.fail("AssumeRole", hang=True)
-    said = node.run("attempt")
-    assert (said.code, said.json["outcome"], said.json["code"]) == (69, "failed", "deadline")
-    assert said.json["published"] == [str(node.output)]
+    with_roles(node, "web", "db", "backup", daemon='attempt_timeout = "8s"', service=endpoint)
+    node.emulator.fail("AssumeRole", hang=True, times=None)
+    start(node)
+    assert node.run("wait", "--file", str(node.output)).code == 0
+    until(lambda: node.status_file()["last_outcome"], "an outcome")
+    outputs = {Path(one["path"]).name: one for one in node.status_file()["outputs"]}
+    codes = {name: one["problem"] and one["problem"]["code"] for name, one in outputs.items()}
+    assert codes == {"credentials": None, "web": "timeout", "db": "timeout", "backup": "deadline"}
+    assert (outputs["credentials"]["freshness"], outputs["web"]["freshness"]) == ("fresh", "absent")
+    node.emulator.clear_faults()
+    assert node.run("wait").code == 0
+    assert len([token for token in node.tokens() if not token.assumed]) == 1  # the vault has recorded it
 
 
 PASSWORD = "proxy-s3cret"

@@ -274,7 +274,7 @@ def test_a_registered_server_is_registered_again_only_by_force(node: Server) -> 
 @pytest.mark.parametrize("error", ["InvalidSignature", "MachineFingerprintDoesNotMatch", "InvalidInstanceId"])
 def test_a_server_that_is_refused_is_registered_again_by_the_command_of_the_hint(node: Server, error: str) -> None:
     node.emulator.fail(TOKEN, error=error)
-    (command,) = re.findall(r"`rolekeeper ([^`]+)`", node.run("attempt").json["hint"])
+    (command,) = re.findall(r"`rolekeeper (register [^`]+)`", node.run("attempt").json["hint"])
     node.activation = node.emulator.create_activation()
     verb, *options = node.registration()
     said = node.run(*command.split(), *options, stdin=node.activation.code)

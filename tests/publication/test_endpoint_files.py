@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from tests.conftest import Server
 
 from rolekeeper.adapters.outputs.endpoint import EndpointDocuments, Published
 from rolekeeper.errors import OutputError
@@ -129,6 +130,15 @@ def test_what_is_not_configured_any_more_is_removed(sink: EndpointDocuments, run
     sink.remove_others([RACK, Endpoint("web")])
     left = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
     assert left == {f"{kind}/{name}" for kind in ("endpoint", "token", "env") for name in ("rack", "web")}
+
+
+@pytest.mark.parametrize("kind", ["endpoint", "token", "env"])
+def test_what_cannot_be_looked_through_for_old_endpoints_costs_no_other_output(node: Server, kind: str) -> None:
+    node.runtime.mkdir()
+    (node.runtime / kind).write_text("no directory")
+    said = node.run("attempt")
+    assert (said.code, said.err) == (0, "")
+    assert node.output.exists()
 
 
 def test_account_and_role_are_in_the_answer_when_they_are_known(

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from rolekeeper.attempt.run import longest_wait_for_vault
 from rolekeeper.cli.messages import say
 from rolekeeper.errors import OutputError, RefusedError, UsageError
 from rolekeeper.model import VaultContents
+from rolekeeper.ports import Vault
 from rolekeeper.settings import FileFormat, Settings
 
 LONGEST_FOR_FILE = timedelta(seconds=10)
@@ -29,9 +31,39 @@ def run(options: argparse.Namespace) -> int:
     """Empty the vault, after asking. The service still knows the node; credentials stay until they expire."""
     keep_secrets_in_memory()
     settings = compose.settings(options.config)
-    if not options.yes and not _confirmed(settings.vault_directory):
+    if not options.yes and not confirmed(f"Forget the registration in {settings.vault_directory}?", "clear"):
         print("Nothing was changed.")
         return 0
+    refuse_while_daemon_registers_anew(settings)
+    forget(settings)
+    print("Forgot the registration; the managed node still exists in AWS until it is deregistered there.")
+    return 0
+
+
+def forget(settings: Settings, check: Callable[[Vault], None] = lambda _: None) -> None:
+    """Empty the vault, once `check` has looked at it under its lock; the daemon learns it at once."""
+    vault = compose.vault(settings)
+    with vault.lock(longest_wait_for_vault(settings)):
+        check(vault)
+        vault.save(VaultContents())
+    _withdraw(settings)
+    compose.tell_daemon(settings)
+
+
+def confirmed(question: str, verb: str) -> bool:
+    """Whether a person at the terminal says yes; UsageError when there is no terminal."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise UsageError("not-confirmed", "Cannot ask: standard input is no terminal", f"`rolekeeper {verb} --yes`")
+    try:
+        answer = input(f"{question} This cannot be undone. [y/N] ")
+    except (EOFError, UnicodeDecodeError):  # Ctrl-D, or what is no text: no yes
+        print()
+        return False
+    return answer.strip().lower() in {"y", "yes"}
+
+
+def refuse_while_daemon_registers_anew(settings: Settings) -> None:
+    """RefusedError when a daemon runs that would register this machine again at once."""
     node = settings.node
     if node.activation_id and node.region and runtime.living(settings.daemon.runtime_directory) is not None:
         raise RefusedError(
@@ -39,24 +71,6 @@ def run(options: argparse.Namespace) -> int:
             "Cannot forget the registration: the running daemon would register anew at once, as [node] says",
             "`systemctl stop rolekeeper` first",
         )
-    vault = compose.vault(settings)
-    with vault.lock(longest_wait_for_vault(settings)):
-        vault.save(VaultContents())
-    _withdraw(settings)
-    compose.tell_daemon(settings)
-    print("Forgot the registration; the managed node still exists in AWS until it is deregistered there.")
-    return 0
-
-
-def _confirmed(directory: str) -> bool:
-    if sys.stdin is None or not sys.stdin.isatty():
-        raise UsageError("not-confirmed", "Cannot ask: standard input is no terminal", "`rolekeeper clear --yes`")
-    try:
-        answer = input(f"Forget the registration in {directory}? This cannot be undone. [y/N] ")
-    except (EOFError, UnicodeDecodeError):  # Ctrl-D, or what is no text: no yes
-        print()
-        return False
-    return answer.strip().lower() in {"y", "yes"}
 
 
 def _withdraw(settings: Settings) -> None:

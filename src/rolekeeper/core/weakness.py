@@ -15,7 +15,7 @@ def of_machine_id(saved: HardwareHash, current: HardwareHash) -> OutputProblem |
             "machine-id-empty",
             "machine-id was empty or absent at the registration: a copy of this disk without one looks similar, and "
             "this machine stops being similar once it gets one",
-            "run `systemd-machine-id-setup`, then `rolekeeper register --force` with a new activation",
+            "run `systemd-machine-id-setup`, then `rolekeeper fingerprint accept`",
         )
     if not current.get(MACHINE_ID, "").strip():
         return OutputProblem(
@@ -39,6 +39,6 @@ def of_smbios(saved: HardwareHash, current: HardwareHash) -> OutputProblem | Non
             "smbios-unbound",
             "the four SMBIOS components were empty when the fingerprint was bound to them: a copy of this disk would "
             "look similar where they are empty",
-            "register again with a new activation (`rolekeeper register --force`), to bind a fingerprint to them",
+            "`rolekeeper fingerprint accept` binds it to those of now",
         )
     return None

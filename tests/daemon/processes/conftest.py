@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.adapters.supervision.attemptpipe import AttemptProcesses
+from rolekeeper.adapters.supervision.attemptpipe import AttemptProcesses, SettingsInForce
 from rolekeeper.adapters.supervision.signals import BlockedSignals
 from rolekeeper.core.jsonvalues import encode
 from rolekeeper.model import AttemptReport, Outcome
@@ -62,7 +62,7 @@ class Attempts:
 
     def run(self, command: tuple[str, ...], **order: bool) -> AttemptProcesses:
         self.heard.clear()  # what an attempt before this one said to its end is not of this one
-        attempts = AttemptProcesses(command, {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"})
+        attempts = AttemptProcesses(command, {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}, SettingsInForce())
         self.processes.append(attempts)
         attempts.start(**({"reload": True, "reuse": True} | order))
         return attempts

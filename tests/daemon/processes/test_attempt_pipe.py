@@ -214,7 +214,7 @@ pipe.report(AttemptReport(Outcome.FAILED, code="unreachable", message="Cannot re
 def with_password(tmp_path: Path, kit: Any) -> Settings:
     """Settings that hold a secret, in the place where the script above finds them."""
     service = replace(kit.settings.service, proxy_url="http://me:a-password@proxy.example:3128")
-    settings: Settings = replace(kit.settings, service=service)
+    settings: Settings = replace(kit.settings, service=service, digest="of the files")
     (tmp_path / "settings.json").write_text(json.dumps(encode(settings)), encoding="utf-8")
     return settings
 
@@ -247,12 +247,13 @@ def test_later_attempts_inherit_the_settings_in_force_which_the_daemon_does_not_
         attempts.hear(running, AttemptReport)
 
 
-def test_an_attempt_that_was_killed_while_it_wrote_the_settings_leaves_none(
-    attempts: Any, command: tuple[str, ...], with_password: Settings
+@pytest.mark.parametrize("written", [200, None], ids=["half of them", "all of them"])
+def test_settings_are_read_anew_after_an_attempt_that_was_killed_before_it_reported_them(
+    attempts: Any, command: tuple[str, ...], with_password: Settings, written: int | None
 ) -> None:
     script, whole = Path(command[2]), Path(command[2]).read_text()
-    half = json.dumps(encode(with_password)).encode()[:200]
-    script.write_text(f"import os\nos.pwrite({SETTINGS}, {half!r}, 0)\nos.kill(os.getpid(), 9)")
+    settings = json.dumps(encode(with_password)).encode()[:written]
+    script.write_text(f"import os\nos.pwrite({SETTINGS}, {settings!r}, 0)\nos.kill(os.getpid(), 9)")
     running = attempts.run(command)
     attempts.hear(running, Ended)
     script.write_text(whole)
@@ -266,7 +267,7 @@ def answers(command: tuple[str, ...], said: str) -> subprocess.CompletedProcess[
 
 
 def order(**more: Any) -> str:
-    return json.dumps({"version": __version__, "reload": False, "reuse": True, **more}) + "\n"
+    return json.dumps({"version": __version__, "digest": None, "reload": False, "reuse": True, **more}) + "\n"
 
 
 @pytest.mark.parametrize("said", ["", "go\n", "[]\n", "{}\n", order(), order(surprise=1)])

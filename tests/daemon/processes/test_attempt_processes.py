@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rolekeeper import __version__
-from rolekeeper.adapters.supervision.attemptpipe import SETTINGS, AttemptProcesses
+from rolekeeper.adapters.supervision.attemptpipe import SETTINGS, AttemptProcesses, SettingsInForce
 from rolekeeper.model import AttemptReport
 from rolekeeper.ports import Ended, Rejected
 
@@ -32,7 +32,7 @@ def test_a_report_is_heard_and_the_attempt_is_gone_without_a_trace(attempts: Any
 def test_an_attempt_is_told_what_to_do(attempts: Any) -> None:
     running = attempts.start("tell(order)", reload=True, reuse=False)
     told = json.loads(attempts.hear(running, Rejected).problems)
-    assert told == {"version": __version__, "reload": True, "reuse": False}
+    assert told == {"version": __version__, "digest": None, "reload": True, "reuse": False}
 
 
 def test_an_attempt_begins_with_no_signal_blocked_or_ignored(attempts: Any) -> None:
@@ -117,7 +117,7 @@ def test_ending_twice_or_nothing_at_all_does_nothing(attempts: Any) -> None:
     running = attempts.start("time.sleep(600)")
     running.end()
     running.end()
-    AttemptProcesses(("/bin/true",), {}).end()
+    AttemptProcesses(("/bin/true",), {}, SettingsInForce()).end()
 
 
 def test_another_attempt_can_be_started_while_the_last_one_is_still_dying(attempts: Any) -> None:

@@ -1,4 +1,4 @@
-"""The runtime directory: `lock`, held by the running daemon, with its pid; `alive`; and status.json for everybody.
+"""The runtime directory: `lock`, held by the running daemon, with its pid; `alive`; status.json; metrics.prom.
 
 - The lock belongs to the open file description (fcntl(2), F_OFD_SETLK): whether a daemon holds it can be asked without
   taking it, so a command that looks never keeps a daemon from starting.
@@ -35,6 +35,7 @@ ALIVE = "alive"
 LOCK = "lock"
 STATUS = "status.json"
 SUDO = "run this as the daemon's user, or with sudo"
+METRICS = "metrics.prom"
 _OPEN = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _PEER = struct.Struct("iII")  # struct ucred: pid, uid, gid
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock: type, whence, start, length (0: all of it), pid
@@ -109,10 +110,17 @@ class FileRuntimeDirectory:
 
     def write_status(self, document: status.Document) -> None:
         """Replace status.json (0644), whole, under our lock."""
+        self._replace(STATUS, to_json(document))
+
+    def write_metrics(self, text: str) -> None:
+        """Replace metrics.prom (0644), whole, under our lock."""
+        self._replace(METRICS, text.encode())
+
+    def _replace(self, name: str, data: bytes) -> None:
         self.claim(self._directory)
-        path = f"{self._directory}/{STATUS}"
+        path = f"{self._directory}/{name}"
         try:
-            replace_file(path, to_json(document), Attributes(0o644), durable=False)
+            replace_file(path, data, Attributes(0o644), durable=False)
         except OSError as error:
             raise _cannot("write", path, error) from error
 
