@@ -37,7 +37,7 @@ class Doctor:
         """The finding of this name and code; there is just one, and it says what to do."""
         found = self.findings(*options, env=env)
         fitting = [one for one in found if (one["name"], one["code"]) == (name, code)]
-        assert len(fitting) == 1, found
+        assert len(fitting) == 1, "\n".join(f"{one['name']} {one['code']}: {one['message']}" for one in found)
         (only,) = fitting
         assert only["level"] in ("warning", "failed")
         assert only["hint"]

@@ -47,7 +47,9 @@ class Tunnel:
             closing.enter_context(client)
             head = b""
             while not head.endswith(b"\r\n\r\n"):
-                head += client.recv(1)
+                if not (piece := client.recv(1)):
+                    return  # a client that wants to know whether somebody listens
+                head += piece
             self.heads.append(head.decode())
             server = closing.enter_context(socket.create_connection(("127.0.0.1", self._to)))
             client.sendall(b"HTTP/1.1 200 Connection established\r\nVia: 1.1 test\r\n\r\n")
