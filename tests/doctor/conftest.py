@@ -55,9 +55,9 @@ class Doctor:
 
     def level(self, name: str, *options: str) -> str:
         """That of the only finding of this name."""
-        levels = [one["level"] for one in self.findings(*options) if one["name"] == name]
-        assert len(levels) == 1, levels
-        return str(levels[0])
+        found = [one for one in self.findings(*options) if one["name"] == name]
+        assert len(found) == 1, found
+        return str(found[0]["level"])
 
     def save(self, contents: VaultContents) -> None:
         vault = FileVault(self.server.directory / "vault", SystemClock())

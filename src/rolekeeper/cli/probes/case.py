@@ -12,7 +12,7 @@ from rolekeeper.model import TokenAnswer, VaultContents
 from rolekeeper.ports import Clock
 from rolekeeper.settings import Settings
 
-_LONGEST_STEP = timedelta(seconds=3)  # of a connection, or of a piece of an answer
+_LONGEST_CONNECT, _LONGEST_READ = timedelta(seconds=4), timedelta(seconds=6)
 _LONGEST_ATTEMPT = timedelta(seconds=20)  # from which the times for hardware and outputs derive
 
 
@@ -51,8 +51,8 @@ def _brisk(settings: Settings) -> Settings:
         settings,
         service=replace(
             service,
-            connect_timeout=min(service.connect_timeout, _LONGEST_STEP),
-            read_timeout=min(service.read_timeout, _LONGEST_STEP),
+            connect_timeout=min(service.connect_timeout, _LONGEST_CONNECT),
+            read_timeout=min(service.read_timeout, _LONGEST_READ),
         ),
         daemon=replace(daemon, attempt_timeout=min(daemon.attempt_timeout, _LONGEST_ATTEMPT)),
     )

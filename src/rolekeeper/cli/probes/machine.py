@@ -172,8 +172,8 @@ def hardware(case: Case) -> Iterator[Finding]:
         yield failed("hardware", HardwareError("hardware-unreadable", f"{told} ({reasons})", hint))
     else:
         hint = (
-            "put the hardware back as it was; if this is the machine, `rolekeeper fingerprint` shows what changed, and "
-            "docs/operating.md (Hibernation) says how to have it accepted"
+            "put the hardware back as it was: `rolekeeper fingerprint` shows what changed; if this is the machine, "
+            "`rolekeeper fingerprint accept`"
         )
         yield failed("hardware", RefusedError("hardware-not-similar", told, hint))
 
