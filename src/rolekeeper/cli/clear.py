@@ -3,7 +3,6 @@
 import argparse
 import sys
 from datetime import timedelta
-from pathlib import Path
 
 from rolekeeper import compose
 from rolekeeper.adapters.outputs.credentialsfile import SharedCredentialsFiles
@@ -63,7 +62,7 @@ def _withdraw(settings: Settings) -> None:
     """Remove our expiry from shared files that are there; keys stay, and programs use them until they expire."""
     files = SharedCredentialsFiles(PublishedFiles(compose.clock().sleep))
     for file in settings.credentials_files:
-        if file.format is not FileFormat.SHARED or not Path(file.path).exists():
+        if file.format is not FileFormat.SHARED:
             continue
         try:
             files.withdraw(file, LONGEST_FOR_FILE)
