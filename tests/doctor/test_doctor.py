@@ -65,6 +65,17 @@ def test_the_text_has_the_same_findings_with_the_remedies_and_the_one_to_begin_w
     assert said.out.splitlines()[-1].endswith("begin with: daemon")
 
 
+def test_a_remedy_stands_once_however_many_links_need_it(doctor: Doctor) -> None:
+    more = [f"{doctor.server.directory}/file/{name}" for name in "ab"]
+    (doctor.server.directory / "file").touch()
+    doctor.server.configure("".join(f'[[credentials_file]]\npath = "{path}"\n' for path in more))
+    hints = {one["hint"] for one in doctor.findings() if one["code"] == "no-such-directory"}
+    assert len(hints) == 1
+    text = doctor.server.run("doctor").out
+    assert text.count(hints.pop()) == 1
+    assert text.count("-> as above\n") == 1
+
+
 def on_a_terminal(server: Server, **environment: str) -> str:
     ours, theirs = pty.openpty()
     command = server.command("doctor")

@@ -401,6 +401,15 @@ def test_an_owner_who_cannot_reach_the_file(doctor: Doctor) -> None:
     assert all("namei -l" in one["hint"] for one in shut_out)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can try it as another user")
+def test_a_file_for_everybody_that_nobody_can_reach(doctor: Doctor) -> None:
+    doctor.server.output.parent.mkdir(mode=0o700)
+    doctor.server.output.touch(0o644)  # a mode that only the file has is no wish
+    assert doctor.level("reader") == "ok"
+    doctor.server.configure(output='mode = "0644"')
+    assert "every user cannot read" in doctor.finding("reader", "reader-shut-out")["message"]
+
+
 # What programs find first
 
 

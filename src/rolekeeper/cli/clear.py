@@ -4,7 +4,6 @@ import argparse
 import sys
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 
 from rolekeeper import compose
 from rolekeeper.adapters.outputs.credentialsfile import SharedCredentialsFiles
@@ -77,7 +76,7 @@ def _withdraw(settings: Settings) -> None:
     """Remove our expiry from shared files that are there; keys stay, and programs use them until they expire."""
     files = SharedCredentialsFiles(PublishedFiles(compose.clock().sleep))
     for file in settings.credentials_files:
-        if file.format is not FileFormat.SHARED or not Path(file.path).exists():
+        if file.format is not FileFormat.SHARED:
             continue
         try:
             files.withdraw(file, LONGEST_FOR_FILE)

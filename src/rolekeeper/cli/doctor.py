@@ -79,12 +79,20 @@ def _rest() -> Finding:
 
 def _print(found: list[Finding]) -> None:
     is_coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    shown_hints: set[str] = set()
     for one in found:
         word = f"{one.level:{LEVEL_WIDTH}}"
         shown = f"\x1b[{COLOURS[one.level]}m{word}\x1b[0m" if is_coloured else word
         subject = f"{one.subject}: " if one.subject else ""
         code = f" [{one.code}]" if one.code else ""
         print(f"{shown}{one.name:{NAME_WIDTH}}{subject}{one.message}{code}")
-        for line in one.hint.splitlines():
-            print(f"{' ' * (LEVEL_WIDTH + NAME_WIDTH)}-> {line}")
+        if one.hint:
+            print(_remedy("as above" if one.hint in shown_hints else one.hint))
+        shown_hints.add(one.hint)
     print(summary(found))
+
+
+def _remedy(hint: str) -> str:
+    """Below its finding; the lines after the first, such as those of a drop-in, stay as they are."""
+    indented = " " * (LEVEL_WIDTH + NAME_WIDTH)
+    return f"{indented}-> " + f"\n{indented}   ".join(hint.splitlines())

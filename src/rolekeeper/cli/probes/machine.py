@@ -130,7 +130,7 @@ def _last_outcome(document: Document, state: Phase | None) -> Iterator[Finding]:
 
 
 def vault(case: Case) -> Iterator[Finding]:
-    """Whether the vault can be read, is nobody else's business, and holds a registration."""
+    """Whether the vault can be read, is closed to other users, and holds a registration."""
     directory = case.settings.vault_directory
     case.contents = compose.vault(case.settings).load()
     yield from _open_to_others(directory)

@@ -145,7 +145,7 @@ def _paths(output: Output, settings: Settings) -> list[str]:
         paths = output.path, f"{output.path}{PROFILE}"
     else:
         paths = (output.path,)
-    there = (path if os.path.lexists(path) else os.path.dirname(path) for path in paths)  # noqa: PTH120
+    there = (path if os.path.lexists(path) else f"{os.path.dirname(path)}/" for path in paths)  # noqa: PTH120
     return [path for path in dict.fromkeys(there) if os.path.lexists(path)]
 
 
@@ -153,7 +153,7 @@ def _unreadable(output: Output, path: str) -> Iterator[OutputError]:
     owner = accounts.user_number(output.owner, path)
     group = accounts.group_number(output.group, path)
     mode = Path(path).stat().st_mode if os.path.exists(path) else 0  # noqa: PTH110
-    is_directory = os.path.isdir(path)  # noqa: PTH112
+    is_directory = path.endswith("/")
     readers = {f"the user {output.owner}": _user(owner)} if owner else {}
     if group is not None:
         if not is_directory and not mode & _GROUP_READS:
@@ -162,7 +162,7 @@ def _unreadable(output: Output, path: str) -> Iterator[OutputError]:
             yield OutputError("group-cannot-read", message, hint)
         else:
             readers[f"the group {output.group}"] = {"user": _NOBODY, "group": group, "extra_groups": []}
-    elif not is_directory and mode & _OTHERS_READ:
+    elif isinstance(output, CredentialsFile) and not output.keep_mode and output.mode & _OTHERS_READ:
         readers["every user"] = {"user": _NOBODY, "group": _NOBODY, "extra_groups": []}
     for name, identity in readers.items():
         if not _may("-x" if is_directory else "-r", path, identity):
