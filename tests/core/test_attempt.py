@@ -403,3 +403,24 @@ def test_the_same_answers_give_the_same_step() -> None:
     answer = TokenAnswer(token("NEW"), NOW.wall, NOW.boot)
     assert decide(what, [answer]) == decide(what, [answer])
     assert isinstance(decide(what, [answer]), Publish)
+
+
+@pytest.mark.parametrize("rotated", [False, True], ids=["kept", "rotated"])
+def test_the_report_has_the_clock_difference_of_the_answer_and_the_key_that_is_in_use_afterwards(rotated: bool) -> None:  # noqa: FBT001 - a row
+    ahead = timedelta(seconds=90)
+    answer = TokenAnswer(token("NEW", rotate=rotated), NOW.wall + ahead, NOW.boot, ahead)
+    world = World({Request: [answer]})
+    if rotated:
+        new = NodeKey("new", NOW.wall)
+        registration = replace(NODE.registration, key=new)
+        entry = LogEntry("key_rotated", "info", "")
+        world.answers[Rotate] = [(VaultContents(node=replace(NODE, registration=registration)), entry)]
+    report = world.run(seen())
+    assert report.clock_difference == ahead
+    assert report.key_created_at == (NOW.wall if rotated else NODE.registration.key.created_at)
+
+
+def test_a_report_without_an_answer_knows_no_clock_difference_and_still_the_key() -> None:
+    report = World({Request: [ServiceError("unreachable", "Cannot connect", "")]}).run(seen())
+    assert report.clock_difference is None
+    assert report.key_created_at == NODE.registration.key.created_at

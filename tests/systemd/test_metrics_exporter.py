@@ -2,6 +2,7 @@
 
 import socket
 import subprocess
+import time
 import urllib.request
 from collections.abc import Callable
 
@@ -74,6 +75,8 @@ def test_credentials_are_served_as_they_were_issued_by_one_symlink(machine: Mach
     assert found["rolekeeper_credentials_expiry_timestamp_seconds"] == expiry[0]
     assert found[f'rolekeeper_node_info{{node_id="{token.node_id}",region="{machine.service.region}"}}'] == 1
     assert found["rolekeeper_fingerprint_components_matched"] == found["rolekeeper_fingerprint_components_compared"] > 0
+    assert abs(found["rolekeeper_clock_difference_seconds"]) < 5
+    assert 0 <= time.time() - found["rolekeeper_node_key_created_timestamp_seconds"] < 3600
     assert found["node_textfile_scrape_error"] == 0
     assert f'node_textfile_mtime_seconds{{file="{LINK}"}}' in found
     done = check(machine)
