@@ -1,8 +1,8 @@
 """`make sbom`: what is inside the packages, as CycloneDX, in dist/rolekeeper-VERSION.cdx.json.
 
-cyclonedx-py reads the lock. Added are what wheels bring inside their extension modules: the Rust crates, by the lists in
-the wheels, and the OpenSSL that cryptography is linked with, by what it says itself. Libraries that `tree` leaves out of
-the packages are left out here. The same sources make the same bytes.
+cyclonedx-py reads the lock. Added is what wheels bring inside their extension modules: the Rust crates, by the lists in
+the wheels, and the OpenSSL that cryptography is linked with, by what it says itself. Libraries that `tree` leaves out
+are left out here, too. The same sources make the same bytes.
 """
 
 import json
