@@ -1,6 +1,7 @@
 """Signed repositories as `make repository` lays them out, and an installation from the apt one."""
 
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -52,7 +53,7 @@ def test_apt_installs_from_it_and_the_service_runs(repository: Path, machine_of:
     machine = machine_of("trixie", f"{repository}:{SITE}")
     machine.configure()
     machine.write("/etc/apt/sources.list.d/rolekeeper.list", SOURCE)
-    machine.run("apt-get", "-qq", "-oDir::Etc::SourceList=/dev/null", "update")
+    machine.run("apt-get", "-qq", "-oDir::Etc::SourceList=/dev/null", "-oAPT::Get::List-Cleanup=0", "update")
     machine.shell("export DEBIAN_FRONTEND=noninteractive; apt-get -qq install --yes --no-install-recommends rolekeeper")
     assert machine.rolekeeper("version").out == f"rolekeeper {NEW_VERSION}\n"
     machine.register()
@@ -67,8 +68,8 @@ def test_apt_refuses_an_index_that_was_changed(repository: Path, machine_of: Cal
     )
     machine.write("/etc/apt/sources.list", SOURCE.replace(f"file:{SITE}/apt", "file:/run/changed"))
     said = machine.run("apt-get", "update", expect=None)
-    assert "rolekeeper.example" in said.out + said.err or "BADSIG" in said.out + said.err
     assert said.code != 0
+    assert re.search("BADSIG|manipulated|invalid", said.out + said.err)
 
 
 def test_the_index_of_the_yum_repository_and_its_packages_are_signed(repository: Path, key: str) -> None:
