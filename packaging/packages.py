@@ -28,6 +28,16 @@ PACKAGING = ROOT / "packaging"
 LARGEST_INSTALLED = 45_000_000  # bytes, with the bytecode of one Python; SSM Agent's package has 108 MB
 LARGEST_DEB = 16_000_000  # bytes
 SOURCES = ("LICENSE", "config", "packaging", "pyproject.toml", "src/rolekeeper", "systemd")
+OTHER_TOOLS = (
+    "find-python",
+    "install",
+    "install.py",
+    "make-venv",
+    "need-programs",
+    "repository",
+    "sbom.py",
+    "uninstall",
+)
 ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}  # as dpkg and as rpm, wheels and compilers name them
 # Installed path -> file of the repository; one that ends with .gz is compressed on the way.
 FILES = {
@@ -146,7 +156,13 @@ def _digest(order: Order) -> str:
 def _sources() -> Iterator[Path]:
     for name in SOURCES:
         found = [ROOT / name] if (ROOT / name).is_file() else (ROOT / name).rglob("*")
-        yield from (path for path in found if path.is_file() and "__pycache__" not in path.parts)
+        yield from (path for path in found if path.is_file() and not _is_other(path))
+
+
+def _is_other(path: Path) -> bool:
+    """Whether no package depends on this file: bytecode, the locks of developers' tools, and other commands of make."""
+    lock = path.suffix in (".in", ".txt") and path != tree.LOCK
+    return "__pycache__" in path.parts or (path.parent == PACKAGING and (lock or path.name in OTHER_TOOLS))
 
 
 def _is_built(order: Order, digest: str) -> bool:

@@ -10,6 +10,7 @@ from tests.packages.conftest import need
 from tests.systemd.conftest import NEW_VERSION, OLD_VERSION, OUTPUT, PACKAGES, UNIT, Machine
 
 VAULT = "/var/lib/rolekeeper/vault"
+BYTECODE = "find /usr/lib/rolekeeper -name 'model.cpython-*.pyc'"
 EDITED = "/etc/rolekeeper/config.toml"
 
 
@@ -86,6 +87,7 @@ def rpm(machine: Machine, what: str, version: str) -> None:
 def test_the_rpm_enables_and_starts_the_service(rpm_machine: Machine) -> None:
     assert rpm_machine.property(UNIT, "UnitFileState") == "enabled"
     assert rpm_machine.rolekeeper("status").code == 0
+    assert rpm_machine.shell(BYTECODE).out
     explained = rpm_machine.run("journalctl", "--catalog", "--quiet", "ROLEKEEPER_EVENT=started").out
     assert "Rolekeeper has started" in explained
 
@@ -97,11 +99,13 @@ def test_an_upgrade_by_rpm_restarts_the_service_and_keeps_registration_and_edite
     rpm_machine.until_status("Waiting")
     assert rpm_machine.property(UNIT, "UnitFileState") == "enabled"
     assert "# mine" in rpm_machine.read(EDITED)
+    assert rpm_machine.shell(BYTECODE).out
     assert len(rpm_machine.service.nodes) == 1
 
 
 def test_erased_by_rpm_and_installed_again_the_registration_is_still_there(rpm_machine: Machine) -> None:
     rpm_machine.run("rpm", "--erase", "rolekeeper")
+    rpm_machine.run("test", "-e", "/usr/lib/rolekeeper", expect=1)
     assert rpm_machine.property(UNIT, "ActiveState") == "inactive"
     assert "# mine" in rpm_machine.read(f"{EDITED}.rpmsave")
     assert rpm_machine.access_key_id() == rpm_machine.issued()[-1]
