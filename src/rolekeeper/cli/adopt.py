@@ -2,6 +2,7 @@
 
 import argparse
 import signal
+from dataclasses import replace
 
 from rolekeeper import compose
 from rolekeeper.adapters.process import give_up_after, keep_secrets_in_memory
@@ -10,6 +11,7 @@ from rolekeeper.attempt.adopt import Adoption, adopt
 from rolekeeper.attempt.run import longest_wait_for_vault
 from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import print_json
+from rolekeeper.cli.sealing import seal_if_configured, take_over_drop_in
 from rolekeeper.core import similarity
 from rolekeeper.errors import RefusedError
 from rolekeeper.model import Verdict
@@ -41,10 +43,14 @@ def run(options: argparse.Namespace) -> int:
     settings = compose.settings(options.config)
     found = agent.read_agent_vault(options.source)
     give_up_after(settings.daemon.attempt_timeout)
-    world = compose.world(settings)
-    with world.vault.lock(longest_wait_for_vault(settings)):
+    vault = compose.vault(settings)
+    world = replace(compose.world(settings), vault=vault)
+    with vault.lock(longest_wait_for_vault(settings)):
+        is_new_key = seal_if_configured(settings, vault)
         adoption = adopt(world, found, prove=not options.offline, replace_old=options.force)
     _print(adoption, as_json=options.json)
+    if is_new_key:
+        take_over_drop_in()
     compose.tell_daemon(settings, signal.SIGHUP)  # with the configuration of now
     return 0
 

@@ -12,9 +12,11 @@ from rolekeeper.adapters.process import keep_secrets_in_memory
 from rolekeeper.adapters.supervision import runtime
 from rolekeeper.attempt.run import longest_wait_for_vault
 from rolekeeper.cli.messages import say
-from rolekeeper.errors import OutputError, RefusedError, UsageError
+from rolekeeper.cli.sealing import take_over_drop_in
+from rolekeeper.errors import OutputError, RefusedError, UsageError, VaultError
 from rolekeeper.model import VaultContents
-from rolekeeper.settings import FileFormat, Settings
+from rolekeeper.ports import SealableVault
+from rolekeeper.settings import UNSEALED, FileFormat, Settings
 
 LONGEST_FOR_FILE = timedelta(seconds=10)
 EXAMPLE = "rolekeeper clear --yes"
@@ -26,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Empty the vault, after asking. The service still knows the node; credentials stay until they expire."""
+    """Empty the vault and forget its key, after asking. The service still knows the node; credentials just expire."""
     keep_secrets_in_memory()
     settings = compose.settings(options.config)
     if not options.yes and not _confirmed(settings.vault_directory):
@@ -41,11 +43,24 @@ def run(options: argparse.Namespace) -> int:
         )
     vault = compose.vault(settings)
     with vault.lock(longest_wait_for_vault(settings)):
+        has_key = settings.vault_seal != UNSEALED or _is_sealed(vault)
         vault.save(VaultContents())
+        if has_key:
+            compose.vault_keys(settings).remove()
     _withdraw(settings)
+    if has_key:
+        take_over_drop_in()
     compose.tell_daemon(settings)
     print("Forgot the registration; the managed node still exists in AWS until it is deregistered there.")
     return 0
+
+
+def _is_sealed(vault: SealableVault) -> bool:
+    """Whether a key belongs to the vault; a vault that cannot be read can still be emptied."""
+    try:
+        return vault.sealed_with() is not None
+    except VaultError:
+        return False
 
 
 def _confirmed(directory: str) -> bool:
