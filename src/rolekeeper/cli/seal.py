@@ -50,11 +50,13 @@ def run(options: argparse.Namespace) -> int:
         raise RefusedError("seal-not-configured", 'Cannot seal: vault.seal is "none"', hint)
     keep_out_of_swap()
     give_up_after(settings.daemon.attempt_timeout)
+    if options.save_recovery_key is not None:
+        vault_keys.refuse_existing(options.save_recovery_key)
     key = _sealed(settings, options)
+    take_over_drop_in()
     if options.save_recovery_key is not None:
         vault_keys.save_recovery_key(options.save_recovery_key, key)
     _print(settings, key, as_json=options.json)
-    take_over_drop_in()
     return 0
 
 

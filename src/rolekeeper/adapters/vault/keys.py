@@ -107,17 +107,22 @@ def recovery_key(path: str) -> VaultKey:
     return _read_keys(Path(path))[0]
 
 
+def refuse_existing(path: str) -> None:
+    """Raise VaultError when there is a file of this name, or a link."""
+    if os.path.lexists(path):
+        hint = "name a file that does not exist yet"
+        raise VaultError("recovery-key-exists", f"Cannot write {path}: it exists", hint)
+
+
 def save_recovery_key(path: str, key: VaultKey) -> None:
     """Write the key in clear, for a safe place that is not this machine; a file that is there is left alone."""
+    refuse_existing(path)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with open(descriptor, "wb") as file:
             file.write(box.encode_keys((key,)))
             file.flush()
             os.fsync(descriptor)
-    except FileExistsError:
-        hint = "name a file that does not exist yet"
-        raise VaultError("recovery-key-exists", f"Cannot write {path}: it exists", hint) from None
     except OSError as error:
         raise _file_error("write", path, error) from error
 

@@ -1,0 +1,115 @@
+"""A TPM 2.0 in software (swtpm), which a box reaches over TCP, and the few commands that a machine's firmware sends."""
+
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from tests.systemd.box import ENVIRONMENT, HERE
+
+PCR = 7
+PASSWORD, PLATFORM = 0x40000009, 0x4000000C
+SHUTDOWN, PCR_EXTEND, CLEAR = 0x145, 0x182, 0x126
+NO_SESSIONS, SESSIONS = 0x8001, 0x8002
+LONGEST = 30  # seconds
+NEEDED = "swtpm:swtpm libtss2-esys-3.0.2-0 libtss2-rc0 libtss2-tcti-swtpm0"
+
+
+def why_not() -> str:
+    """Why there is no TPM to test with; empty when there is one. As root on Debian, what it takes is installed."""
+    if os.geteuid() != 0:
+        return "a TPM in software takes root, like the box"
+    command = [str(HERE.parents[1] / "packaging" / "need-programs"), NEEDED]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return done.stderr.strip()
+    found = subprocess.run(["ldconfig", "-p"], env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout
+    missing = [name for name in ("libtss2-esys", "libtss2-rc", "libtss2-tcti-swtpm") if name not in found]
+    return f"systemd cannot use a TPM without {', '.join(missing)}" if missing else ""
+
+
+def two_free_ports() -> int:
+    """A port that is free, and so is the next one, which the TPM's library takes for its control channel."""
+    while True:
+        with socket.socket() as one, socket.socket() as next_one:
+            one.bind(("127.0.0.1", 0))
+            port = int(one.getsockname()[1])
+            try:
+                next_one.bind(("127.0.0.1", port + 1))
+            except OSError:
+                continue
+            return port
+
+
+@dataclass
+class Tpm:
+    """One TPM; `directory` is what is in the chip. Between `power_on` and `power_off`, the machine is on."""
+
+    directory: Path
+    port: int = field(default_factory=two_free_ports)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def variable(self) -> str:
+        """What tells systemd where it is."""
+        return f"SYSTEMD_TPM2_DEVICE=swtpm:host=127.0.0.1,port={self.port}"
+
+    def power_on(self, measured: str = "firmware 1") -> None:
+        """Boot: the firmware starts the TPM and measures what it boots."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        addresses = [f"type=tcp,port={port},bindaddr=127.0.0.1" for port in (self.port, self.port + 1)]
+        command = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={self.directory}", "--flags"]
+        command += ["startup-clear,not-need-init", "--server", addresses[0], "--ctrl", addresses[1]]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        digest = measured.encode().ljust(32)[:32]
+        self._command(PCR_EXTEND, PCR, struct.pack(">IH", 1, 0xB) + digest, handle_of_session=PASSWORD)
+
+    def power_off(self) -> None:
+        """Turn the machine off, as a kernel does. A TPM that is not told counts that as an attempt to guess."""
+        self._send(struct.pack(">HIIH", NO_SESSIONS, 12, SHUTDOWN, 0))
+        self.power_fails()
+
+    def power_fails(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        self.process = None
+
+    def reboot(self, measured: str = "firmware 1") -> None:
+        self.power_off()
+        self.power_on(measured)
+
+    def clear(self) -> None:
+        """As a person does in the firmware's menu."""
+        self._command(CLEAR, PLATFORM, b"", handle_of_session=PASSWORD)
+
+    def is_replaced(self, by: Path) -> None:
+        """Another chip; this one's content goes to `by`."""
+        self.power_off()
+        shutil.move(self.directory, by)
+        self.power_on()
+
+    def _command(self, code: int, handle: int, rest: bytes, *, handle_of_session: int) -> None:
+        session = struct.pack(">IIHBH", 9, handle_of_session, 0, 0, 0)
+        body = struct.pack(">II", code, handle) + session + rest
+        self._send(struct.pack(">HI", SESSIONS, len(body) + 6) + body)
+
+    def _send(self, command: bytes) -> None:
+        until = time.monotonic() + LONGEST
+        while True:
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), timeout=LONGEST) as to_tpm:
+                    to_tpm.sendall(command)
+                    answer = to_tpm.recv(4096)
+                break
+            except ConnectionRefusedError:
+                if time.monotonic() > until:
+                    pytest.fail("swtpm does not answer")
+                time.sleep(0.05)
+        assert answer[6:10] == b"\0\0\0\0", f"the TPM refuses: {answer.hex()}"
