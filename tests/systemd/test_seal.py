@@ -16,7 +16,7 @@ KEY = "/etc/credstore.encrypted/rolekeeper-vault-key"
 HOST_KEY = "/var/lib/systemd/credential.secret"
 DROP_IN = "/etc/systemd/system/rolekeeper.service.d/vault-key.conf"
 RECOVERY = "/root/recovery-key"
-QUICK = "[Service]\nRestartSec=200ms\n"
+QUICK, LESS_QUICK = (f"[Service]\nRestartSec={delay}\n" for delay in ("200ms", "2s"))
 EVERYTHING_OF = f"/var/lib/rolekeeper /etc/rolekeeper /etc/systemd/system/{UNIT}.d {KEY} /etc/machine-id"
 PROCESSES = "for process in /proc/[0-9]*; do cat $process/cmdline $process/environ 2>/dev/null || true; done"
 
@@ -31,7 +31,7 @@ def registered(machine: Machine, setting: str) -> Machine:
     machine.install()
     machine.register()
     machine.until_published()
-    machine.drop_in(QUICK)
+    machine.drop_in(LESS_QUICK if "tpm2" in setting else QUICK)
     seal_setting(machine, setting)
     return machine
 
@@ -65,10 +65,13 @@ def refused(machine: Machine) -> dict[str, str]:
 
 def until_kept_from_starting(machine: Machine) -> None:
     """systemd cannot decrypt the unit's credential; it tries again and again, and `status` says so."""
-    machine.until("the unit fails", lambda: machine.property(UNIT, "ExecMainStatus") == "243")
-    said = machine.rolekeeper("status", expect=3)
-    assert "243/CREDENTIALS" in said.err
-    assert "`rolekeeper attempt` as root says why" in said.err
+
+    def says_so() -> bool:
+        said = machine.rolekeeper("status", expect=3).err
+        return "243/CREDENTIALS" in said and "`rolekeeper attempt` as root says why" in said
+
+    machine.until("the unit fails, and status says why", says_so)
+    machine.systemctl("stop", UNIT)
 
 
 def copy(machine: Machine, other: Machine, *more: str) -> None:
@@ -117,7 +120,7 @@ def test_seal_writes_the_drop_in_shows_it_and_the_daemon_goes_on(new_machine: Ca
 
 def test_the_key_is_in_memory_of_attempts_alone(host: Machine) -> None:
     key = host.read(RECOVERY).strip()
-    seen = host.shell(PROCESSES + "\njournalctl --all --output=json\ncat /run/rolekeeper/*").out
+    seen = host.shell(PROCESSES + "\njournalctl --all --output=json\ncat /run/rolekeeper/*.*").out
     supervisor = memory(host.root / "proc" / str(host.pid()))
     assert key not in seen
     assert key.encode() not in supervisor
@@ -196,7 +199,6 @@ def test_without_its_host_key_nothing_is_asked_and_the_recovery_key_opens_the_va
         assert refused(host)["code"] == code
         host.systemctl("start", "--no-block", UNIT)
         until_kept_from_starting(host)
-        host.systemctl("stop", UNIT)
     host.systemctl("start", "--no-block", UNIT)
     host.rolekeeper("seal", "--rekey", "--recovery-key", "/root/third")
     refreshes(host)
@@ -210,7 +212,6 @@ def test_the_sealed_files_on_another_machine_are_worth_nothing(
     copy(host, other)
     assert refused(other)["code"] == "host-key-gone"
     asked = len(host.service.requests)
-    other.drop_in(QUICK)
     other.systemctl("start", "--no-block", UNIT)
     until_kept_from_starting(other)
     assert len(host.service.requests) == asked
@@ -242,7 +243,7 @@ def test_a_registration_without_a_person_waits_for_the_key(new_machine: Callable
         f'activation_id = "{activation.activation_id}"\n'
     )
     machine.install()
-    machine.until_status("no credential")
+    machine.until_status("no key to seal it with")
     assert not machine.service.requests
     machine.rolekeeper("seal")
     machine.until_published()
@@ -286,7 +287,6 @@ def test_a_copy_of_everything_but_the_tpm_is_useless(
         other = new_machine(emulated=None, variable=another.variable)
         copy(with_tpm, other)
         assert refused(other)["code"] == "tpm-changed"
-        other.drop_in(QUICK)
         asked = len(with_tpm.service.requests)
         other.systemctl("start", "--no-block", UNIT)
         until_kept_from_starting(other)
@@ -297,14 +297,16 @@ def test_a_copy_of_everything_but_the_tpm_is_useless(
     refreshes(with_tpm)
 
 
-def fails_then_recovers(machine: Machine, code: str) -> None:
+def fails_then_recovers(machine: Machine, chip: Tpm, code: str, measured: str = "firmware 1") -> None:
     """With the daemon down, the vault cannot be read; a new key by the recovery key, and the same node goes on."""
     known = node_ids(machine)
     machine.systemctl("stop", UNIT)
     assert refused(machine)["code"] == code
     machine.systemctl("start", "--no-block", UNIT)
     until_kept_from_starting(machine)
+    chip.reboot(measured)  # there is no resource manager, and failed tries fill the chip's memory
     machine.rolekeeper("seal", "--rekey", "--recovery-key", RECOVERY)
+    machine.systemctl("start", UNIT)
     refreshes(machine)
     machine.run("rm", RECOVERY)
     machine.rolekeeper("seal", "--save-recovery-key", RECOVERY)
@@ -313,11 +315,11 @@ def fails_then_recovers(machine: Machine, code: str) -> None:
 
 def test_another_firmware_state_keeps_the_key(with_tpm: Machine, chip: Tpm) -> None:
     chip.reboot("firmware 2")
-    fails_then_recovers(with_tpm, "tpm-pcrs-changed")
+    fails_then_recovers(with_tpm, chip, "tpm-pcrs-changed", "firmware 2")
 
 
 def test_rekey_before_the_reboot_into_a_new_firmware_needs_no_recovery_key(with_tpm: Machine, chip: Tpm) -> None:
-    with_tpm.rolekeeper("seal", "--rekey", "--tpm2-pcrs", "")
+    with_tpm.rolekeeper("seal", "--rekey", "--pcrs", "")
     chip.reboot("firmware 3")
     with_tpm.systemctl("restart", UNIT)
     refreshes(with_tpm)
@@ -328,9 +330,9 @@ def test_rekey_before_the_reboot_into_a_new_firmware_needs_no_recovery_key(with_
 def test_a_tpm_that_was_cleared_or_replaced_is_named(with_tpm: Machine, chip: Tpm, boxes: Path) -> None:
     chip.clear()
     chip.reboot()
-    fails_then_recovers(with_tpm, "tpm-changed")
+    fails_then_recovers(with_tpm, chip, "tpm-changed")
     chip.is_replaced(boxes / "thrown-away")
-    fails_then_recovers(with_tpm, "tpm-changed")
+    fails_then_recovers(with_tpm, chip, "tpm-changed")
 
 
 def test_a_tpm_that_locked_itself_or_is_absent_or_unsupported_is_named(with_tpm: Machine, chip: Tpm) -> None:

@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """What to bind to, and what to do when the old key cannot be decrypted any more."""
     parser.add_argument("--rekey", action="store_true", help="seal with a new key")
     parser.add_argument(
-        "--tpm2-pcrs",
+        "--pcrs",
         metavar="LIST",
         default="7",
         help="the PCRs that the TPM binds the key to, such as 7+14; '' for none; default 7, the state of Secure Boot",
@@ -41,9 +41,9 @@ def run(options: argparse.Namespace) -> int:
     if options.recovery_key is not None and not options.rekey:
         hint = "`rolekeeper seal --rekey --recovery-key FILE`"
         raise UsageError("argument-missing", "--recovery-key is for --rekey", hint)
-    if not PCRS.fullmatch(options.tpm2_pcrs):
+    if not PCRS.fullmatch(options.pcrs):
         hint = "write numbers from 0 to 23, such as 7 or 7+14"
-        raise UsageError("argument-invalid", f"--tpm2-pcrs {options.tpm2_pcrs!r} is no list of PCRs", hint)
+        raise UsageError("argument-invalid", f"--pcrs {options.pcrs!r} is no list of PCRs", hint)
     settings = compose.settings(options.config)
     if settings.vault_seal == UNSEALED:
         hint = 'set vault.seal to "host", "tpm2" or "host+tpm2"'
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _sealed(settings: Settings, options: argparse.Namespace) -> VaultKey:
-    keys = compose.vault_keys(settings, options.tpm2_pcrs, options.recovery_key)
+    keys = compose.vault_keys(settings, options.pcrs, options.recovery_key)
     vault = compose.vault(settings, keys)
     with vault.lock(longest_wait_for_vault(settings)):
         return seal.rekey(vault, keys) if options.rekey else seal.seal(vault, keys)
