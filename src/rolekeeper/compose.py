@@ -62,7 +62,7 @@ def vault(accepted: Settings, keys: VaultKeys | None = None) -> SealableVault:
 def _vault_keys(accepted: Settings, environment: Mapping[str, str]) -> tuple[VaultKey, ...]:
     """The vault keys: of the unit's credential in the unit, and as systemd-creds decrypts them elsewhere."""
     from rolekeeper.adapters.process import keep_out_of_swap
-    from rolekeeper.adapters.vault.keys import credential, missing_in_unit
+    from rolekeeper.adapters.vault.keyfile import credential, missing_in_unit
 
     keep_out_of_swap()
     found = credential(environment.get("CREDENTIALS_DIRECTORY"))
@@ -74,7 +74,8 @@ def _vault_keys(accepted: Settings, environment: Mapping[str, str]) -> tuple[Vau
 def vault_keys(accepted: Settings, pcrs: str = "7", recovery: str | None = None) -> "SystemdKeys":
     """Where vault keys are kept; for commands of root outside the unit. `recovery` is the file of a recovery key."""
     from rolekeeper.adapters.supervision.unit import UNIT as NAME
-    from rolekeeper.adapters.vault.keys import SystemdKeys, recovery_key
+    from rolekeeper.adapters.vault.keyfile import recovery_key
+    from rolekeeper.adapters.vault.keys import SystemdKeys
 
     return SystemdKeys(
         accepted.vault_directory,

@@ -15,7 +15,7 @@ from tests.vault.conftest import FULL
 
 from rolekeeper.adapters.clock import SystemClock
 from rolekeeper.adapters.vault import box
-from rolekeeper.adapters.vault.keys import CREDENTIAL
+from rolekeeper.adapters.vault.keyfile import CREDENTIAL
 from rolekeeper.adapters.vault.store import FileVault
 
 ROUNDS = 41
@@ -27,7 +27,7 @@ import rolekeeper.adapters.hardware, rolekeeper.adapters.ssm.nodekey
 from rolekeeper.adapters.clock import SystemClock
 from rolekeeper.adapters.vault.store import FileVault
 def keys():
-    from rolekeeper.adapters.vault.keys import credential
+    from rolekeeper.adapters.vault.keyfile import credential
     return credential(sys.argv[2])
 began = time.process_time_ns()
 vault = FileVault(sys.argv[1], SystemClock(), keys)

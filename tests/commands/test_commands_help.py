@@ -15,7 +15,7 @@ from tests.daemonprocess.conftest import until
 from rolekeeper import __version__
 from rolekeeper.cli.parser import VERBS
 
-JSON_VERBS = ("register", "refresh", "status", "fingerprint", "adopt", "check", "emulator", "version")
+JSON_VERBS = ("register", "refresh", "status", "fingerprint", "adopt", "check", "seal", "emulator", "version")
 CONFIGURED = {
     "run": (),
     "register": ("--activation-id", "12345678-1234-1234-1234-123456789012", "--region", "us-east-1"),

@@ -1,21 +1,29 @@
-"""A TPM 2.0 in software (swtpm), which a box reaches over TCP, and the few commands that a machine's firmware sends."""
+"""A TPM 2.0 in software (swtpm), which a box reaches over TCP, and the few commands that a machine's firmware sends.
+
+A TPM has room for a few sessions, and systemd leaves some behind: the kernel removes what a client has left when it
+closes /dev/tpmrm0. The thread between box and swtpm does the same.
+"""
 
 import os
 import shutil
 import signal
 import socket
+import socketserver
 import struct
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from tests.systemd.box import ENVIRONMENT, HERE
 
 PCR = 7
 PASSWORD, PLATFORM = 0x40000009, 0x4000000C
-SHUTDOWN, PCR_EXTEND, CLEAR = 0x145, 0x182, 0x126
+SHUTDOWN, PCR_EXTEND, CLEAR, FLUSH = 0x145, 0x182, 0x126, 0x165
+LEFT_BEHIND = [first + number for first in (0x02000000, 0x03000000, 0x80000000) for number in range(4)]
 NO_SESSIONS, SESSIONS = 0x8001, 0x8002
 LONGEST = 30  # seconds
 NEEDED = "swtpm:swtpm libtss2-esys-3.0.2-0 libtss2-rc0 libtss2-tcti-swtpm0"
@@ -47,13 +55,57 @@ def two_free_ports() -> int:
             return port
 
 
+class Client(socketserver.BaseRequestHandler):
+    """A connection from the box, handed on; what it leaves in the TPM is removed."""
+
+    def handle(self) -> None:
+        assert isinstance(self.server, ResourceManager)
+        with suppress(ConnectionError), socket.create_connection(("127.0.0.1", self.server.port_of_tpm)) as to_tpm:
+            with suppress(EOFError, ConnectionError):
+                while True:
+                    to_tpm.sendall(message(self.request))
+                    self.request.sendall(message(to_tpm))
+            for handle in LEFT_BEHIND:
+                to_tpm.sendall(struct.pack(">HIII", NO_SESSIONS, 14, FLUSH, handle))
+                message(to_tpm)
+
+
+class ResourceManager(socketserver.ThreadingTCPServer):
+    """Takes connections on a port, for the TPM on another."""
+
+    daemon_threads = allow_reuse_address = True
+
+    def __init__(self, port: int, port_of_tpm: int) -> None:
+        super().__init__(("127.0.0.1", port), Client)
+        self.port_of_tpm = port_of_tpm
+        Thread(target=self.serve_forever, daemon=True).start()
+
+
+def message(peer: socket.socket) -> bytes:
+    """A whole command or answer; EOFError when there is none any more."""
+    head = exactly(peer, 10)
+    return head + exactly(peer, int.from_bytes(head[2:6], "big") - len(head))
+
+
+def exactly(peer: socket.socket, count: int) -> bytes:
+    found = b""
+    while len(found) < count:
+        more = peer.recv(count - len(found))
+        if not more:
+            raise EOFError
+        found += more
+    return found
+
+
 @dataclass
 class Tpm:
     """One TPM; `directory` is what is in the chip. Between `power_on` and `power_off`, the machine is on."""
 
     directory: Path
     port: int = field(default_factory=two_free_ports)
+    inner: int = field(default_factory=two_free_ports)
     process: subprocess.Popen[bytes] | None = None
+    manager: ResourceManager | None = None
 
     @property
     def variable(self) -> str:
@@ -63,12 +115,13 @@ class Tpm:
     def power_on(self, measured: str = "firmware 1") -> None:
         """Boot: the firmware starts the TPM and measures what it boots."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        addresses = [f"type=tcp,port={port},bindaddr=127.0.0.1" for port in (self.port, self.port + 1)]
+        addresses = [f"type=tcp,port={port},bindaddr=127.0.0.1" for port in (self.inner, self.port + 1)]
         command = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={self.directory}", "--flags"]
         command += ["startup-clear,not-need-init", "--server", addresses[0], "--ctrl", addresses[1]]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         digest = measured.encode().ljust(32)[:32]
         self._command(PCR_EXTEND, PCR, struct.pack(">IH", 1, 0xB) + digest, handle_of_session=PASSWORD)
+        self.manager = ResourceManager(self.port, self.inner)
 
     def power_off(self) -> None:
         """Turn the machine off, as a kernel does. A TPM that is not told counts that as an attempt to guess."""
@@ -77,6 +130,9 @@ class Tpm:
 
     def power_fails(self) -> None:
         assert self.process is not None
+        assert self.manager is not None
+        self.manager.shutdown()
+        self.manager.server_close()
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
         self.process = None
@@ -104,9 +160,9 @@ class Tpm:
         until = time.monotonic() + LONGEST
         while True:
             try:
-                with socket.create_connection(("127.0.0.1", self.port), timeout=LONGEST) as to_tpm:
+                with socket.create_connection(("127.0.0.1", self.inner), timeout=LONGEST) as to_tpm:
                     to_tpm.sendall(command)
-                    answer = to_tpm.recv(4096)
+                    answer = message(to_tpm)
                 break
             except ConnectionRefusedError:
                 if time.monotonic() > until:

@@ -17,8 +17,9 @@ from tests.vault.conftest import FULL, REGISTERED, SHAPES, names, save
 from tests.vault.test_vault_crash import ends_before
 
 from rolekeeper.adapters.clock import SystemClock
-from rolekeeper.adapters.vault import box, keys
-from rolekeeper.adapters.vault.keys import CREDENTIAL, SystemdKeys
+from rolekeeper.adapters.vault import box, keyfile
+from rolekeeper.adapters.vault.keyfile import CREDENTIAL
+from rolekeeper.adapters.vault.keys import SystemdKeys
 from rolekeeper.adapters.vault.store import FileVault
 from rolekeeper.attempt import seal
 from rolekeeper.errors import RefusedError, RolekeeperError, VaultError
@@ -197,7 +198,7 @@ def test_a_plain_vault_loads_nothing_of_the_seal(vault: FileVault, directory: Pa
     save(vault, FULL)
     command = [sys.executable, "-I", "-c", USE_PLAIN, str(directory)]
     loaded = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-    unwanted = ("cryptography", "subprocess", "rolekeeper.adapters.vault.box", "rolekeeper.adapters.vault.keys")
+    unwanted = ("cryptography", "subprocess", "rolekeeper.adapters.vault.box", "rolekeeper.adapters.vault.key")
     assert not [name for name in loaded if name.startswith(unwanted)]
 
 
@@ -325,17 +326,17 @@ def test_a_lost_host_key_is_never_a_new_key_and_the_recovery_key_opens_the_vault
     save(vault, FULL)
     locked(seal.seal, machine)
     recovery = tmp_path / "recovery"
-    keys.save_recovery_key(str(recovery), machine.read()[0])
+    keyfile.save_recovery_key(str(recovery), machine.read()[0])
     assert stat.S_IMODE(recovery.stat().st_mode) == 0o600
     Path(machine.command).with_name("host-key").write_bytes(b"another")
     for work in (seal.seal, seal.rekey, seal.unseal):
         with pytest.raises(VaultError) as caught:
             locked(work, machine)
         assert (caught.value.code, "--recovery-key" in caught.value.hint) == ("host-key-changed", True)
-    locked(seal.rekey, replace(machine, recovery=keys.recovery_key(str(recovery))))
+    locked(seal.rekey, replace(machine, recovery=keyfile.recovery_key(str(recovery))))
     assert vault_of(machine).load() == FULL
     with pytest.raises(VaultError, match="it exists"):
-        keys.save_recovery_key(str(recovery), KEY)
+        keyfile.save_recovery_key(str(recovery), KEY)
     wrong = replace(machine, recovery=OTHER)
     with pytest.raises(VaultError) as caught:
         locked(seal.rekey, wrong)
@@ -347,7 +348,7 @@ def test_a_recovery_key_that_is_none_is_named_and_not_repeated(text: str, tmp_pa
     path = tmp_path / "recovery"
     path.write_text(text)
     with pytest.raises(VaultError, match="64 hexadecimal digits") as caught:
-        keys.recovery_key(str(path))
+        keyfile.recovery_key(str(path))
     assert not text or text not in caught.value.message
 
 
@@ -393,3 +394,31 @@ def test_what_only_root_may_read_is_said_so(vault: FileVault, machine: SystemdKe
     with pytest.raises(RolekeeperError) as caught:
         vault_of(machine).load()
     assert caught.value.code == "vault-key-permission-denied"
+
+
+LOCK_MEMORY = """
+import resource
+from pathlib import Path
+from rolekeeper.adapters.process import keep_out_of_swap
+try:
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+except (OSError, ValueError):
+    allowed = False
+else:
+    allowed = True
+keep_out_of_swap()
+b"x" * 10_000_000
+locked = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmLck"))
+print(allowed, locked.split()[1] != "0")
+"""
+
+
+@pytest.mark.parametrize("prefix", [(), ("setpriv", "--bounding-set=-all,+chown")], ids=["root", "in the sandbox"])
+def test_a_process_is_kept_out_of_swap_where_that_is_allowed(prefix: tuple[str, ...]) -> None:
+    """And nowhere else: a limit on locked memory would make a later allocation fail."""
+    if prefix and os.geteuid() != 0:
+        pytest.skip("only root can give capabilities up")
+    command = [*prefix, sys.executable, "-I", "-c", LOCK_MEMORY]
+    allowed, locked = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    assert allowed == locked
+    assert not prefix or allowed == "False"

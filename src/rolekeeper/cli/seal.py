@@ -8,7 +8,8 @@ import re
 
 from rolekeeper import compose
 from rolekeeper.adapters.process import give_up_after, keep_out_of_swap, keep_secrets_in_memory
-from rolekeeper.adapters.vault import keys as vault_keys
+from rolekeeper.adapters.vault.keyfile import CREDENTIAL, refuse_existing, save_recovery_key
+from rolekeeper.adapters.vault.keys import CREDSTORE, DROP_IN, DROP_IN_TEXT
 from rolekeeper.attempt import seal
 from rolekeeper.attempt.run import longest_wait_for_vault
 from rolekeeper.cli.output import print_json
@@ -51,11 +52,11 @@ def run(options: argparse.Namespace) -> int:
     keep_out_of_swap()
     give_up_after(settings.daemon.attempt_timeout)
     if options.save_recovery_key is not None:
-        vault_keys.refuse_existing(options.save_recovery_key)
+        refuse_existing(options.save_recovery_key)
     key = _sealed(settings, options)
     take_over_drop_in()
     if options.save_recovery_key is not None:
-        vault_keys.save_recovery_key(options.save_recovery_key, key)
+        save_recovery_key(options.save_recovery_key, key)
     _print(settings, key, as_json=options.json)
     return 0
 
@@ -68,11 +69,11 @@ def _sealed(settings: Settings, options: argparse.Namespace) -> VaultKey:
 
 
 def _print(settings: Settings, key: VaultKey, *, as_json: bool) -> None:
-    credential = str(vault_keys.CREDSTORE / vault_keys.CREDENTIAL)
+    credential = str(CREDSTORE / CREDENTIAL)
     if as_json:
-        drop_in = str(vault_keys.DROP_IN)
+        drop_in = str(DROP_IN)
         print_json({"seal": settings.vault_seal, "key": key.name, "credential": credential, "drop_in": drop_in})
         return
     print(f"The vault {settings.vault_directory} is sealed with the key {key.name} ({settings.vault_seal}).")
-    print(f"The key is encrypted in {credential}. The unit gets it by {vault_keys.DROP_IN}:\n")
-    print(vault_keys.DROP_IN_TEXT, end="")
+    print(f"The key is encrypted in {credential}. The unit gets it by {DROP_IN}:\n")
+    print(DROP_IN_TEXT, end="")

@@ -1,7 +1,7 @@
 """Where vault keys come from: a systemd credential, which only this machine (or its TPM) can decrypt.
 
 `rolekeeper seal` has systemd-creds(1) encrypt the keys into /etc/credstore.encrypted. For the unit, systemd decrypts
-them into the unit's credential directory, which is memory that no other unit sees: `credential` reads them there, and
+them into the unit's credential directory, which is memory that no other unit sees: `keyfile` reads them there, and
 the sandbox needs no TPM. A command that root runs outside the unit has systemd-creds decrypt them. Keys go to it and
 come from it through pipes, so they are in no argument list and no file.
 
@@ -9,20 +9,18 @@ systemd-creds has one exit code for everything, so what went wrong is found in w
 not known has a code of its own, and is repeated).
 """
 
-import os
 import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from rolekeeper.adapters.files.paths import Attributes, make_directories
-from rolekeeper.adapters.files.replace import describe, read_file, remove_file, replace_file
+from rolekeeper.adapters.files.replace import read_file, remove_file, replace_file
 from rolekeeper.adapters.vault import FILE, KEY_MISSING, box
-from rolekeeper.adapters.vault.agentformat import MalformedError
+from rolekeeper.adapters.vault.keyfile import CREDENTIAL, LOST, credential, decoded, file_error
 from rolekeeper.errors import RefusedError, VaultError
 from rolekeeper.model import VaultKey
 
-CREDENTIAL = "rolekeeper-vault-key"
 CREDSTORE = Path("/etc/credstore.encrypted")
 DROP_IN = Path("/etc/systemd/system/rolekeeper.service.d/vault-key.conf")
 DROP_IN_TEXT = f"""\
@@ -37,10 +35,6 @@ _PRIVATE, _DIRECTORY = Attributes(0o600), Attributes(0o700)
 _READABLE, _OPEN_DIRECTORY = Attributes(0o644), Attributes(0o755)
 _NOT_FOUND = 127  # env(1)
 _PATIENCE = 60  # seconds; a TPM takes some
-_LOST = (
-    "if there is a recovery key: `rolekeeper seal --rekey --recovery-key FILE`; without one, `rolekeeper clear` and "
-    "`rolekeeper register` with a new activation"
-)
 # What systemd-creds says: the code, what that means, and the remedy.
 _MEANINGS = (
     (
@@ -53,13 +47,13 @@ _MEANINGS = (
         r"policy digest does not match|policy check failed|policy does not match|POLICY_FAIL",
         "tpm-pcrs-changed",
         "the TPM gives the key away only for another state of firmware and Secure Boot (PCRs)",
-        "if an update of them was not meant to be, undo it; " + _LOST,
+        "if an update of them was not meant to be, undo it; " + LOST,
     ),
     (
         r"integrity check failed|no matching TPM2|[Ss]torage root key",
         "tpm-changed",
         "the TPM was cleared or replaced, or this is another machine",
-        "on the machine that was sealed, put its TPM back; " + _LOST,
+        "on the machine that was sealed, put its TPM back; " + LOST,
     ),
     (
         r"TPM2 support (is )?not (installed|available|compiled|enabled)|TPM2 not supported|lacks TPM",
@@ -77,63 +71,21 @@ _MEANINGS = (
         r"local credential (key|secret)|credential\.secret.*No such file|Failed to .*host key",
         "host-key-gone",
         "the host key /var/lib/systemd/credential.secret cannot be read",
-        "restore it from a backup of this machine, or run this as root; " + _LOST,
+        "restore it from a backup of this machine, or run this as root; " + LOST,
     ),
     (
         r"incorrect key|Decryption failed|Bad message|Failed to finalize decryption",
         "host-key-changed",
         "the host key /var/lib/systemd/credential.secret is another one, or the credential was damaged",
-        "restore both from the same backup of this machine; " + _LOST,
+        "restore both from the same backup of this machine; " + LOST,
     ),
     (
         r"corrupted data|Embedded credential name|base64|too short|truncated",
         "vault-key-damaged",
         "the credential is damaged",
-        "restore it from a backup of this machine; " + _LOST,
+        "restore it from a backup of this machine; " + LOST,
     ),
 )
-
-
-def credential(directory: str | None) -> tuple[VaultKey, ...] | None:
-    """The keys that systemd has put into the unit's credential directory; None when it has not."""
-    path = Path(directory, CREDENTIAL) if directory else None
-    if path is None or not path.exists():
-        return None
-    return _read_keys(path)
-
-
-def recovery_key(path: str) -> VaultKey:
-    """The key in a file that `save_recovery_key` wrote."""
-    return _read_keys(Path(path))[0]
-
-
-def refuse_existing(path: str) -> None:
-    """Raise VaultError when there is a file of this name, or a link."""
-    if os.path.lexists(path):
-        hint = "name a file that does not exist yet"
-        raise VaultError("recovery-key-exists", f"Cannot write {path}: it exists", hint)
-
-
-def save_recovery_key(path: str, key: VaultKey) -> None:
-    """Write the key in clear, for a safe place that is not this machine; a file that is there is left alone."""
-    refuse_existing(path)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "wb") as file:
-            file.write(box.encode_keys((key,)))
-            file.flush()
-            os.fsync(descriptor)
-    except OSError as error:
-        raise _file_error("write", path, error) from error
-
-
-def missing_in_unit() -> VaultError:
-    """The unit has no such credential, although a key is needed."""
-    return VaultError(
-        KEY_MISSING,
-        f"Cannot use the vault: the unit has no credential {CREDENTIAL}",
-        "`rolekeeper seal` as root writes the unit's drop-in and restarts the daemon",
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +152,7 @@ class SystemdKeys:
             try:
                 remove_file(str(path))
             except OSError as error:
-                raise _file_error("remove", str(path), error) from error
+                raise file_error("remove", str(path), error) from error
 
     def new_key(self) -> VaultKey:
         """A new random key."""
@@ -222,7 +174,7 @@ class SystemdKeys:
         try:
             lines = (read_file(str(self.drop_in)) or b"").decode("utf-8", errors="replace").splitlines()
         except OSError as error:
-            raise _file_error("read", str(self.drop_in), error) from error
+            raise file_error("read", str(self.drop_in), error) from error
         named = [line.removeprefix(_VAULT_LINE) for line in lines if line.startswith(_VAULT_LINE)]
         if named and named[-1] != self.vault_directory and Path(named[-1], FILE).exists():
             raise RefusedError(
@@ -237,21 +189,21 @@ class SystemdKeys:
         try:
             encrypted = read_file(path)
         except OSError as error:
-            raise _file_error("read", path, error) from error
+            raise file_error("read", path, error) from error
         if encrypted is None:
             raise VaultError(
                 KEY_MISSING,
                 f"Cannot use the vault: its key {path} is missing",
-                "restore it from a backup of this machine; " + _LOST,
+                "restore it from a backup of this machine; " + LOST,
             )
-        return _decoded(path, self._systemd_creds("decrypt", "-", "-", given=encrypted))
+        return decoded(path, self._systemd_creds("decrypt", "-", "-", given=encrypted))
 
     def _replace(self, path: Path, data: bytes, attributes: Attributes, missing: Attributes) -> None:
         try:
             make_directories(str(path.parent), missing)
             replace_file(str(path), data, attributes)
         except OSError as error:
-            raise _file_error("write", str(path), error) from error
+            raise file_error("write", str(path), error) from error
 
     def _systemd_creds(self, verb: str, *arguments: str, given: bytes) -> bytes:
         command = ["/usr/bin/env", self.command, f"--name={CREDENTIAL}", verb, *arguments]
@@ -279,26 +231,4 @@ def _explained(verb: str, said: str) -> VaultError:
         if re.search(pattern, said):
             return VaultError(code, f"{what}: {meaning}", remedy)
     last = said.strip().splitlines()[-1:] or ["it failed without a word"]
-    return VaultError("vault-key-unreadable", f"{what}: systemd-creds: {last[0]}", "run this as root; " + _LOST)
-
-
-def _read_keys(path: Path) -> tuple[VaultKey, ...]:
-    try:
-        data = read_file(str(path))
-    except OSError as error:
-        raise _file_error("read", str(path), error) from error
-    return _decoded(str(path), data or b"")
-
-
-def _decoded(path: str, data: bytes) -> tuple[VaultKey, ...]:
-    try:
-        return box.decode_keys(data)
-    except MalformedError as error:
-        raise VaultError(
-            "vault-key-damaged", f"Cannot use {path}: {error}", "restore it from a backup of this machine; " + _LOST
-        ) from None
-
-
-def _file_error(action: str, path: str, error: OSError) -> VaultError:
-    code, remedy = describe(error)
-    return VaultError(f"vault-key-{code}", f"Cannot {action} {path}: {error.strerror}", remedy)
+    return VaultError("vault-key-unreadable", f"{what}: systemd-creds: {last[0]}", "run this as root; " + LOST)
