@@ -36,7 +36,7 @@ def test_check_warns_of_a_vault_that_is_to_be_sealed_and_is_plain(server: Server
     assert words not in server.run("check").err
 
 
-@pytest.mark.parametrize("pcrs", ["24", "7,,8", "secret", "7+", "-1"])
+@pytest.mark.parametrize("pcrs", ["", "24", "7,,8", "secret", "7+", "-1"])
 def test_a_list_of_pcrs_that_is_none_is_refused(server: Server, pcrs: str) -> None:
     assert server.run("seal", f"--pcrs={pcrs}").code == 64
 

@@ -1,7 +1,8 @@
 """A TPM 2.0 in software (swtpm), which a box reaches over TCP, and the few commands that a machine's firmware sends.
 
 A TPM has room for a few sessions, and systemd leaves some behind: the kernel removes what a client has left when it
-closes /dev/tpmrm0. The thread between box and swtpm does the same.
+closes /dev/tpmrm0. Here every command is a connection of its own, so the thread between box and swtpm does it when the
+next client sends its first command, which is Startup.
 """
 
 import os
@@ -22,7 +23,7 @@ from tests.systemd.box import ENVIRONMENT, HERE
 
 PCR = 7
 PASSWORD, PLATFORM = 0x40000009, 0x4000000C
-SHUTDOWN, PCR_EXTEND, CLEAR, FLUSH = 0x145, 0x182, 0x126, 0x165
+STARTUP, SHUTDOWN, PCR_EXTEND, CLEAR, FLUSH = 0x144, 0x145, 0x182, 0x126, 0x165
 LEFT_BEHIND = [first + number for first in (0x02000000, 0x03000000, 0x80000000) for number in range(4)]
 NO_SESSIONS, SESSIONS = 0x8001, 0x8002
 LONGEST = 30  # seconds
@@ -56,18 +57,20 @@ def two_free_ports() -> int:
 
 
 class Client(socketserver.BaseRequestHandler):
-    """A connection from the box, handed on; what it leaves in the TPM is removed."""
+    """A connection from the box, handed on."""
 
     def handle(self) -> None:
         assert isinstance(self.server, ResourceManager)
-        with suppress(ConnectionError), socket.create_connection(("127.0.0.1", self.server.port_of_tpm)) as to_tpm:
-            with suppress(EOFError, ConnectionError):
-                while True:
-                    to_tpm.sendall(message(self.request))
-                    self.request.sendall(message(to_tpm))
-            for handle in LEFT_BEHIND:
-                to_tpm.sendall(struct.pack(">HIII", NO_SESSIONS, 14, FLUSH, handle))
-                message(to_tpm)
+        with (
+            suppress(EOFError, ConnectionError),
+            socket.create_connection(("127.0.0.1", self.server.port_of_tpm)) as to_tpm,
+        ):
+            while True:
+                command = message(self.request)
+                if int.from_bytes(command[6:10], "big") == STARTUP:
+                    remove_contexts(to_tpm)
+                to_tpm.sendall(command)
+                self.request.sendall(message(to_tpm))
 
 
 class ResourceManager(socketserver.ThreadingTCPServer):
@@ -79,6 +82,13 @@ class ResourceManager(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", port), Client)
         self.port_of_tpm = port_of_tpm
         Thread(target=self.serve_forever, daemon=True).start()
+
+
+def remove_contexts(to_tpm: socket.socket) -> None:
+    """Remove sessions and objects; the TPM says which there are not."""
+    for handle in LEFT_BEHIND:
+        to_tpm.sendall(struct.pack(">HIII", NO_SESSIONS, 14, FLUSH, handle))
+        message(to_tpm)
 
 
 def message(peer: socket.socket) -> bytes:

@@ -19,7 +19,7 @@ from rolekeeper.model import VaultKey
 from rolekeeper.settings import UNSEALED, Settings
 
 EXAMPLE = "rolekeeper seal --save-recovery-key /root/rolekeeper-recovery-key"
-PCRS = re.compile(r"([0-9]|1[0-9]|2[0-3])([+,]([0-9]|1[0-9]|2[0-3]))*|")
+PCRS = re.compile(r"([0-9]|1[0-9]|2[0-3])([+,]([0-9]|1[0-9]|2[0-3]))*")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +29,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--pcrs",
         metavar="LIST",
         default="7",
-        help="the PCRs that the TPM binds the key to, such as 7+14; '' for none; default 7, the state of Secure Boot",
+        help="the PCRs that the TPM binds the key to, such as 7+14; default 7, the state of Secure Boot; 23, which "
+        "nothing is measured into, binds to the TPM alone",
     )
     parser.add_argument("--save-recovery-key", metavar="FILE", help="write the key to a new file, to be kept elsewhere")
     parser.add_argument("--recovery-key", metavar="FILE", help="the key that opens the vault, with --rekey")
