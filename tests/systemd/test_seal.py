@@ -151,7 +151,7 @@ def test_a_backup_that_is_restored_on_the_same_machine_works(host: Machine) -> N
     host.run("cp", "-a", "/root/vault.json", VAULT)
     assert refused(host)["code"] == "vault-key-other"
     host.rolekeeper("refresh", expect=74)
-    assert "sealed with the key" in host.status()
+    host.until_status("sealed with the key")
     host.run("cp", "-a", "/root/rolekeeper-vault-key", KEY)
     host.systemctl("restart", UNIT)
     refreshes(host)
@@ -179,7 +179,7 @@ def test_a_box_that_was_changed_is_damaged_and_a_lost_key_is_missing(host: Machi
     host.write(VAULT, json.dumps(document), 0o600)
     assert refused(host)["code"] == "vault-damaged"
     host.rolekeeper("refresh", expect=74)
-    assert "its box was changed" in host.status()
+    host.until_status("its box was changed")
     host.run("cp", "-a", "/root/vault.json", VAULT)
     host.until_status("Waiting")
     host.systemctl("stop", UNIT)
