@@ -2,7 +2,10 @@
 # system, in minutes; `make check` tests the rest. They install what they need into .venv.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-PYTHON ?= $(firstword $(shell command -v python3 python3.13 python3.12 python3.11))
+# Empty: packaging/find-python finds one.
+PYTHON ?=
+PREFIX ?= /usr/local
+DESTDIR ?=
 VENV := .venv
 BIN := $(VENV)/bin
 # The lock is the only source of versions; building rolekeeper itself uses the locked hatchling, so no isolation.
@@ -16,9 +19,12 @@ JOBS := $(shell cores=$$(nproc); echo $$((cores < 8 ? cores : 8)))
 RESULTS := build/results
 # PROGRAM:PACKAGE of Debian's, installed by root where they are missing.
 CHECK_NEEDS := /lib/systemd/systemd:systemd dbus-daemon:dbus nsenter:util-linux ip:iproute2 dmidecode:dmidecode \
-    strip:binutils python3.11:python3.11 strace:strace setpriv:util-linux rpm:rpm groff:groff-base lintian:lintian
+    x86_64-linux-gnu-strip:binutils strace:strace setpriv:util-linux rpmbuild:rpm groff:groff-base lintian:lintian \
+    debootstrap:debootstrap promtool:prometheus prometheus-node-exporter:prometheus-node-exporter \
+    cloud-init:cloud-init
 
-.PHONY: demo test check coverage lint unit faults fuzz bench beside soak mutations exposure packages lock herd clean
+.PHONY: demo test check fleet-check coverage lint unit faults fuzz bench beside soak mutations exposure packages \
+    packages-check install uninstall dist sbom repository lock herd clean
 demo: $(VENV)/ready
 	$(BIN)/python tests/demo/demo.py
 
@@ -36,9 +42,14 @@ unit: $(VENV)/ready
 # What needs root, a booted systemd or minutes: boxes, packages, a sample of `make faults`, power loss, the demo; and
 # the tests with random examples once more, with ten times as many of them.
 check: export ROLEKEEPER_EXAMPLES := 100
-check: $(VENV)/ready
+check: $(VENV)/ready $(VENV)/fleet/ready
 	packaging/need-programs $(CHECK_NEEDS)
 	$(BIN)/python -m pytest -m "check or hypothesis" -n $(JOBS) --dist loadgroup --junit-xml=$(RESULTS)/check.xml
+
+# The part of `make check` that is about metrics and many servers: monitoring, Ansible, cloud-init, CloudFormation.
+fleet-check: $(VENV)/ready $(VENV)/fleet/ready
+	packaging/need-programs $(CHECK_NEEDS)
+	$(BIN)/python -m pytest tests/fleet tests/systemd/test_metrics_exporter.py tests/systemd/test_ansible_role.py
 
 # Which lines and branches `make test` runs; the measurement doubles its time, and is why this is a target of its own.
 coverage: $(VENV)/ready
@@ -83,9 +94,40 @@ herd: $(VENV)/ready
 exposure:
 	systemd-analyze security --offline=true systemd/rolekeeper.service | tail -n 1
 
+# A .deb and an .rpm for amd64 and for arm64.
 packages: $(VENV)/ready
-	packaging/need-programs strip:binutils python3.11:python3.11
+	packaging/need-programs dpkg-deb:dpkg rpmbuild:rpm x86_64-linux-gnu-strip:binutils-x86-64-linux-gnu \
+	    aarch64-linux-gnu-strip:binutils-aarch64-linux-gnu
 	$(BIN)/python packaging/packages.py
+
+# The packages on the systems that they are for: root, and a quarter of an hour for the root file systems at first.
+packages-check: $(VENV)/ready
+	ROLEKEEPER_WHOLE=1 $(BIN)/python -m pytest -rs tests/packages tests/systems tests/systemd/test_installation.py
+
+# For systems without a package, as root: `make install`, later `make install` again or `make uninstall`.
+install:
+	packaging/install "$(PREFIX)" "$(DESTDIR)" "$(PYTHON)"
+
+uninstall:
+	DESTDIR="$(DESTDIR)" "$(DESTDIR)$(PREFIX)/lib/rolekeeper/uninstall"
+
+# Wheel and source distribution.
+dist: $(VENV)/release
+	rm -rf build/dist
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(date --date="$$(sed -n 's/^ -- .*>  //p;T;q' packaging/deb/changelog)" +%s)} \
+	    $(BIN)/hatchling build --directory build/dist
+	$(BIN)/twine check --strict build/dist/*
+	mkdir -p dist
+	cp build/dist/* dist
+
+# Everything that is inside the packages, as CycloneDX.
+sbom: $(VENV)/release
+	$(BIN)/python packaging/sbom.py
+
+# A signed apt repository and a yum repository, of the packages in dist: `make repository KEY=name-of-a-gpg-key`.
+repository: packages
+	packaging/need-programs apt-ftparchive:apt-utils createrepo_c:createrepo-c gpg:gnupg rpmsign:rpm
+	packaging/repository "$(KEY)" dist dist/repository
 
 $(VENV)/ready: packaging/dev.txt pyproject.toml
 	packaging/make-venv "$(PYTHON)" $(VENV)
@@ -97,6 +139,16 @@ $(VENV)/fuzz: packaging/fuzz.txt $(VENV)/ready
 	$(INSTALL) --require-hashes -r packaging/fuzz.txt
 	touch $@
 
+# Tools that check what is for other tools, away from our own libraries.
+$(VENV)/fleet/ready: packaging/fleet.txt $(VENV)/ready
+	packaging/make-venv "$(PYTHON)" $(VENV)/fleet
+	$(VENV)/fleet/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r packaging/fleet.txt
+	touch $@
+
+$(VENV)/release: packaging/release.txt $(VENV)/ready
+	$(INSTALL) --require-hashes -r packaging/release.txt
+	touch $@
+
 # Plain requirements with hashes, one set for every supported Python; no address of any index is recorded.
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
@@ -105,6 +157,12 @@ lock:
 	    --extra emulator -c packaging/runtime.txt pyproject.toml packaging/dev.in -o packaging/dev.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
 	    packaging/fuzz.in -o packaging/fuzz.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
+	    packaging/fleet.in -o packaging/fleet.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
+	    -c packaging/dev.txt packaging/release.in -o packaging/release.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
+	    -c packaging/dev.txt packaging/build.in -o packaging/build.txt
 
 clean:
 	rm -rf $(VENV) dist build .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -47,11 +47,12 @@ for _name in [name for name in os.environ if FOREIGN.match(name)]:
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = f"127.0.0.1,localhost,{os.environ.get('no_proxy', '')}"
 
 TESTS = Path(__file__).parent
-CHECKED = ("demo", "faults", "packages", "powerloss", "soak", "systemd")  # directories of `make check`
+# The directories of `make check`.
+CHECKED = ("demo", "faults", "fleet", "packages", "powerloss", "soak", "systemd", "systems")
 ONLY_ROOT = "only root"  # so begins the reason of a skipif where a test needs root; others use the fixture `as_root`
-ONE_BUILD = ("packages", "systemd")  # both use what packaging/packages.py builds, so one worker runs them
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what belongs to `make check`; one worker runs a whole module of it, so that its boxes are booted once."""
     for item in items:
@@ -60,7 +61,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         needs_root = "as_root" in getattr(item, "fixturenames", ()) or any(one.startswith(ONLY_ROOT) for one in reasons)
         if directory in CHECKED or needs_root:
             item.add_marker(pytest.mark.check)
-            item.add_marker(pytest.mark.xdist_group("packages" if directory in ONE_BUILD else str(item.path)))
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -50,11 +50,11 @@ SHARED_WITH_EMULATOR = r"(__init__|errors|adapters\.files\.\w+)"  # it has to be
 # Packages that only some modules may import. `credential-process` and `endpoint` have to start like a bare interpreter,
 # and the clock's module is larger than what they need of the time.
 KEPT_TO = {
-    "botocore": r"(adapters\.sts|emulator\..*)",  # and its data in adapters/ssm/endpoints, read without importing it
-    "boto3": r"(adapters\.sts|emulator\..*)",
+    "botocore": r"(adapters\.(sts|operator)|emulator\..*)",  # its data also in adapters/ssm/endpoints, by path
+    "boto3": r"(adapters\.(sts|operator)|emulator\..*)",
     "urllib3": r"emulator\..*",
     "psutil": r"adapters\.hardware",
-    "cryptography": r"(adapters\.ssm\.nodekey|adapters\.vault\.box|emulator\..*)",
+    "cryptography": r"(adapters\.ssm\.(nodekey|peer)|adapters\.vault\.box|emulator\..*)",
     "pydantic": r"config\..*",
     "pydantic_core": r"config\..*",
     "structlog": r"adapters\.supervision\.journal",

@@ -7,18 +7,20 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from rolekeeper import __version__
 from rolekeeper.errors import InputOutputError, UnavailableError
-from rolekeeper.model import VaultKey
+from rolekeeper.model import HealthFacts, Registration, VaultKey
 from rolekeeper.ports import (
     Clock,
     DaemonWorld,
     Log,
     NodeService,
     Outputs,
+    RoleCalls,
     RoleService,
     SealableVault,
     VaultKeys,
@@ -27,6 +29,7 @@ from rolekeeper.ports import (
 from rolekeeper.settings import UNSEALED, NodeSettings, Settings
 
 if TYPE_CHECKING:
+    from rolekeeper.adapters.ssm.reach import Reach
     from rolekeeper.adapters.vault.keys import SystemdKeys
 
 MANAGER_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
@@ -93,11 +96,40 @@ def service(accepted: Settings) -> NodeService:
     return SsmService(accepted.service, clock(), __version__, os.environ)
 
 
+def role_calls(accepted: Settings) -> RoleCalls:
+    """SSM, for what a node calls with its role token."""
+    from rolekeeper.adapters.ssm.service import SsmService
+
+    return SsmService(accepted.service, clock(), __version__, os.environ)
+
+
+def deregister_as_operator(accepted: Settings, node: Registration) -> None:
+    """End the node with the credentials of the person at the command line."""
+    from rolekeeper.adapters import operator
+
+    operator.deregister(node, accepted.service)
+
+
+def health_facts() -> HealthFacts:
+    """What a health report says of this machine."""
+    from rolekeeper.adapters.platform import facts
+
+    return facts(__version__)
+
+
 def roles(accepted: Settings) -> RoleService:
-    """STS as the configuration says it is reached."""
+    """STS as the configuration says it is reached; one role that hangs takes a quarter of the attempt's time."""
     from rolekeeper.adapters.sts import StsRoles
 
-    return StsRoles(accepted.service, clock(), __version__, os.environ)
+    longest = min(accepted.service.read_timeout, accepted.daemon.attempt_timeout / 4)
+    return StsRoles(replace(accepted.service, read_timeout=longest), clock(), __version__, os.environ)
+
+
+def reach(accepted: Settings, environment: Mapping[str, str]) -> "Reach":
+    """The way to the service, step by step, with the proxies that `environment` names."""
+    from rolekeeper.adapters.ssm.reach import Reach
+
+    return Reach(accepted.service, clock(), __version__, environment)
 
 
 def outputs(accepted: Settings) -> Outputs:
@@ -156,7 +188,7 @@ def tell_daemon(accepted: Settings, number: signal.Signals = signal.SIGUSR1) -> 
 
 def daemon_world(configuration: str | None) -> DaemonWorld:
     """What the daemon works with; its signals are blocked from here on."""
-    from rolekeeper.adapters.supervision.attemptpipe import AttemptProcesses
+    from rolekeeper.adapters.supervision.attemptpipe import AttemptProcesses, SettingsInForce
     from rolekeeper.adapters.supervision.runtime import FileRuntimeDirectory, StatWatch
     from rolekeeper.adapters.supervision.signals import BlockedSignals
     from rolekeeper.adapters.supervision.systemd import Systemd
@@ -164,12 +196,15 @@ def daemon_world(configuration: str | None) -> DaemonWorld:
     environment = os.environ
     expected, inherited = _anew(environment.pop(ANEW, ""))
     runtime = FileRuntimeDirectory(os.getpid(), inherited)
+    children = _attempt_environment(environment)
+    in_force = SettingsInForce()
+    attempts = AttemptProcesses(own_command(configuration, "attempt", "--supervised"), children, in_force)
+    health = AttemptProcesses(own_command(configuration, "attempt", "--report-health"), children, in_force)
     return DaemonWorld(
         clock=clock(),
         signals=BlockedSignals(),
-        attempts=AttemptProcesses(
-            _command(configuration, "attempt", "--supervised"), _attempt_environment(environment)
-        ),
+        attempts=attempts,
+        health=health,
         runtime=runtime,
         watch=StatWatch(),
         manager=Systemd(
@@ -198,7 +233,7 @@ def _execute_anew(version: str, expected: str, configuration: str | None, held: 
         for descriptor in held:
             if descriptor >= 0:
                 os.set_inheritable(descriptor, True)  # noqa: FBT003 - the function takes it so
-        command = _command(configuration, "run")
+        command = own_command(configuration, "run")
         try:
             environment = {**os.environ, ANEW: f"{version} {held[0]} {held[1]}"}
             os.execve(command[0], command, environment)  # noqa: S606 - no shell is wanted
@@ -211,9 +246,10 @@ def _execute_anew(version: str, expected: str, configuration: str | None, held: 
     )
 
 
-def _command(configuration: str | None, *verb: str) -> tuple[str, ...]:
-    """A command of the interpreter that runs us, as isolated as we are, never with a path of its own."""
-    isolation = ("-I",) if sys.flags.isolated else ("-P", "-s")
+def own_command(configuration: str | None, *verb: str) -> tuple[str, ...]:
+    """A command of the interpreter that runs us, as isolated as we are, and without bytecode if we write none."""
+    isolation = ["-I"] if sys.flags.isolated else ["-P", "-s"]
+    isolation += ["-B"] if sys.flags.dont_write_bytecode else []
     options = ("--config", configuration) if configuration is not None else ()
     return (sys.executable, *isolation, "-m", "rolekeeper", *options, *verb)
 

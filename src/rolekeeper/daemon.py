@@ -3,10 +3,12 @@
 - The daemon sleeps nearly always, in slices of at most a minute and half the watchdog interval, so that it notices a
   step of the wall clock, a change of the vault and a change of freshness. It never waits for a disk, the network or an
   attempt.
-- The first attempt reads the configuration. A wrong one ends the daemon (78) when none is in force.
+- The first attempt reads the configuration. A wrong one ends the daemon (78) when none is in force; the status line,
+  which systemd keeps showing, then says what is wrong.
 - READY=1 at the first outcome, whatever it is, or after 20 s: a boot never hangs on the service.
 - The deadline of an attempt is measured by CLOCK_BOOTTIME alone: the clock that is set right while the first attempt of
   a boot runs must not cost that attempt.
+- Health reports are processes of their own, beside the attempts: nothing waits for one, and a failure fails nothing.
 - An attempt of another version means that rolekeeper was upgraded: the daemon executes itself anew, and keeps its pid,
   its lock and its socket.
 """
@@ -15,7 +17,8 @@ import signal
 from contextlib import suppress
 from datetime import timedelta
 
-from rolekeeper.core.loop import delays, status, table
+from rolekeeper.core import metrics
+from rolekeeper.core.loop import delays, health, status, table
 from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.states import (
     Configured,
@@ -33,7 +36,7 @@ from rolekeeper.core.loop.states import (
     VaultChanged,
 )
 from rolekeeper.errors import ConfigurationError, HardwareError, InputOutputError, UnavailableError
-from rolekeeper.model import AttemptReport, LogEntry, Outcome, RegistrationFound
+from rolekeeper.model import AttemptReport, HealthReported, LogEntry, Outcome, RegistrationFound
 from rolekeeper.ports import Accepted, DaemonWorld, Ended, Log, Message, Outdated, Rejected, Wakeup
 from rolekeeper.settings import SupervisorSettings
 
@@ -75,9 +78,11 @@ class _Daemon:
         self.reloading = False  # the attempt in progress has not yet accepted or rejected the configuration
         self.vault_seen: object = None
         self.last_line = ""
-        self.last_document: status.Document | None = None  # in status.json
-        self.status_trouble = ""  # why it could not be written last time; logged once
+        self.last_document: status.Document | None = None  # in status.json and metrics.prom
+        self.status_trouble = ""  # why they could not be written last time; logged once
+        self.reports = health.Reports()
         self.exit_code: int | None = None
+        self.why_ended = ""  # the status line of a daemon that ends with a wrong configuration
 
     def run(self) -> int:
         self.world.manager.tell(f"EXTEND_TIMEOUT_USEC={START_TIMEOUT // timedelta(microseconds=1)}")
@@ -87,6 +92,7 @@ class _Daemon:
             self.world.attempts.reap()
             for event in self._events(wakeup):
                 self._apply(table.step(self.state, event, self.world.clock.now()))
+            self._report_health()
             self._tell()
         return self.exit_code
 
@@ -155,8 +161,10 @@ class _Daemon:
             return [self._finish(message)]
         if isinstance(message, Outdated):
             return [self._finish(self._outdated(message.version))]
+        if isinstance(message, HealthReported):  # of its own processes only
+            return []
         if self.settings is None and message.status == ConfigurationError.exit_code:
-            self.exit_code = message.status  # the attempt has said why
+            self.exit_code = message.status  # the attempt has logged why
             return []
         return [self._finish(_crashed(message))]
 
@@ -186,6 +194,25 @@ class _Daemon:
             return [VaultChanged()]
         return []
 
+    def _report_health(self) -> None:
+        """Hear what came of the last health report, and begin the next one when it is due."""
+        children, now = self.world.health, self.world.clock.now()
+        if children is None:
+            return
+        for message in children.messages():
+            told = message if isinstance(message, HealthReported) else _unreported(message, self.state.node_id)
+            self.reports, entry = health.heard(self.reports, told, now)
+            if entry is not None:
+                self._log(entry)
+        children.reap()
+        every = self.settings.report_health_every if self.settings else None
+        if self.state.phase is Phase.STOPPING:
+            children.end()
+        elif every is not None and health.is_due(self.reports, self.state, now):
+            children.end()  # one that hangs in the kernel
+            self.reports = health.begun(self.reports, every, self.state, now)
+            children.start(reload=False, reuse=False)
+
     def _accept(self, settings: SupervisorSettings) -> None:
         """Use new settings; the runtime directory stays where it was claimed first."""
         first = self.settings is None
@@ -204,7 +231,9 @@ class _Daemon:
         self._say_reloaded()
 
     def _reject(self, problems: str) -> None:
-        assert self.settings is not None  # noqa: S101 - there is an old configuration
+        if self.settings is None:
+            self.why_ended = _wrong_configuration(problems)
+            return
         self._set_deadline(self.settings.daemon.attempt_timeout)
         self._keep(f"the new one is wrong: {problems}")
 
@@ -224,14 +253,14 @@ class _Daemon:
             self.world.manager.tell("READY=1")
 
     def _tell(self) -> None:
-        """Sign of life; status line and status.json when they differ from what was reported last."""
+        """Sign of life; status line, status.json and metrics.prom when there is something new."""
         now = self.world.clock.now()
         self.world.manager.tell("WATCHDOG=1")
         if self.ready_boot is not None and now.boot >= self.ready_boot:
             self._say_ready()
         if self.state.phase is Phase.STOPPING:
             self.world.manager.tell("STOPPING=1")
-        line = status.line(self.state, now)
+        line = self.why_ended or status.line(self.state, now)
         if line != self.last_line:
             self.world.manager.tell(f"STATUS={line}")
             self.last_line = line
@@ -245,6 +274,7 @@ class _Daemon:
             return
         try:
             self.world.runtime.write_status(document)
+            self.world.runtime.write_metrics(metrics.render(self.state, document))
         except InputOutputError as error:
             if error.code != self.status_trouble:
                 fields = {"code": error.code, "hint": error.hint}
@@ -266,7 +296,8 @@ class _Daemon:
         watchdog = self.world.manager.watchdog_interval()
         due = self.state.due.remaining(now) if self.state.due is not None else None
         change = status.next_change(self.state, now)
-        waits = [LONGEST_SLICE, due, change, watchdog and watchdog / 2]
+        report = health.remaining(self.reports, now) if self.settings and self.settings.report_health_every else None
+        waits = [LONGEST_SLICE, due, change, report, watchdog and watchdog / 2]
         waits += [moment and moment - now.boot for moment in (self.deadline_boot, self.ready_boot)]
         return max(min(wait for wait in waits if wait is not None), timedelta(0))
 
@@ -282,6 +313,23 @@ _TIMED_OUT = AttemptReport(
     message="Cannot finish the attempt before its deadline",
     hint="the service, a resolver or a disk hangs; `[daemon] attempt_timeout` sets the deadline",
 )
+
+
+def _unreported(message: Message, node_id: str | None) -> HealthReported:
+    """What it means for a health report that its process said something else."""
+    if not isinstance(message, Ended):  # of another version: the next attempt sees to that
+        return HealthReported(is_due=False)
+    if message.status == -signal.SIGALRM:
+        hint = "see whether a resolver, a proxy or the service hangs; it is tried again at the next interval"
+        return HealthReported(node_id, code="timeout", message="Cannot report health: no answer in time", hint=hint)
+    how = _crashed(message)
+    return HealthReported(node_id, code=how.code, message=f"Cannot report health: {how.message}", hint=how.hint)
+
+
+def _wrong_configuration(problems: str) -> str:
+    first, *others = problems.splitlines()
+    more = f" (and {len(others)} more)" if others else ""
+    return f"Stopped: the configuration is wrong: {first}{more}; `rolekeeper check` shows everything that is wrong"
 
 
 def _crashed(ended: Ended) -> AttemptReport:

@@ -59,7 +59,7 @@ class HardwareError(InputOutputError):
 
 
 class RefusedError(RolekeeperError):
-    """Somebody understood the request and said no (77, EX_NOPERM)."""
+    """The request was understood and refused (77, EX_NOPERM)."""
 
     exit_code = 77
 
@@ -92,7 +92,7 @@ class ConfigurationError(RolekeeperError):
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__(
-            "configuration-invalid", "", "mend the places named above; `rolekeeper check` tries the result"
+            "configuration-invalid", "", "correct the places named above; `rolekeeper check` tries the result"
         )
         self.message = "\n".join(one_line(str(problem)) for problem in problems)
         self.args = (self.message,)

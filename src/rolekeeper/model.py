@@ -279,7 +279,7 @@ class OutputProblem:
 class OutputContents:
     """What an output holds, as it is there: access key id and expiry are empty strings when it has none.
 
-    `is_complete`: everything that a program needs is there. `warning`: why programs may not use it all the same.
+    `is_complete`: everything that a program needs is there. `warning`: why programs may still not use it.
     """
 
     access_key_id: str = ""
@@ -311,8 +311,9 @@ class AttemptReport:
     """What one attempt reports. `code`, `message` and `hint` are empty when all went well.
 
     `expires_at` is that of the node's role token at hand. `is_reused`: every output held fresh credentials, and no
-    token was requested. `outputs` is what the outputs hold after the attempt, also after one that brought no token;
-    empty when the attempt did not come to look at them.
+    token was requested. `clock_difference` is the service's clock minus this machine's, None when no answer told it;
+    `key_created_at` is that of the node key in use. `outputs` is what the outputs hold after the attempt, also when
+    it brought no token; empty when the attempt did not come to look at them.
     """
 
     outcome: Outcome
@@ -325,8 +326,35 @@ class AttemptReport:
     fingerprint: FingerprintSummary | None = None
     node_id: str | None = None
     region: str | None = None
+    clock_difference: timedelta | None = None
+    key_created_at: datetime | None = None
     outputs: tuple[OutputReport, ...] = ()
     entries: tuple[LogEntry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HealthFacts:
+    """What a health report says of this machine; empty: it cannot be told (docs/protocol.md, section 2.4)."""
+
+    agent_version: str
+    computer_name: str = ""
+    ip_address: str = ""
+    platform_name: str = ""
+    platform_version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HealthReported:
+    """What came of a health report. `code`, `message` and `hint` are empty when the service took it.
+
+    `is_due`: False when there was nothing to report with, such as before the first token.
+    """
+
+    node_id: str | None = None
+    is_due: bool = True
+    code: str = ""
+    message: str = ""
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)

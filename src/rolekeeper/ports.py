@@ -16,6 +16,8 @@ from rolekeeper.core.steps import SeenOutput
 from rolekeeper.model import (
     AttemptReport,
     Hardware,
+    HealthFacts,
+    HealthReported,
     Instant,
     IssueRecord,
     NodeKey,
@@ -41,7 +43,7 @@ class Clock(Protocol):
     def boot_id(self) -> str:
         """A name for the time since this machine was started; another one after every boot.
 
-        Raises HardwareError when nothing tells it; once it was told, it stays known.
+        Raises HardwareError when it cannot be read; once read, it stays known.
         """
 
 
@@ -60,6 +62,19 @@ class NodeService(Protocol):
 
     def update_public_key(self, registration: Registration, new_key: NodeKey) -> None:
         """UpdateManagedInstancePublicKey, signed with the registration's current key."""
+
+
+class RoleCalls(Protocol):
+    """What a node calls at SSM with its role token (docs/protocol.md, section 2.4); errors as of NodeService.
+
+    A refusal for want of a permission names the permission.
+    """
+
+    def report_health(self, registration: Registration, token: RoleToken, facts: HealthFacts) -> None:
+        """UpdateInstanceInformation: Systems Manager shows the node as online."""
+
+    def deregister(self, registration: Registration, token: RoleToken) -> None:
+        """DeregisterManagedInstance: the node exists no longer."""
 
 
 class RoleService(Protocol):
@@ -137,14 +152,14 @@ class HardwareProbe(Protocol):
     """The machine's hardware."""
 
     def look(self) -> Hardware:
-        """The hardware hash of this moment; never raises: what cannot be read is told in the answer."""
+        """The hardware hash of this moment; never raises: the answer names what cannot be read."""
 
 
 class Outputs(Protocol):
     """Where credentials are published. No method takes longer than `longest`, whatever hangs or is locked."""
 
     def remove_others(self, outputs: Iterable[Output]) -> None:
-        """Remove what an earlier configuration published and nobody else can: endpoints that are not in `outputs`."""
+        """Remove the endpoints of an earlier configuration that are not in `outputs`."""
 
     def look(self, output: Output, longest: timedelta) -> SeenOutput:
         """What the output holds, and whether `publish` would succeed; changes nothing that a reader sees."""
@@ -203,7 +218,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The attempt has read a configuration that is wrong, and uses the one in force."""
+    """The attempt has read a configuration that is wrong, and uses the one in force; without one it ends."""
 
     problems: str
 
@@ -226,11 +241,11 @@ class Ended:
     why: str = ""
 
 
-Message = Accepted | Rejected | Outdated | RegistrationFound | AttemptReport | Ended
+Message = Accepted | Rejected | Outdated | RegistrationFound | AttemptReport | HealthReported | Ended
 
 
 class Attempts(Protocol):
-    """Attempts as processes of their own, one at a time; no method waits."""
+    """Attempts, or health reports, as processes of their own, one at a time; no method waits."""
 
     def start(self, *, reload: bool, reuse: bool) -> None:
         """Start an attempt; it reads the configuration first when it is to reload, or when none is in force."""
@@ -249,7 +264,7 @@ class Attempts(Protocol):
 
 
 class RuntimeDirectory(Protocol):
-    """Where one running daemon shows itself: a lock with its pid, a socket to see that it lives, and status.json."""
+    """Where one running daemon shows itself: a lock with its pid, a socket to see that it lives, its reports."""
 
     def claim(self, directory: str) -> None:
         """Take the lock and write our pid; UnavailableError `daemon-running` when another daemon holds it.
@@ -259,6 +274,9 @@ class RuntimeDirectory(Protocol):
 
     def write_status(self, document: Document) -> None:
         """Replace status.json; errors as of `claim`."""
+
+    def write_metrics(self, text: str) -> None:
+        """Replace metrics.prom; errors as of `claim`."""
 
 
 class VaultWatch(Protocol):
@@ -289,3 +307,4 @@ class DaemonWorld:
     open_log: Callable[[str], Log]  # with a level of `[daemon] log_level`
     pid: int
     version: str
+    health: Attempts | None = None  # processes that report health; None: there are no such reports

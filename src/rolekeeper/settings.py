@@ -161,6 +161,7 @@ class SupervisorSettings:
     hibernation: HibernationSettings
     outputs: tuple[OutputReport, ...]
     digest: str
+    report_health_every: timedelta | None = None
 
 
 def supervisor_settings(settings: Settings) -> SupervisorSettings:
@@ -172,4 +173,5 @@ def supervisor_settings(settings: Settings) -> SupervisorSettings:
         hibernation=settings.hibernation,
         outputs=tuple(OutputReport(one.output_name, one.role or NODE_ROLE) for one in settings.outputs),
         digest=settings.digest,
+        report_health_every=settings.report_health_every,
     )

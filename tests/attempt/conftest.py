@@ -15,6 +15,9 @@ from uuid import uuid4
 import pytest
 
 from rolekeeper.adapters.outputs.credentialsfile import SharedCredentialsFiles
+from rolekeeper.adapters.outputs.dispatch import AllOutputs
+from rolekeeper.adapters.outputs.endpoint import EndpointDocuments, Endpoints
+from rolekeeper.adapters.outputs.processfile import ProcessFiles
 from rolekeeper.adapters.outputs.publishedfile import PublishedFiles
 from rolekeeper.adapters.ssm.nodekey import RsaKeyMaker, public_key
 from rolekeeper.adapters.ssm.service import SsmService
@@ -150,7 +153,7 @@ class Machine:
             service=SsmService(self.settings.service, self.clock, "1.2.3"),
             probe=self.hardware,
             roles=NoRoles(),
-            outputs=self.outputs or files(self.clock),
+            outputs=self.outputs or real_outputs(self.settings, self.clock),
             keys=self.keys,
             new_fingerprint=lambda: str(uuid4()),
             activation_code=lambda: self.code,
@@ -214,9 +217,12 @@ class Machine:
         return alone and self.emulator.nodes[self.node_id].public_key == ours
 
 
-def files(clock: MovingClock) -> SharedCredentialsFiles:
-    """The outputs that most tests need."""
-    return SharedCredentialsFiles(PublishedFiles(clock.sleep))
+def real_outputs(settings: Settings, clock: MovingClock) -> AllOutputs:
+    """Every kind of output."""
+    files = PublishedFiles(clock.sleep)
+    documents = EndpointDocuments(settings.daemon.runtime_directory)
+    endpoints = Endpoints(documents, settings.roles)
+    return AllOutputs(SharedCredentialsFiles(files), ProcessFiles(files), endpoints, documents.remove_others)
 
 
 class NoRoles:

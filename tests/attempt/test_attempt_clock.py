@@ -207,7 +207,7 @@ def test_a_date_that_belies_the_accepted_signature_neither_prolongs_a_life_nor_c
     report = machine.attempt()
     assert report.outcome is Outcome.ISSUED
     assert life(report) is not None
-    assert refresh_delay(life(report), clock.now(), 0.5, 1.1) <= 33 * MINUTE
+    assert refresh_delay(life(report), clock.now(), 0.5, 1.0) <= 33 * MINUTE
     for called, real in life_story(machine, clock, report):
         assert WORSE.index(called) >= WORSE.index(real)
 

@@ -57,7 +57,7 @@ def test_without_a_registration_nothing_is_asked_for(unregistered: Machine) -> N
 
 
 def test_a_vault_that_cannot_be_read_stays_as_it_is_and_nothing_is_asked_for(machine: Machine) -> None:
-    file = machine.directory / "vault" / "Store" / "InstanceFingerprint"
+    file = machine.directory / "vault" / "vault.json"
     file.write_bytes(b"")
     report = machine.attempt()
     assert report.outcome is Outcome.VAULT_UNREADABLE
@@ -78,7 +78,8 @@ def test_credentials_that_are_fresh_and_published_spare_the_request(machine: Mac
     machine.clock.move(HOUR / 2)
     again = machine.attempt(reuse=True)
     assert again.outcome is Outcome.ISSUED
-    assert (again.expires_at, current(again), life(again)) == (first.expires_at, current(first), life(first))
+    assert [(one.name, one.is_current) for one in again.outputs] == [(name, True) for name in current(first)]
+    assert life(again) == life(first) is not None
     assert (first.is_reused, again.is_reused, written(again)) == (False, True, ())
     assert events(again) == ["credentials_fresh"]
     assert len(machine.requests()) == 1
@@ -124,7 +125,7 @@ def another_output(machine: Machine) -> None:
 
 
 def no_record(machine: Machine) -> None:
-    machine.save(replace(machine.vault(), issue=None))
+    machine.save(replace(machine.vault(), issues={}))
 
 
 def other_record(machine: Machine) -> None:

@@ -8,14 +8,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.attempt.conftest import Machine, Machinery, output
+from tests.attempt.conftest import Machine, Machinery, output, real_outputs
 from tests.reports import current, events, life, written
 
-from rolekeeper.adapters.outputs.credentialsfile import SharedCredentialsFiles
-from rolekeeper.adapters.outputs.publishedfile import PublishedFiles
+from rolekeeper.adapters.outputs.dispatch import AllOutputs
 from rolekeeper.attempt.run import run
 from rolekeeper.model import Hardware, HeldToken, IssueRecord, Outcome, RoleToken
-from rolekeeper.settings import CredentialsFile
+from rolekeeper.settings import CredentialsFile, Output
 
 HOUR = timedelta(hours=1)
 BROKEN = "[default\nnot a credentials file\n"
@@ -185,14 +184,15 @@ def test_credentials_that_are_gone_are_not_taken_for_another_programs(machine: M
     assert events(machine.attempt()) == ["token_issued", "credentials_published"]
 
 
-class Meanwhile(SharedCredentialsFiles):
+class Meanwhile(AllOutputs):
     """Something happens between the look and the publication."""
 
     def __init__(self, machine: Machine, happens: Callable[[Path], None]) -> None:
-        super().__init__(PublishedFiles(machine.clock.sleep))
+        vars(self).update(vars(real_outputs(machine.settings, machine.clock)))
         self.happens = happens
 
-    def publish(self, output: CredentialsFile, token: RoleToken, issue: IssueRecord, longest: timedelta) -> None:
+    def publish(self, output: Output, token: RoleToken, issue: IssueRecord, longest: timedelta) -> None:
+        assert isinstance(output, CredentialsFile)
         self.happens(Path(output.path))
         super().publish(output, token, issue, longest)
 
@@ -285,8 +285,8 @@ def test_a_held_token_counts_as_issued_once_published_though_the_vault_cannot_be
     assert (report.outcome, report.code) == (Outcome.ISSUED, "vault-foreign-owner")
     assert events(report) == ["credentials_published", "vault_unwritten"]
     assert len(machine.requests()) == 1
-    assert held(machine) is not None
     in_the_way.clear()
+    assert held(machine) is not None
     machine.clock.move(HOUR / 2)  # the refresh point, where what is published already is nothing new
     report = machine.attempt()
     assert (report.outcome, written(report)) == (Outcome.ISSUED, machine.named(0))
@@ -306,8 +306,8 @@ def test_a_held_token_that_is_published_in_part_is_not_tried_at_once_while_the_v
     in_the_way = obstruct(pair)
     assert pair.attempt().outcome is Outcome.ISSUED
     in_the_way.clear()
-    pair.clock.move(HOUR / 2)  # the refresh point
-    assert pair.attempt().outcome is Outcome.VAULT_UNREADABLE  # which backs off: there is nothing new
+    pair.clock.move(HOUR / 4)
+    assert pair.attempt().outcome is Outcome.UNPUBLISHED  # which backs off: there is nothing new
     assert len(pair.requests()) == 1
 
 

@@ -69,10 +69,11 @@ def main() -> None:
         _start()
         with _server(Path(directory)) as pid:
             _awake(listener.getsockname()[1], request, pid)
-    if reason := why_not():
+    packages = sorted((ROOT / "dist").glob("rolekeeper_*.deb"))
+    if reason := why_not() or ("" if packages else "there is no package in dist/; `make packages` builds it"):
         print(f"\nnothing was measured in a box: {reason}")
     else:
-        _asleep()
+        _asleep(packages[-1])
     print(f"\nload {os.getloadavg()[0]:.1f} at the end")
 
 
@@ -146,9 +147,8 @@ def _p99(took: list[float]) -> float:
     return quantiles(took, n=100)[-1]
 
 
-def _asleep() -> None:
+def _asleep(package: Path) -> None:
     """As installed, under a real systemd."""
-    package = max((ROOT / "dist").glob("rolekeeper_*.deb"))
     box = Box(f"endpoint-{os.getpid()}", (f"{ROOT / 'dist'}:/opt/packages",), private_network=True)
     box.start()
     try:

@@ -1,5 +1,6 @@
 """`adopt`: SSM Agent's recorded vaults, healthy and broken, and the agent that still runs."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -117,27 +118,118 @@ IN_A_CONTAINER = 'mount -t tmpfs none /var/lib && mkdir -p /var/lib/amazon/ssm &
 
 
 @pytest.fixture
-def agent(tmp_path: Path) -> Iterator[None]:
-    """A process that is called like SSM Agent, and sees a vault where the agent has its own."""
+def agent(tmp_path: Path) -> Iterator[str]:
+    """A vault that no other test uses, and a process that is called like SSM Agent and has it where the agent has."""
+    shutil.copytree(vault(HEALTHY[0]), tmp_path / "Vault")
+    key = tmp_path / "Vault" / "Store" / "RegistrationKey"
+    key.write_text(key.read_text() + "\n" * (os.getpid() % 8000))
     program = shutil.copy("/bin/sleep", tmp_path / "amazon-ssm-agent")
     container = ("unshare", "--map-root-user", "--mount", "sh", "-ec", IN_A_CONTAINER, "sh")
-    with subprocess.Popen([*container, program, vault(HEALTHY[0]), DEFAULT_DIRECTORY]) as process:
+    with subprocess.Popen([*container, program, str(tmp_path / "Vault"), DEFAULT_DIRECTORY]) as process:
         until(lambda: Path(f"/proc/{process.pid}/comm").read_text() == "amazon-ssm-agen\n", "the agent")
-        yield
+        yield str(tmp_path / "Vault")
         process.kill()
 
 
-@pytest.mark.usefixtures("agent")
-def test_while_an_agent_runs_on_that_registration_it_is_not_taken_over(server: Server) -> None:
-    refused = server.run("adopt", "--from", vault(HEALTHY[0]), "--offline")
+def test_while_an_agent_runs_on_that_registration_it_is_not_taken_over(server: Server, agent: str) -> None:
+    refused = server.run("adopt", "--from", agent, "--offline")
     assert (refused.code, refused.out) == (77, "")
     message, hint = refused.err.splitlines()
-    assert f"SSM Agent runs with the registration in {vault(HEALTHY[0])}" in message
+    assert f"SSM Agent runs with the registration in {agent}" in message
     assert message.endswith(" [agent-running]")
     assert "systemctl disable --now amazon-ssm-agent" in hint
-    told = server.run("adopt", "--from", vault(HEALTHY[0]), "--offline", "--json")
+    told = server.run("adopt", "--from", agent, "--offline", "--json")
     assert (told.code, told.err, told.json["code"]) == (77, refused.err, "agent-running")
     assert refused.err == f"rolekeeper: {told.json['message']} [agent-running]\n  hint: {told.json['hint']}\n"
     assert server.vault().registration is None
     assert server.run("adopt", "--from", vault(HEALTHY[1]), "--offline").code == 0
-    assert server.run("adopt", "--from", vault(HEALTHY[0]), "--offline", "--force").code == 0
+    assert server.run("adopt", "--from", agent, "--offline", "--force").code == 0
+
+
+AGENTS_SETTINGS = """{
+  "Profile": {"ShareCreds": true, "ShareProfile": "rack", "KeyAutoRotateDays": 30},
+  "Agent": {"Region": "eu-central-1"},
+  "Ssm": {"Endpoint": "ssm.example"}
+}"""
+DIFFERENCES = [
+    "SSM Agent published in /srv/app/credentials [rack], and rolekeeper publishes in {output} [default]",
+    "SSM Agent's endpoint is https://ssm.example, and service.endpoint_url is {endpoint}",
+    "SSM Agent rotated its key after 30d, and key.rotate_after is never",
+    "SSM Agent's configuration names eu-central-1; the registration's region us-east-1 counts",
+]
+
+
+@pytest.fixture
+def moved(tmp_path: Path) -> tuple[str, ...]:
+    """How to adopt from an agent that was configured to publish elsewhere."""
+    tree = shutil.copytree(VAULTS / "tz-kolkata", tmp_path / "agent")
+    (tree / "runtimeconfig" / "identity_config.json").write_text('{"ShareFile": "/srv/app/credentials"}')
+    (tree / "amazon-ssm-agent.json").write_text(AGENTS_SETTINGS)
+    return ("adopt", "--from", f"{tree}/Vault", "--agent-config", f"{tree}/amazon-ssm-agent.json", "--offline")
+
+
+def expected(server: Server) -> list[str]:
+    return [text.format(output=server.output, endpoint=server.emulator.url) for text in DIFFERENCES]
+
+
+def test_what_differs_from_the_agents_configuration_is_said_a_line_each(server: Server, moved: tuple[str, ...]) -> None:
+    said = server.run(*moved)
+    assert (said.code, said.out.count("\n")) == (0, 1)
+    assert said.err.splitlines()[:4] == [f"rolekeeper: {text}" for text in expected(server)]
+    assert "adopt --write-config" in said.err
+    assert server.run(*moved, "--json").json["differences"] == expected(server)
+    assert not (server.directory / "conf.d").exists()
+
+
+def test_what_the_configuration_lacks_is_written_on_request(server: Server, moved: tuple[str, ...]) -> None:
+    said = server.run(*moved, "--write-config")
+    fragment = server.directory / "conf.d" / "ssm-agent.toml"
+    assert (said.code, said.out.splitlines()[1:]) == (0, [f"Wrote {fragment}."])
+    checked = server.run("check", "--json").json
+    assert [(one["path"], one["profile"]) for one in checked["credentials_file"]] == [
+        (str(server.output), "default"),
+        ("/srv/app/credentials", "rack"),
+    ]
+    assert checked["service"]["endpoint_url"] == "https://ssm.example"
+    assert checked["key"]["rotate_after"] == "30d"
+    assert [path.name for path in fragment.parent.iterdir()] == ["ssm-agent.toml"]
+
+
+def test_writing_again_changes_nothing_and_finds_no_difference(server: Server, moved: tuple[str, ...]) -> None:
+    server.run(*moved, "--write-config")
+    fragment = server.directory / "conf.d" / "ssm-agent.toml"
+    first = fragment.read_text()
+    again = server.run(*moved, "--write-config", "--json")
+    assert again.json["differences"] == expected(server)[3:]
+    assert again.json["wrote"] == str(fragment)
+    assert fragment.read_text() == first
+
+
+def test_an_agent_with_our_configuration_leaves_nothing_to_write(server: Server, moved: tuple[str, ...]) -> None:
+    server.configure(
+        '[key]\nrotate_after = "30d"\n[[credentials_file]]\npath = "/srv/app/credentials"\nprofile = "rack"\n'
+    )
+    server.config.write_text(server.config.read_text().replace(server.emulator.url, "https://ssm.example/"))
+    said = server.run(*moved, "--write-config", "--json")
+    assert (said.code, said.json["differences"], said.json["wrote"]) == (0, expected(server)[3:], None)
+    assert not (server.directory / "conf.d").exists()
+
+
+def test_what_would_make_the_configuration_wrong_is_not_written(server: Server, moved: tuple[str, ...]) -> None:
+    text = server.config.read_text().replace(f'endpoint_url = "{server.emulator.url}"', "fips = true")
+    server.config.write_text(text)
+    said = server.run(*moved, "--write-config")
+    assert (said.code, said.out) == (78, "")
+    assert "adopted mi-" in said.err
+    assert "service.fips: cannot be used together with endpoint_url" in said.err
+    assert server.run("check").code == 0
+    assert server.vault().registration is not None
+
+
+def test_malformed_files_of_the_agent_only_warn(server: Server, moved: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "agent" / "amazon-ssm-agent.json").write_text("{")
+    (tmp_path / "agent" / "runtimeconfig" / "identity_config.json").write_text("[]")
+    said = server.run(*moved)
+    assert said.code == 0
+    assert said.err.count("warning: SSM Agent's configuration: ") == 2
+    assert server.vault().registration is not None

@@ -115,7 +115,7 @@ def test_an_attempt_warns_of_a_key_change_that_is_not_finished(node: Server) -> 
     node.emulator.fail("UpdateManagedInstancePublicKey", error="InternalServerError")
     said = node.run("attempt")
     assert (said.code, said.json["code"]) == (0, "")
-    assert said.err.startswith(f"rolekeeper: Rotating the node key of {node.node_id} goes on at the next attempt: ")
+    assert said.err.startswith(f"rolekeeper: Rotating the node key of {node.node_id} continues at the next attempt: ")
     assert "\n  hint: " in said.err
 
 
@@ -236,7 +236,30 @@ def test_the_threshold_is_set_and_switched_off(node: Server) -> None:
     assert node.run("attempt").code == 0
 
 
-@pytest.mark.parametrize("arguments", [("show",), ("threshold", "40")], ids=" ".join)
+def test_other_hardware_is_accepted_in_one_command(node: Server) -> None:
+    with_saved_hash(node, machine_id="another\n", hostname_info="before")
+    assert node.run("fingerprint", "check").code == 77
+    said = node.run("fingerprint", "accept")
+    told = f"Accepted this hardware for {node.node_id}; changed: machine-id, hostname-info.\n"
+    assert (said.code, said.out, said.err) == (0, told, "")
+    assert node.run("fingerprint", "check").out.endswith("\n9 of 9 match, threshold 40%: similar\n")
+    assert node.run("attempt").code == 0
+    again = node.run("fingerprint", "accept", "--json")
+    assert (again.code, again.json) == (0, {"node_id": node.node_id, "changed": [], "unreadable": []})
+
+
+def test_hardware_is_not_accepted_against_the_service(node: Server) -> None:
+    with_saved_hash(node, machine_id="another\n")
+    before = node.vault()
+    node.emulator.change_fingerprint(node.node_id)
+    said = node.run("fingerprint", "accept")
+    assert (said.code, said.out) == (77, "")
+    assert f"Cannot accept this hardware for {node.node_id}: " in said.err
+    assert "[MachineFingerprintDoesNotMatch]" in said.err
+    assert node.vault() == before
+
+
+@pytest.mark.parametrize("arguments", [("show",), ("accept",), ("threshold", "40")], ids=" ".join)
 def test_there_is_no_fingerprint_without_a_registration(server: Server, arguments: tuple[str, ...]) -> None:
     said = server.run("fingerprint", *arguments)
     assert (said.code, said.out) == (77, "")
@@ -273,20 +296,35 @@ def test_that_the_daemon_may_not_be_signalled_is_told_by_refresh_and_spoils_no_o
     code = node.activation = node.emulator.create_activation()
     other = subprocess.Popen(["/bin/sleep", "600"], user=12345)
     try:
-        FileRuntimeDirectory(other.pid, str).claim(str(node.runtime))
+        FileRuntimeDirectory(other.pid).claim(str(node.runtime))
         refused = (
             f"rolekeeper: Cannot signal the daemon with pid {other.pid}: Operation not permitted [daemon-not-told]\n"
         )
-        assert run("refresh") == (69, "", f"{refused}  hint: run this as the daemon's user, or as root with CAP_KILL\n")
+        assert run("refresh") == (69, "", f"{refused}  hint: run this as the daemon's user, or with sudo\n")
         assert run("fingerprint", "threshold", "50") == (0, "Similarity threshold: 50%\n", "")
         registered = run(*node.registration(), "--force")
-        assert (registered[0], "or it could not be told" in registered[2]) == (0, True)
+        assert (registered[0], "or it could not be signalled" in registered[2]) == (0, True)
         assert run("clear", "--yes")[::2] == (0, "")
         assert node.vault() == VaultContents()
         assert other.poll() is None
     finally:
         other.kill()
         other.wait()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give the lock to another user")
+def test_refresh_by_another_user_than_the_daemons_names_sudo(node: Server) -> None:
+    """The lock is its daemon's alone (0600); without these capabilities root is an ordinary user."""
+    FileRuntimeDirectory(os.getpid()).claim(str(node.runtime))
+    lock = node.runtime / "lock"
+    os.chown(lock, 12345, 12345)
+    command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *node.command("refresh")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=node.environment())
+    assert (done.returncode, done.stdout) == (74, "")
+    assert done.stderr == (
+        f"rolekeeper: Cannot read {lock}: Permission denied [permission-denied]\n"
+        "  hint: run this as the daemon's user, or with sudo\n"
+    )
 
 
 def test_a_status_file_that_is_cut_short_is_an_input_output_error(node: Server) -> None:
@@ -354,7 +392,7 @@ def test_a_silent_service_is_given_up_at_the_deadline_and_the_hint_names_its_set
 
 
 def test_an_attempt_loads_no_sdk_and_nothing_that_only_key_files_need(node: Server) -> None:
-    said = node.run("attempt", env={"PYTHONPROFILEIMPORTTIME": "1"})
+    said = node.process("attempt", env={"PYTHONPROFILEIMPORTTIME": "1"})
     loaded = {line.rpartition("|")[2].strip() for line in said.err.splitlines()}
     assert (said.code, said.json["outcome"]) == (0, "issued")
     assert {"http.client", "cryptography.hazmat.primitives.asymmetric.rsa"} <= loaded

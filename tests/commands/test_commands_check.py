@@ -5,9 +5,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.conftest import LONGEST, Server
+from tests.conftest import LONGEST, Said, Server
 
-from rolekeeper.cli.check import endpoint_warnings
+from rolekeeper.cli.check import SOCKET
 from rolekeeper.config.load import load
 
 ROLE = '[[role]]\nname = "web"\narn = "arn:aws:iam::123456789012:role/web"\npolicy_file = "{}"\n'
@@ -115,10 +115,34 @@ def test_the_default_output_and_what_is_right_are_not_warned_of(server: Server) 
     assert server.run("check").err == ""
 
 
+def beside_systemd(server: Server, active: str) -> Said:
+    """`check --json` where systemd says that the socket unit is in this state."""
+    (server.directory / "bin").mkdir(exist_ok=True)
+    systemctl = server.directory / "bin" / "systemctl"
+    systemctl.write_text(f'#!/bin/sh\n[ "$1 $2" = "show {SOCKET}" ] && echo ActiveState={active}\n')
+    systemctl.chmod(0o755)
+    script = 'mount -t tmpfs run /run && mkdir -p /run/systemd/system && exec "$@"'
+    own_run = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
+    environment = server.environment(PATH=f"{systemctl.parent}:/usr/sbin:/usr/bin:/sbin:/bin")
+    done = subprocess.run(
+        [*own_run, *server.command("check", "--json")],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+        timeout=LONGEST,
+    )
+    return Said(done.returncode, done.stdout, done.stderr)
+
+
 def test_an_endpoint_without_its_socket_is_warned_of(server: Server) -> None:
-    server.configure('[[endpoint]]\nname = "a"\n[[endpoint]]\nname = "b"\n')
-    loaded = load(server.config)
-    warnings = list(endpoint_warnings(loaded, socket_is_active=False))
-    assert [warning.key for warning in warnings] == ["endpoint[0]", "endpoint[1]"]
-    assert all("rolekeeper-endpoint.socket is not active" in warning.message for warning in warnings)
-    assert list(endpoint_warnings(loaded, socket_is_active=True)) == []
+    server.config.write_text('[[endpoint]]\nname = "a"\n[[endpoint]]\nname = "b"\n')
+    said = beside_systemd(server, "inactive")
+    assert [warning["key"] for warning in said.json["warnings"]] == ["endpoint[0]", "endpoint[1]"]
+    assert said.err.count(f"nothing serves it: {SOCKET} is not active\n  hint: `systemctl enable --now {SOCKET}`") == 2
+    assert beside_systemd(server, "active").json["warnings"] == []
+
+
+def test_the_socket_unit_has_no_part_in_endpoints_of_another_runtime_directory(server: Server) -> None:
+    server.configure('[[endpoint]]\nname = "a"\n')
+    assert beside_systemd(server, "inactive").json["warnings"] == []

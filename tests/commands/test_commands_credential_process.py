@@ -88,7 +88,7 @@ def test_another_profile_is_named(tmp_path: Path) -> None:
 REFUSALS: dict[str, tuple[dict[str, str], tuple[str, ...], int, str]] = {  # what is published, options, code and words
     "expired": ({"expires": "2020-01-01T00:00:00Z"}, (), 69, "expired at 2020-01-01T00:00:00Z"),
     "an expiry that is no time": ({"expires": "tomorrow"}, (), 74, "'tomorrow' is no time"),
-    "another profile": ({"profile": "web"}, (), 74, "No credentials of rolekeeper's in "),
+    "another profile": ({"profile": "web"}, (), 74, "No credentials of rolekeeper in "),
     "an empty profile": ({}, ("--profile", ""), 64, "is empty"),  # as of a variable that is not set
     "an empty file": ({}, ("--file", ""), 64, "is empty"),
     **{f"no {key}": ({"leave_out": key}, (), 74, f"{key} is missing") for key in KEYS},
@@ -158,28 +158,37 @@ def test_a_wall_clock_that_was_set_back_revives_no_credentials(node: Server) -> 
     with daemons() as start:
         start(node).until_state("waiting")
     assert beside_a_daemon(node.runtime).returncode == 0
-    lifetime = node.runtime / "lifetime.json"
-    told = json.loads(lifetime.read_text())
-    told["credentials"]["issued_boot"] -= 3601  # the hour is over by the clock that only runs
-    lifetime.write_text(json.dumps(told))
+    an_hour_passes(node)
     said = beside_a_daemon(node.runtime)
     assert (said.returncode, said.stdout) == (69, "")
     assert "expired at" in said.stderr
-    for changes in ({"boot_id": "another"}, {"credentials": None}, {"credentials": []}, {"credentials": {}}):
-        lifetime.write_text(json.dumps(told | changes))  # it tells nothing of these credentials
-        assert beside_a_daemon(node.runtime).returncode == 0
-    lifetime.unlink()
+
+
+@pytest.mark.parametrize("changes", [{"boot_id": "another"}, {"life": None}, {"life": []}, {"life": {}}], ids=repr)
+def test_a_status_that_tells_no_age_leaves_the_expiry_to_the_wall_clock(node: Server, changes: dict[str, Any]) -> None:
+    with daemons() as start:
+        start(node).until_state("waiting")
+    an_hour_passes(node, **changes)
     assert beside_a_daemon(node.runtime).returncode == 0
+    (node.runtime / "status.json").unlink()
+    assert beside_a_daemon(node.runtime, "--file", str(node.output)).returncode == 0
+
+
+def an_hour_passes(node: Server, **changes: Any) -> None:
+    """By the clock that only runs; `changes` are of the output, and of the document where they are its members."""
+    status = node.status_file()
+    (output,) = status["outputs"]
+    output["life"]["issued_boot"] -= 3601
+    output |= changes
+    status |= {name: value for name, value in changes.items() if name in status}
+    (node.runtime / "status.json").write_text(json.dumps(status))
 
 
 def test_a_container_that_is_shown_an_uptime_of_its_own_is_handed_out_nothing_expired(node: Server) -> None:
     """As lxcfs does; the kernel's clock is the host's all the same."""
     with daemons() as start:
         start(node).until_state("waiting")
-    lifetime = node.runtime / "lifetime.json"
-    told = json.loads(lifetime.read_text())
-    told["credentials"]["issued_boot"] -= 3601
-    lifetime.write_text(json.dumps(told))
+    an_hour_passes(node)
     (node.runtime / "uptime").write_text("1.00 0.00\n")
     said = beside_a_daemon(node.runtime, before="mount --bind /run/rolekeeper/uptime /proc/uptime")
     assert (said.returncode, said.stdout) == (69, "")

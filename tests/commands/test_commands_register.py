@@ -274,7 +274,7 @@ def test_a_registered_server_is_registered_again_only_by_force(node: Server) -> 
 @pytest.mark.parametrize("error", ["InvalidSignature", "MachineFingerprintDoesNotMatch", "InvalidInstanceId"])
 def test_a_server_that_is_refused_is_registered_again_by_the_command_of_the_hint(node: Server, error: str) -> None:
     node.emulator.fail(TOKEN, error=error)
-    (command,) = re.findall(r"`rolekeeper ([^`]+)`", node.run("attempt").json["hint"])
+    (command,) = re.findall(r"`rolekeeper (register [^`]+)`", node.run("attempt").json["hint"])
     node.activation = node.emulator.create_activation()
     verb, *options = node.registration()
     said = node.run(*command.split(), *options, stdin=node.activation.code)
@@ -327,7 +327,7 @@ def test_clear_forgets_a_registration_that_cannot_be_read(node: Server) -> None:
 
 def test_clear_is_refused_while_the_daemon_would_register_anew(node: Server) -> None:
     node.configure('[node]\nregion = "us-east-1"\nactivation_id = "12345678-1234-1234-1234-123456789012"')
-    daemon = FileRuntimeDirectory(os.getpid(), str)
+    daemon = FileRuntimeDirectory(os.getpid())
     daemon.claim(str(node.runtime))
     said = node.run("clear", "--yes")
     assert (said.code, said.out) == (77, "")

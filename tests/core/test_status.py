@@ -217,7 +217,9 @@ def test_what_is_no_document_is_an_error(loop: Any, wrong: dict[str, Any]) -> No
 
 
 LINES = {
-    "attempting": "Attempt 1 is in progress; node id and credentials not known yet; the next step depends on its outcome",
+    "attempting": (
+        "Attempt 1 is in progress; node id and credentials not known yet; the next step depends on its outcome"
+    ),
     "unregistered": (
         "Unregistered: waiting for `rolekeeper register` or `rolekeeper adopt`; no node id yet; credentials unknown"
     ),

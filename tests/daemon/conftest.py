@@ -97,6 +97,7 @@ class World:
     ends: list[Told] = field(default_factory=list)
     notified: list[Told] = field(default_factory=list)
     documents: list[Told] = field(default_factory=list)
+    metrics: list[Told] = field(default_factory=list)
     entries: list[Told] = field(default_factory=list)
     slices: list[timedelta] = field(default_factory=list)
     levels: list[str] = field(default_factory=list)
@@ -191,7 +192,7 @@ class World:
             self.in_force = behaviour.finds
             self.inbox.append(Accepted(supervisor_settings(behaviour.finds)))
         elif old is None:
-            self.inbox.append(Ended(78))
+            self.inbox += [Rejected(behaviour.finds), Ended(78)]
             self.running = 0
             return
         else:
@@ -258,8 +259,14 @@ class World:
             raise self.write_fails
         self.documents.append(Told(self.elapsed, encode(document)))
 
+    def write_metrics(self, text: str) -> None:
+        if self.write_fails is not None:
+            raise self.write_fails
+        self.metrics.append(Told(self.elapsed, text))
+
     def look(self, directory: str) -> object:
-        assert directory == SETTINGS.vault_directory
+        assert self.in_force is not None
+        assert directory == self.in_force.vault_directory
         return self.vault
 
     def watchdog_interval(self) -> timedelta | None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from rolekeeper.errors import UnavailableError
 from rolekeeper.model import Outcome
-from rolekeeper.ports import Ended, Wakeup
+from rolekeeper.ports import Ended, Outdated, Wakeup
 from rolekeeper.settings import DaemonSettings, HibernationSettings
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=n) for n in (1, 60, 3600, 86400))
@@ -257,3 +258,22 @@ def test_a_reload_is_answered_even_if_the_first_attempt_died_before_it_read_the_
     world.runs(MINUTE)
     words = [one for one in world.notices() if one in ("READY=1", "RELOADING=1")]
     assert words[:3] == ["READY=1", "RELOADING=1", "READY=1"]
+
+
+def test_an_attempt_of_another_version_has_the_daemon_executed_anew(kit: Any) -> None:
+    world = kit.world(Outcome.ISSUED, Outdated("2.0.0"))
+    with pytest.raises(SystemExit, match="executed anew"):
+        world.runs(2 * HOUR)
+    assert world.logged()[-1] == "upgraded"
+    assert world.notices()[-1] == "RELOADING=1"  # the new one says READY=1
+
+
+def test_a_daemon_that_cannot_be_executed_anew_says_so_and_goes_on(kit: Any) -> None:
+    refused = UnavailableError("daemon-outdated", "Cannot make an attempt", "`systemctl restart rolekeeper`")
+    world = kit.world(Outcome.ISSUED, Outdated("2.0.0"), anew=refused)
+    assert world.runs(2 * HOUR) == 0
+    assert len(world.starts) > 10
+    told = world.document(2 * HOUR - SECOND)
+    assert (told["state"], told["last_outcome"]["code"]) == ("backing-off", "daemon-outdated")
+    assert world.notices("RELOADING=1") == ["RELOADING=1"] * (len(world.starts) - 1)
+    assert world.notices("READY=1") == ["READY=1"] * len(world.starts)  # the first one is of the start

@@ -19,24 +19,30 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.attempt.conftest import NoRoles
 
 from rolekeeper.adapters.ssm.service import SsmService
+from rolekeeper.attempt.run import run
+from rolekeeper.core.credentialsfile import format_expiry
+from rolekeeper.core.steps import SeenOutput
 from rolekeeper.errors import OutputError, VaultError
 from rolekeeper.model import (
     COMPONENTS,
     AcceptedFingerprint,
     AttemptReport,
     Hardware,
+    IssueRecord,
     Node,
     NodeKey,
     Outcome,
+    OutputContents,
     PendingRegistration,
     Registration,
     RoleToken,
     VaultContents,
 )
 from rolekeeper.ports import World
-from rolekeeper.settings import CredentialsFile, NodeSettings, Settings
+from rolekeeper.settings import NodeSettings, Output, Settings
 
 ROOT = Path(__file__).parents[2]
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -131,10 +137,10 @@ def listening(service: Hostile) -> Iterator[Hostile]:
 
 @dataclass
 class Memory:
-    """A vault, a sink, hardware and keys, all in memory."""
+    """A vault, outputs, hardware and keys, all in memory."""
 
     contents: VaultContents
-    published: list[str] = field(default_factory=list)
+    published: OutputContents = OutputContents()  # noqa: RUF009 - it is frozen
     output_fails: bool = False  # once the token is there
     vault_fails: bool = False
 
@@ -150,25 +156,26 @@ class Memory:
             raise VaultError("vault-no-space", "Cannot write the vault", "free some space")
         self.contents = contents
 
-    def look(self) -> Hardware:
-        return Hardware(HARDWARE)
-
     def new_key(self, created_at: datetime) -> NodeKey:
         return replace(NEXT, created_at=created_at)
 
-    def prepare(self, output: CredentialsFile) -> None:
+    def remove_others(self, outputs: object) -> None:
         pass
 
-    def publish(self, _output: CredentialsFile, token: RoleToken) -> None:
+    def look(self, output: Output, _longest: timedelta) -> SeenOutput:
+        return SeenOutput(output, self.published)
+
+    def publish(self, _output: Output, token: RoleToken, _issue: IssueRecord, _longest: timedelta) -> None:
         if self.output_fails:
             raise OutputError("no-space", "Cannot write the output", "free some space")
-        self.published.append(token.access_key_id)
+        self.published = OutputContents(token.access_key_id, format_expiry(token.expires_at), is_complete=True)
 
-    def holds(self, _output: CredentialsFile, access_key_id: str, _expires_at: datetime) -> bool:
-        return access_key_id in self.published
 
-    def overwritten(self, _output: CredentialsFile, _access_key_id: str, _expires_at: datetime) -> bool:
-        return False
+class Machinery:
+    """Hardware that never changes."""
+
+    def look(self) -> Hardware:
+        return Hardware(HARDWARE)
 
 
 def attempting(service: Hostile, memory: Memory, plain: Settings) -> Callable[[], AttemptReport]:
@@ -179,15 +186,23 @@ def attempting(service: Hostile, memory: Memory, plain: Settings) -> Callable[[]
         service=replace(plain.service, endpoint_url=service.url),
     )
 
-    def run() -> AttemptReport:
+    def attempt() -> AttemptReport:
         assert len(service.asked) < MOST, "far more than any bound"
         service.in_attempt = 0
-        client = SsmService(accepted.service, service.clock, "1.2.3")
-        code = "an-activation-code-of-20"
-        world = World(service.clock, memory, client, memory, memory, memory, lambda: "a-fingerprint", lambda: code)
+        world = World(
+            clock=service.clock,
+            vault=memory,
+            service=SsmService(accepted.service, service.clock, "1.2.3"),
+            roles=NoRoles(),
+            probe=Machinery(),
+            outputs=memory,
+            keys=memory,
+            new_fingerprint=lambda: "a-fingerprint",
+            activation_code=lambda: "an-activation-code-of-20",
+        )
         return run(world, accepted, reuse=False)
 
-    return run
+    return attempt
 
 
 def with_keys(**more: Any) -> Memory:

@@ -60,6 +60,7 @@ WAKERS: dict[str, Callable[[Daemon], object]] = {
     "refresh": lambda asleep: asleep.server.run("refresh"),
     "a reload": lambda asleep: asleep.send(signal.SIGHUP),
     "a changed vault": lambda asleep: write_vault(asleep.server),
+    "the hardware accepted": lambda asleep: asleep.server.run("fingerprint", "accept"),
     "the threshold switched off": lambda asleep: asleep.server.run("fingerprint", "threshold", "off"),
 }
 

@@ -4,8 +4,8 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +13,6 @@ from tests.conftest import LONGEST, Said, Server
 from tests.daemonprocess.conftest import TOKEN, Daemon, Start, published, until
 
 from rolekeeper.adapters.clock import SystemClock
-from rolekeeper.adapters.supervision import lifetimes
 from rolekeeper.adapters.vault.store import FileVault
 
 # Root reads everything, unless it has given these up.
@@ -22,12 +21,12 @@ HOUR = timedelta(hours=1)
 GONE = "no daemon runs"
 
 
-def edit(server: Server, name: str, **changes: Any) -> None:
-    """Change fields of a file in the runtime directory; a value that is a dictionary changes the field's own."""
-    path = server.runtime / name
-    document = json.loads(path.read_text())
-    for field, value in changes.items():
-        document[field] = document[field] | value if isinstance(value, dict) else value
+def edit(server: Server, output: Mapping[str, Any] = {}, **changes: Any) -> None:
+    """Change fields of status.json, and of the first output in it; of its life those that are given."""
+    path = server.runtime / "status.json"
+    document = json.loads(path.read_text()) | changes
+    first = document["outputs"][0]
+    document["outputs"][0] = first | output | {"life": first["life"] | output.get("life", {})}
     path.write_text(json.dumps(document))
 
 
@@ -45,54 +44,42 @@ def said_to_a_bystander(server: Server) -> Said:
     return Said(done.returncode, done.stdout, done.stderr)
 
 
-LATER = (datetime.now(UTC) + 365 * timedelta(days=1)).isoformat()
-EARLIER = "2020-01-01T00:00:00Z"
-# What has happened to the files, or to the clocks behind them, since the daemon wrote them; and what is said now.
+EARLIER, AN_HOUR_BEFORE = "2020-01-01T00:00:00Z", "2019-12-31T23:00:00Z"
+OTHERS = "[default]\naws_access_key_id = AKIAIOSFODNN7EXAMPLE\naws_secret_access_key = theirs\n"
+# What has happened since the daemon wrote status.json, to the clocks or to the output; and what is said now.
 MOMENTS: dict[str, tuple[Callable[[Server], Any], str, int]] = {
     "nothing": (lambda _: None, "fresh", 0),
     "three quarters of the life have passed": (
-        lambda server: edit(server, "lifetime.json", credentials={"issued_boot": since_boot(HOUR * 0.76)}),
+        lambda server: edit(server, {"life": {"issued_boot": since_boot(HOUR * 0.76)}}),
         "stale",
         1,
     ),
     "the machine was suspended for an hour, and nobody has written anything since": (
-        lambda server: edit(server, "lifetime.json", credentials={"issued_boot": since_boot(HOUR)}),
+        lambda server: edit(server, {"life": {"issued_boot": since_boot(HOUR)}}),
         "expired",
         2,
     ),
     "the wall clock is years ahead": (
-        lambda server: [
-            edit(server, "status.json", expires_at=EARLIER),
-            edit(server, "lifetime.json", credentials={"issued_at": "2019-12-31T23:00:00Z", "expires_at": EARLIER}),
-        ],
+        lambda server: edit(
+            server, {"expires_at": EARLIER, "life": {"issued_at": AN_HOUR_BEFORE, "expires_at": EARLIER}}
+        ),
         "fresh",
         0,
     ),
-    "lifetime.json is missing": (lambda server: (server.runtime / "lifetime.json").unlink(), "fresh", 0),
-    "lifetime.json is garbled": (lambda server: (server.runtime / "lifetime.json").write_text("{"), "fresh", 0),
-    "lifetime.json is missing, and the time of expiry has come": (
-        lambda server: [(server.runtime / "lifetime.json").unlink(), edit(server, "status.json", expires_at=EARLIER)],
+    "the machine was started again": (lambda server: edit(server, boot_id="another"), "fresh", 0),
+    "the machine was started again, and the time of expiry has come": (
+        lambda server: edit(server, {"expires_at": EARLIER}, boot_id="another"),
         "expired",
         2,
     ),
-    "lifetime.json is of another boot, and the time of expiry has come": (
-        lambda server: [
-            edit(server, "status.json", expires_at=EARLIER),
-            edit(server, "lifetime.json", boot_id="another", credentials={"expires_at": EARLIER}),
-        ],
-        "expired",
+    "nothing told the daemon which boot this is": (lambda server: edit(server, boot_id=""), "fresh", 0),
+    "another program has put its credentials there": (
+        lambda server: server.output.write_text(OTHERS),
+        "held-by-another",
         2,
     ),
-    "lifetime.json is of older credentials, and the time of expiry has come": (
-        lambda server: edit(server, "status.json", expires_at=EARLIER),
-        "expired",
-        2,
-    ),
-    "lifetime.json is of credentials to come": (
-        lambda server: edit(server, "lifetime.json", credentials={"expires_at": LATER}),
-        "fresh",
-        0,
-    ),
+    "the file is gone": (lambda server: server.output.unlink(), "absent", 2),
+    "the file is garbled": (lambda server: server.output.write_text("[default\n"), "unknown", 2),
 }
 
 
@@ -114,13 +101,8 @@ def test_a_bystander_is_told_whether_the_daemon_runs(daemon: Daemon) -> None:
     said = said_to_a_bystander(server)
     assert (said.code, said.json["pid"]) == (3, None)
     assert GONE in said.err
-    edit(server, "status.json", pid=bystander)  # as if this process had been given the daemon's pid
-    edit(server, "lifetime.json", pid=bystander)
+    edit(server, pid=bystander)  # as if this process had been given the daemon's pid
     assert said_to_a_bystander(server).code == 3
-    edit(server, "lifetime.json", started=lifetimes.started(bystander))
-    assert said_to_a_bystander(server).code == 0
-    (server.runtime / "lifetime.json").unlink()  # nothing better to go by than the pid
-    assert said_to_a_bystander(server).code == 0
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '"x"', '{"state": "waiting"}'])
@@ -141,11 +123,17 @@ def test_a_daemon_that_starts_before_a_silent_service_knows_what_is_published(da
     node.emulator.fail(TOKEN, hang=True)
     second = start(node)
     until(
-        lambda: (second.status()["state"], second.status()["freshness"]) == ("attempting", "fresh"), "its credentials"
+        lambda: (second.status()["state"], freshness(second)) == ("attempting", ["fresh", "absent"]), "its credentials"
     )
-    assert (second.status()["node_id"], node.run("status").code) == (node.node_id, 0)
+    assert second.status()["node_id"] == node.node_id
+    assert node.run("wait", "--file", str(node.output), "--timeout", "1ms").code == 0
     second.until_state("backing-off")  # the attempt was killed, and left no report
-    assert (second.status()["freshness"], node.run("status").code) == ("fresh", 1)
+    assert freshness(second) == ["fresh", "absent"]
+
+
+def freshness(daemon: Daemon) -> list[str]:
+    """That of each output, as the daemon has written it."""
+    return [one["freshness"] for one in daemon.status()["outputs"]]
 
 
 def test_a_reload_that_drops_an_output_before_a_silent_service_leaves_what_the_other_holds(
@@ -162,7 +150,7 @@ def test_a_reload_that_drops_an_output_before_a_silent_service_leaves_what_the_o
     daemon.send(signal.SIGHUP)
     until(lambda: daemon.status()["outputs"][0]["path"].endswith("/new"), "the new configuration")
     until(
-        lambda: (daemon.status()["state"], daemon.status()["freshness"]) == ("attempting", "fresh"), "its credentials"
+        lambda: (daemon.status()["state"], freshness(daemon)) == ("attempting", ["absent", "fresh"]), "what they hold"
     )
 
 
@@ -189,7 +177,7 @@ def test_credentials_of_a_forgotten_registration_are_nothing_to_wait_for(daemon:
     server.activation = server.emulator.create_activation()
     assert server.run(*server.registration(), stdin=server.activation.code).code == 0
     daemon.until_state("backing-off")
-    assert daemon.status()["freshness"] == "absent"  # of the node that it is now
+    assert daemon.status()["freshness"] == "held-by-another"  # not by the node that it is now
     assert server.run("wait", "--timeout", "1ms").code == 69
     server.emulator.clear_faults()
     assert server.run("wait").code == 0

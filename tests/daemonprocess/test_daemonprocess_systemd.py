@@ -74,6 +74,20 @@ def test_a_rejected_configuration_ends_the_reload_too(node: Server, start: Start
     daemon.until_logged("configuration_rejected")
 
 
+def test_a_wrong_configuration_at_the_start_leaves_its_reason_in_the_status_line(
+    server: Server, start: Start, manager: Manager
+) -> None:
+    """systemd shows the last line for as long as the unit is failed."""
+    server.configure("[refresh]\nat = 7", daemon="attempt_timeout = 5")
+    assert start(server, NOTIFY_SOCKET=manager.address).wait() == 78
+    line = manager.read_until("STATUS=Stopped: the configuration is wrong: ")
+    assert f"{server.config}: daemon.attempt_timeout: " in line
+    assert line.endswith("(and 1 more); `rolekeeper check` shows everything that is wrong")
+    manager.socket.settimeout(0)
+    with pytest.raises(BlockingIOError):
+        manager.read_until("STATUS=")
+
+
 def test_readiness_waits_for_the_first_outcome_and_not_for_a_good_one(
     node: Server, start: Start, manager: Manager
 ) -> None:

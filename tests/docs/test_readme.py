@@ -1,5 +1,6 @@
 """What README and docs/ say is so: commands, options, configuration, links, and the walk on a laptop."""
 
+import dataclasses
 import json
 import os
 import re
@@ -129,9 +130,13 @@ def test_the_table_of_events_holds_every_event_of_the_log() -> None:
 
 
 def test_the_table_of_status_holds_every_field() -> None:
-    rows = ROW.findall(section(ROOT / "docs" / "operating.md", "## Is it well?"))
-    fields = [field for cell, _, _ in rows for field in re.findall(r"`(\w+)`", cell)]
-    assert sorted(fields) == sorted(status.FIELDS)
+    document, _, output = section(ROOT / "docs" / "operating.md", "## Is it well?").partition("\nOf each output:\n")
+    assert members(document) == sorted(status.FIELDS)
+    assert members(output) == sorted(field.name for field in dataclasses.fields(status.OutputStatus))
+
+
+def members(text: str) -> list[str]:
+    return sorted(name for cell, _, _ in ROW.findall(text) for name in re.findall(r"`(\w+)`", cell))
 
 
 @pytest.mark.parametrize(("document", "text"), every_fence("json"), ids=first_line)
@@ -158,7 +163,8 @@ def test_every_command_of_the_aws_cli_is_one(tmp_path: Path) -> None:
     lines = [line for text in fences(README, "sh") for line in text.replace("\\\n", " ").splitlines()]
     calls = [shlex.split(line) for line in lines if line.startswith("aws ")]
     assert len(calls) >= 3
-    (tmp_path / "trust.json").write_text(fences(README, "json")[0], encoding="utf-8")
+    for name, text in zip(("trust", "node-may", "program-trust"), fences(README, "json"), strict=True):
+        (tmp_path / f"{name}.json").write_text(text, encoding="utf-8")
     (tmp_path / "what-the-programs-may.json").write_text("{}", encoding="utf-8")
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     environment |= {

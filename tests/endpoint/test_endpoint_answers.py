@@ -15,7 +15,7 @@ from tests.endpoint.conftest import ACTIVATE, LONGEST, Service, parsed, request,
 
 from rolekeeper.endpoint.answers import answer
 from rolekeeper.endpoint.documents import Directory, is_name
-from rolekeeper.identifiers import ENDPOINT_NAME
+from rolekeeper.identifiers import NAME
 from rolekeeper.settings import Endpoint
 
 HEAVY = {"argparse", "json", "re", "socket", "dataclasses", "typing", "contextlib", "collections", "logging", "asyncio"}
@@ -196,7 +196,7 @@ def test_whatever_comes_gets_an_answer_and_never_credentials(foreground: Service
     st.text(alphabet=st.sampled_from("aZ0._-/ \n\xe4\0"), max_size=4) | st.text(alphabet="a", min_size=60, max_size=70)
 )
 def test_the_server_knows_a_name_as_the_configuration_does(text: str) -> None:
-    assert is_name(text) is (ENDPOINT_NAME.fullmatch(text) is not None)
+    assert is_name(text) is (NAME.fullmatch(text) is not None)
 
 
 def test_its_start_loads_nothing_heavy(service: Service) -> None:

@@ -118,6 +118,8 @@ SHAPES: dict[int, Shape] = {
     190: _fd("fsetxattr", Kind.DRESS),
     191: _at("getxattr", Kind.LOOK, (None, 0)),
     193: _fd("fgetxattr", Kind.LOOK),
+    194: _at("listxattr", Kind.LOOK, (None, 0)),
+    196: _fd("flistxattr", Kind.LOOK),
     197: _at("removexattr", Kind.DRESS, (None, 0)),
     199: _fd("fremovexattr", Kind.DRESS),
     217: _fd("getdents64", Kind.LOOK),

@@ -6,13 +6,16 @@ import shutil
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 from botocore.configloader import raw_config_parse
-from tests.conftest import Server
+from tests.conftest import Server, rebound
 
+from rolekeeper.adapters.clock import SystemClock
 from rolekeeper.adapters.ssm.nodekey import public_key
 from rolekeeper.adapters.vault.agent import read_agent_vault
+from rolekeeper.adapters.vault.store import FileVault
 from rolekeeper.model import VaultContents
 
 AGENT_VAULT = Path(__file__).parents[1] / "vectors" / "vaults" / "registered-never-started-fake-dmidecode" / "Vault"
@@ -190,6 +193,22 @@ def _has_threshold(server: Server) -> bool:
     return fingerprint is not None and fingerprint.threshold == THRESHOLD
 
 
+def _other_hardware(server: Server) -> None:
+    """The fingerprint is bound to a machine of another name."""
+    _registered(server)
+    contents = server.vault()
+    assert contents.fingerprint is not None
+    other = {**contents.fingerprint.hardware_hash, "hostname-info": ""}
+    vault = FileVault(server.directory / "vault", SystemClock())
+    with vault.lock(timedelta(seconds=1)):
+        vault.save(rebound(contents, hardware_hash=other))
+
+
+def _is_bound(server: Server) -> bool:
+    fingerprint = server.vault().fingerprint
+    return fingerprint is not None and fingerprint.hardware_hash["hostname-info"] != ""
+
+
 def _is_cleared(server: Server) -> bool:
     return server.vault() == VaultContents()
 
@@ -240,6 +259,7 @@ SCENARIOS = (
         _is_adopted,
         may_be_empty=True,
     ),
+    Scenario("accept", _other_hardware, _know, _words("fingerprint", "accept"), _is_bound),
     Scenario("threshold", _registered, _know, _words("fingerprint", "threshold", str(THRESHOLD)), _has_threshold),
     Scenario(
         "first start",

@@ -1,5 +1,6 @@
 """A sample of `make faults`: each scenario killed, and let down by the system, at every kind of step that it takes."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
 
@@ -66,16 +67,18 @@ def test_nothing_is_lost_at_any_kind_of_step(followed: Course, sample: Callable[
 @pytest.mark.parametrize(
     ("name", "call", "fault"),
     [
-        ("attempt", "read aws/.credentials.rolekeeper-new", "EIO"),  # as botocore's parser reads what was written
+        ("attempt", "pread64 aws/.credentials.rolekeeper-new", "EIO"),  # as what was written is read back
         ("threshold", "fcntl run/lock", "EIO"),  # as the daemon is looked for, when all is done
         ("threshold", "flock vault/.vault.json.rolekeeper-lock", "EIO"),
         ("threshold", "openat conf.d", "EINTR"),  # as it is listed, like the next
         ("clear", "openat vault", "EINTR"),
+        ("clear", "newfstatat aws/credentials", "EIO"),  # as our expiry is removed from it
         ("register", "read stdin", "EIO"),
         ("attempt", "fsetxattr aws/.credentials.rolekeeper-new", KILL),  # that shuts the group out
         ("sandbox", "statfs aws", "EIO"),  # as the remedy is looked for, like the next
         ("sandbox", "newfstatat aws", "EACCES"),
         ("rotation", "openat boot_id", "EMFILE"),
+        ("attempt", "openat run/env", "EMFILE"),  # as endpoints of an earlier configuration are looked for
     ],
 )
 def test_nothing_is_lost_at_every_step_of_a_kind(
@@ -99,6 +102,13 @@ def test_an_error_of_a_flush_is_told_wherever_it_comes(course: Callable[[str], C
 def test_an_output_is_tried_down_to_the_disk_before_a_token_is_asked_for(course: Callable[[str], Course]) -> None:
     calls = [step.call for step in course("attempt").steps]
     assert calls.index("fsync aws/.credentials.rolekeeper-new") < calls.index("connect")
+
+
+def test_an_attempt_opens_its_output_four_times_at_most_and_its_vault_once(course: Callable[[str], Course]) -> None:
+    """Once to look, and twice to publish: before the new file is written, and before it takes the name."""
+    calls = Counter(step.call for step in course("attempt").steps)
+    assert 0 < calls["openat aws/credentials"] <= 4
+    assert calls["openat vault/vault.json"] == 1
 
 
 @pytest.mark.parametrize(

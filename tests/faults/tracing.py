@@ -2,7 +2,7 @@
 
 The child is stopped at each system call's entry. There it is killed before the call takes effect; or the call is
 replaced by none and its result by an error; or its size is made smaller. After an error of a step that changes nothing
-the child runs on by itself.
+the child runs on by itself. Threads of the child are followed, too: outputs are looked at and published in some.
 """
 
 import ctypes
@@ -33,7 +33,8 @@ from tests.faults.calls import (
 )
 
 TRACEME, POKEUSER, CONT, SETOPTIONS, SYSCALL, GET_SYSCALL_INFO = 0, 6, 7, 0x4200, 24, 0x420E  # linux/ptrace.h
-TRACESYSGOOD, EXITKILL = 1, 0x100000
+TRACESYSGOOD, TRACECLONE, EXITKILL = 1, 8, 0x100000
+WALL = 0x40000000  # waitpid(2): for threads as well
 SYSCALL_STOP = signal.SIGTRAP | 0x80
 INFO = struct.Struct("<B3xIQQ7Q")  # struct ptrace_syscall_info: op, arch, ip, sp, and nr with args, or the result
 REGISTERS = {"orig_rax": 15, "rax": 10, 0: 14, 1: 13, 2: 12}  # sys/user.h, and the first three arguments
@@ -66,6 +67,20 @@ def _ptrace(request: int, pid: int, address: int, data: int) -> int:
     return answer
 
 
+def _next_stop(pid: int) -> tuple[int, int]:
+    """The thread of the process that stops next, and the wait status; or the process's end."""
+    while True:
+        thread, status = os.waitpid(-1, WALL)
+        if thread == pid or os.WIFSTOPPED(status):
+            return thread, status
+
+
+def reap(pid: int) -> None:
+    """Wait for the end of a process that was killed, and of its threads."""
+    while os.WIFSTOPPED(_next_stop(pid)[1]):
+        """It was on its way here when it was killed."""
+
+
 @dataclass
 class Trace:
     """One child that is traced; steps below `root` are its own files.
@@ -85,6 +100,8 @@ class Trace:
     takes_effect: bool = False
     closed: str = ""
     steps: list[Step] = field(default_factory=list)
+    thread: int = 0  # that is at a stop
+    request: int = SYSCALL  # how threads go on
     sockets: set[int] = field(default_factory=set)
     written: set[int] = field(default_factory=set)  # descriptors of files that were opened to be written
     memory: int = -1
@@ -94,7 +111,7 @@ class Trace:
     def run(self) -> int:
         """Follow the child to its end; returns the wait status."""
         os.waitpid(self.pid, 0)
-        _ptrace(SETOPTIONS, self.pid, 0, TRACESYSGOOD | EXITKILL)
+        _ptrace(SETOPTIONS, self.pid, 0, TRACESYSGOOD | TRACECLONE | EXITKILL)
         self.memory = os.open(f"/proc/{self.pid}/mem", os.O_RDONLY)
         try:
             return self._follow()
@@ -102,35 +119,39 @@ class Trace:
             os.close(self.memory)
 
     def _follow(self) -> int:
-        on_return: Callable[[int], None] | None = None
+        on_return: dict[int, Callable[[int], None] | None] = {}
         for is_entry in self._stops():
             if is_entry:
                 nr, *arguments = self._call()
-                on_return = self._entered(nr, tuple(arguments))
-            elif on_return:
-                on_return(self._call()[0])
+                on_return[self.thread] = self._entered(nr, tuple(arguments))
+            elif then := on_return.get(self.thread):
+                then(self._call()[0])
         return self.status
 
     def _call(self) -> tuple[int, ...]:
         """Number and arguments of the call that is entered, or the result of the one that returns."""
-        _ptrace(GET_SYSCALL_INFO, self.pid, INFO.size, ctypes.addressof(self.info))
+        _ptrace(GET_SYSCALL_INFO, self.thread, INFO.size, ctypes.addressof(self.info))
         return INFO.unpack(self.info)[4:]
 
     def _stops(self) -> Iterator[bool]:
-        """Each stop at a system call: True when it is entered, False when it returns."""
-        passed_on, request, is_entry = 0, SYSCALL, False
+        """Each stop of a `thread` at a system call: True when it is entered, False when it returns."""
+        inside: dict[int, bool] = {}  # for each thread, whether it is in a system call
+        self.thread, passed_on = self.pid, 0
         while True:
             with suppress(ProcessLookupError):  # killed; its end is still to be heard
-                _ptrace(request, self.pid, 0, passed_on)
-            _, self.status = os.waitpid(self.pid, 0)
+                _ptrace(self.request, self.thread, 0, passed_on)
+            self.thread, self.status = _next_stop(self.pid)
             if not os.WIFSTOPPED(self.status):
                 return
             stopped = os.WSTOPSIG(self.status)
-            passed_on = 0 if stopped == SYSCALL_STOP else stopped
-            if not passed_on:
-                is_entry = not is_entry
+            is_of_tracing = stopped == SYSCALL_STOP or self.status >> 16 or self.thread not in {self.pid, *inside}
+            passed_on = 0 if is_of_tracing else stopped
+            is_entry = inside.setdefault(self.thread, False)
+            if stopped == SYSCALL_STOP:
+                is_entry = inside[self.thread] = not is_entry
                 yield is_entry
-                request = CONT if self._is_done and not (is_entry or self._is_followed) else SYSCALL
+                if self._is_done and not (is_entry or self._is_followed):
+                    self.request = CONT
 
     @property
     def _is_done(self) -> bool:
@@ -186,7 +207,7 @@ class Trace:
 
     def _set(self, register: int | str | None, value: int) -> None:
         assert register is not None
-        _ptrace(POKEUSER, self.pid, 8 * REGISTERS[register], value & 0xFFFFFFFFFFFFFFFF)
+        _ptrace(POKEUSER, self.thread, 8 * REGISTERS[register], value & 0xFFFFFFFFFFFFFFFF)
 
     def _step(self, shape: Shape, arguments: tuple[int, ...]) -> Step | None:
         if shape.fd is not None:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from tests.faults.tracing import Trace, be_traced
+from tests.faults.tracing import Trace, be_traced, reap
 
 from rolekeeper import cli
 
@@ -73,7 +73,7 @@ def _ended(job: dict[str, Any], pid: int, streams: list[Path]) -> tuple[int, Tra
     try:
         status, trace = _follow(job, pid, streams)
     except TimeoutError:
-        os.waitpid(pid, 0)
+        reap(pid)
         return EXITED_NOT, None
     finally:
         signal.alarm(0)

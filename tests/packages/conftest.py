@@ -35,7 +35,11 @@ class Unpacked:
 
     @property
     def site_packages(self) -> Path:
-        return self.tree / "lib" / "python3.11" / "site-packages"
+        return self.tree / "lib" / "python3" / "site-packages"
+
+    @property
+    def launcher(self) -> Path:
+        return self.root / "usr" / "bin" / "rolekeeper"
 
     @property
     def python(self) -> Path:
@@ -46,7 +50,7 @@ class Unpacked:
 
     def execute(self, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
         """Run the package's interpreter, isolated as the launcher does it."""
-        command = [str(self.python), "-I", *arguments]
+        command = [str(self.python), "-I", "-B", *arguments]
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(self.root)}
         return subprocess.run(
             command, input=stdin, env=environment, capture_output=True, text=True, check=False, timeout=60
@@ -75,9 +79,9 @@ def output(*command: str | Path) -> str:
 
 @pytest.fixture(scope="session")
 def packages() -> Packages:
-    need("strip", "binutils")
-    need("python3.11", "python3.11")
-    command = [sys.executable, "packaging/packages.py"]
+    need("x86_64-linux-gnu-strip", "binutils")
+    need("rpmbuild", "rpm")
+    command = [sys.executable, "packaging/packages.py", "--architecture=amd64"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=LONGEST_BUILD)
     assert done.returncode == 0, done.stdout + done.stderr
     (deb,) = (Path(word) for word in done.stdout.split() if word.endswith(".deb"))

@@ -50,6 +50,7 @@ def test_a_verb_is_known_behind_the_common_options(verb: str) -> None:
 FILE_OPTIONS = {
     "--config": (),
     "--activation-code-file": ("register",),
+    "--agent-config": ("adopt",),
     "--file": ("credential-process",),
     "--state": ("emulator",),
     "--tls-certificate": ("emulator",),
@@ -71,7 +72,7 @@ def test_a_directory_option_completes_to_directories(tmp_path: Path) -> None:
 
 
 def test_the_words_of_fingerprint_are_offered() -> None:
-    assert completed("fingerprint", "") == ["show", "check", "threshold"]
+    assert completed("fingerprint", "") == ["show", "check", "accept", "threshold"]
     assert completed("fingerprint", "threshold", "") == ["off"]
 
 

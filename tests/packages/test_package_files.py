@@ -1,6 +1,7 @@
 """What is in the two packages, read with dpkg's and rpm's own tools."""
 
 import gzip
+import os
 import re
 import stat
 import subprocess
@@ -14,7 +15,9 @@ from tests.packages.conftest import ROOT, Packages, Unpacked, need, output
 from rolekeeper import __version__
 
 PREFIX = "/usr/lib/rolekeeper"
-LARGEST_INSTALLED = 45_000_000  # bytes
+LARGEST_INSTALLED = 45_000_000  # bytes, with the bytecode of one Python
+LARGEST_DEB = 16_000_000  # bytes
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 EVERYWHERE = {  # installed file -> the file of the repository with the same contents
     "/etc/rolekeeper/config.toml": "config/config.toml",
     "/usr/bin/rolekeeper": "packaging/launcher",
@@ -123,9 +126,10 @@ def test_everything_belongs_to_root(deb: dict[str, tarfile.TarInfo]) -> None:
     assert {(member.uid, member.gid) for member in deb.values()} == {(0, 0)}
 
 
-def test_everyone_can_read_everything_and_run_only_the_launcher(deb: dict[str, tarfile.TarInfo]) -> None:
+def test_everyone_can_read_everything_and_run_only_the_programs(deb: dict[str, tarfile.TarInfo]) -> None:
     modes = {path: member.mode for path, member in deb.items() if not member.issym()}
-    assert modes == {path: 0o755 if deb[path].isdir() or path == "/usr/bin/rolekeeper" else 0o644 for path in modes}
+    programs = {"/usr/bin/rolekeeper", f"{PREFIX}/bin/compile"}
+    assert modes == {path: 0o755 if deb[path].isdir() or path in programs else 0o644 for path in modes}
 
 
 def test_the_same_holds_for_the_rpm(rpm: dict[str, str], deb: dict[str, tarfile.TarInfo]) -> None:
@@ -136,28 +140,53 @@ def test_the_same_holds_for_the_rpm(rpm: dict[str, str], deb: dict[str, tarfile.
     }
 
 
-def test_the_interpreter_is_the_systems(deb: dict[str, tarfile.TarInfo], rpm: dict[str, str]) -> None:
-    assert deb[f"{PREFIX}/bin/python3"].linkname == "/usr/bin/python3"
-    assert rpm[f"{PREFIX}/bin/python3"].endswith("|/usr/bin/python3.11")
+def test_the_interpreters_are_the_systems(deb: dict[str, tarfile.TarInfo], rpm: dict[str, str]) -> None:
+    for version in ("3", *PYTHONS):
+        assert deb[f"{PREFIX}/bin/python{version}"].linkname == f"/usr/bin/python{version}"
+        assert rpm[f"{PREFIX}/bin/python{version}"].endswith(f"|/usr/bin/python{version}")
 
 
-def test_the_installed_size_is_printed_and_within_the_promise(packages: Packages, unpacked: Unpacked) -> None:
+def test_the_extension_modules_are_there_for_every_python(unpacked: Unpacked) -> None:
+    names = {path.name for path in unpacked.site_packages.rglob("*.so")}
+    for python in PYTHONS:
+        suffix = f"cpython-{python.replace('.', '')}-x86_64-linux-gnu.so"
+        assert {f"_cffi_backend.{suffix}", f"_pydantic_core.{suffix}"} < names
+        assert (unpacked.tree / "lib" / f"python{python}" / "site-packages").samefile(unpacked.site_packages)
+    assert {"_rust.abi3.so", "_psutil_linux.abi3.so"} < names
+    assert len(names) == 2 * len(PYTHONS) + 2
+
+
+def test_the_sizes_are_printed_and_within_the_promise(packages: Packages, unpacked: Unpacked) -> None:
     found = re.search(r"([\d.]+) MB  installed", packages.printed)
     assert found
     files = [path for path in unpacked.root.rglob("*") if path.is_file() and not path.is_symlink()]
     size = sum(path.stat().st_size for path in files)
     assert size / 1e6 <= float(found[1]) <= LARGEST_INSTALLED / 1e6
     assert int(field(packages, "Installed-Size")) * 1024 <= LARGEST_INSTALLED
+    assert packages.deb.stat().st_size <= LARGEST_DEB
 
 
-def test_the_deb_depends_on_the_python_that_it_was_compiled_for(packages: Packages) -> None:
+def test_a_newer_python_does_not_remove_the_deb(packages: Packages) -> None:
     depends = field(packages, "Depends").split(", ")
-    assert {"python3 (>= 3.11)", "python3 (<< 3.12)", "dmidecode"} < set(depends)
+    assert {"python3 (>= 3.11)", "dmidecode", "ca-certificates"} < set(depends)
+    assert [one for one in depends if "<" in one] == []
 
 
-def test_the_rpm_depends_on_the_python_that_it_was_compiled_for(packages: Packages) -> None:
+def test_the_rpm_depends_on_any_supported_python(packages: Packages) -> None:
     need("rpm", "rpm")
-    assert {"/usr/bin/python3.11", "dmidecode"} < set(output("rpm", "-qp", "--requires", packages.rpm).splitlines())
+    requires = set(output("rpm", "-qp", "--requires", packages.rpm).splitlines())
+    assert {"(python3 >= 3.11 or python3.12 or python3.11)", "libgcc_s.so.1()(64bit)", "dmidecode"} < requires
+
+
+def test_another_python_of_the_system_makes_both_packages_compile_again(packages: Packages) -> None:
+    need("rpm", "rpm")
+    triggers = output("dpkg-deb", "--info", packages.deb, "triggers").splitlines()
+    assert {f"interest-noawait /usr/bin/python{version}" for version in ("3", *PYTHONS)} < set(triggers)
+    assert "transfiletriggerin" in output("rpm", "-qp", "--filetriggers", packages.rpm)
+
+
+def test_there_is_no_bytecode_that_would_be_for_one_python_only(deb: dict[str, tarfile.TarInfo]) -> None:
+    assert [path for path in deb if "__pycache__" in path] == []
 
 
 def test_no_library_needs_a_newer_libc_than_the_packages_say(packages: Packages, unpacked: Unpacked) -> None:
@@ -178,8 +207,8 @@ def test_the_configuration_is_the_administrators(packages: Packages, rpm: dict[s
 def test_the_copyright_file_names_every_library(unpacked: Unpacked) -> None:
     text = (unpacked.root / "usr/share/doc/rolekeeper/copyright").read_text()
     libraries = [path.name.partition("-")[0] for path in unpacked.site_packages.glob("*.dist-info")]
-    assert len(libraries) >= 14
-    assert [name for name in libraries if f" */site-packages/{name}-*\n" not in text] == []
+    assert len(libraries) >= 15
+    assert [name for name in libraries if name != "rolekeeper" and f" */site-packages/{name}-*\n" not in text] == []
 
 
 def test_the_copyright_file_has_the_text_of_every_licence_that_it_names(unpacked: Unpacked) -> None:
@@ -196,11 +225,13 @@ def test_the_copyright_file_has_the_text_of_every_licence_that_it_names(unpacked
     assert named == texts
 
 
-SCRIPTS = sorted((ROOT / "packaging" / "deb").glob("p[or]*")) + sorted((ROOT / "packaging" / "rpm").glob("p*"))
+PACKAGING = ROOT / "packaging"
+SCRIPTS = [*PACKAGING.glob("deb/p[or]*"), *PACKAGING.glob("rpm/p*")]
+SCRIPTS += [PACKAGING / name for name in ("compile", "find-python", "install", "launcher", "make-venv", "uninstall")]
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: f"{script.parent.name}-{script.name}")
-def test_a_maintainers_script_is_one_for_sh(script: Path) -> None:
+def test_a_script_is_one_for_sh(script: Path) -> None:
     output("sh", "-n", script)
 
 
@@ -210,7 +241,9 @@ def test_the_maintainers_scripts_are_in_the_packages(packages: Packages) -> None
         assert output("dpkg-deb", "--info", packages.deb, name) == (ROOT / "packaging" / "deb" / name).read_text()
     scripts = output("rpm", "-qp", "--scripts", packages.rpm)
     assert [
-        name for name in ("post", "preun", "postun") if (ROOT / "packaging" / "rpm" / name).read_text() not in scripts
+        name
+        for name in ("pre", "post", "preun", "postun")
+        if (ROOT / "packaging" / "rpm" / name).read_text() not in scripts
     ] == []
 
 
@@ -221,17 +254,29 @@ def test_lintian_has_nothing_to_say_but_what_the_overrides_explain(packages: Pac
     assert done.returncode == 0, done.stdout
 
 
-def test_the_same_sources_make_the_same_bytes_whatever_the_umask(packages: Packages, tmp_path: Path) -> None:
-    command = [sys.executable, "packaging/packages.py", "--into", str(tmp_path)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, umask=0o077)
-    for package in (packages.deb, packages.rpm):
-        assert (tmp_path / package.name).read_bytes() == package.read_bytes()
+@pytest.fixture(scope="module")
+def another_version(packages: Packages, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The .deb and the .rpm of another version, built in two environments, in this order."""
+    found = []
+    for umask, zone in ((0o022, "UTC"), (0o077, "Asia/Kolkata")):
+        into = tmp_path_factory.mktemp("another")
+        command = [sys.executable, "packaging/packages.py", "--architecture=amd64", "--quick", "--version", "987.6.5"]
+        environment = {**os.environ, "TZ": zone}
+        subprocess.run(
+            [*command, "--into", into], cwd=ROOT, check=True, capture_output=True, umask=umask, env=environment
+        )
+        found += [into / package.name.replace(__version__, "987.6.5") for package in (packages.deb, packages.rpm)]
+    return found
 
 
-def test_another_version_can_be_built_to_try_an_upgrade(packages: Packages, tmp_path: Path) -> None:
-    command = [sys.executable, "packaging/packages.py", "--version", "987.6.5", "--into", str(tmp_path)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    newer = tmp_path / packages.deb.name.replace(__version__, "987.6.5")
+def test_the_same_sources_make_the_same_bytes_whatever_umask_and_time_zone_are(another_version: list[Path]) -> None:
+    deb, rpm, other_deb, other_rpm = another_version
+    assert deb.read_bytes() == other_deb.read_bytes()
+    assert rpm.read_bytes() == other_rpm.read_bytes()
+
+
+def test_another_version_can_be_built_to_try_an_upgrade(another_version: list[Path], tmp_path: Path) -> None:
+    newer = another_version[0]
     assert output("dpkg-deb", "--field", newer, "Version") == "987.6.5\n"
     output("dpkg-deb", "--extract", newer, tmp_path)
     assert Unpacked(tmp_path).rolekeeper("version").stdout == "rolekeeper 987.6.5\n"

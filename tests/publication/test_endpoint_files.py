@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from tests.conftest import Server
 
 from rolekeeper.adapters.outputs.endpoint import EndpointDocuments, Published
 from rolekeeper.errors import OutputError
@@ -131,6 +132,15 @@ def test_what_is_not_configured_any_more_is_removed(sink: EndpointDocuments, run
     assert left == {f"{kind}/{name}" for kind in ("endpoint", "token", "env") for name in ("rack", "web")}
 
 
+@pytest.mark.parametrize("kind", ["endpoint", "token", "env"])
+def test_what_cannot_be_looked_through_for_old_endpoints_costs_no_other_output(node: Server, kind: str) -> None:
+    node.runtime.mkdir()
+    (node.runtime / kind).write_text("no directory")
+    said = node.run("attempt")
+    assert (said.code, said.err) == (0, "")
+    assert node.output.exists()
+
+
 def test_account_and_role_are_in_the_answer_when_they_are_known(
     sink: EndpointDocuments, run: Path, new_token: NewToken
 ) -> None:
@@ -179,7 +189,7 @@ def test_a_token_of_another_owner_is_kept_by_a_process_that_may_not_read_it(
     program = (
         "import sys\n"
         "from rolekeeper.adapters.outputs.endpoint import EndpointDocuments\n"
-        "from rolekeeper.model import Endpoint\n"
+        "from rolekeeper.settings import Endpoint\n"
         f"output = Endpoint('owned', {OWNER}, {GROUP}); sink = EndpointDocuments(sys.argv[1]); sink.prepare(output)\n"
         "print(sink.look(output).access_key_id)"
     )

@@ -45,7 +45,7 @@ print(json.dumps({"reads": reads, "seen": len(seen), "faults": faults[:3]}))
 WRITER = """
 import sys
 from datetime import UTC, datetime
-from tests.sinks import Sink, file_sink
+from tests.sinks import file_sink
 from rolekeeper.model import RoleToken
 from rolekeeper.settings import CredentialsFile
 
@@ -62,7 +62,7 @@ while True:
 TRIAL = """
 import json, sys
 from datetime import UTC, datetime
-from tests.sinks import Sink, file_sink
+from tests.sinks import file_sink
 from rolekeeper.errors import OutputError
 from rolekeeper.model import RoleToken
 from rolekeeper.settings import CredentialsFile
@@ -196,13 +196,13 @@ def test_a_directory_that_we_may_not_write_is_foreseen(file: Path) -> None:
 
 UNMAPPED = """
 import sys
-from rolekeeper.adapters.outputs.credentialsfile import FileSink
+from tests.sinks import file_sink
 from rolekeeper.errors import OutputError
 from rolekeeper.settings import CredentialsFile
 
 for owner, group in ((None, 12345), (12345, None)):
     try:
-        FileSink(print).prepare(CredentialsFile(sys.argv[1], "default", 0o640, True, owner, group, False))
+        file_sink(print).prepare(CredentialsFile(sys.argv[1], "default", 0o640, True, owner, group, False))
     except OutputError as error:
         print(error.code, error.message, error.hint, sep="|")
 """

@@ -271,6 +271,41 @@ def test_an_existing_file_keeps_its_acl_unless_configured_otherwise(
     assert mode(file) == 0o600
 
 
+@pytest.mark.parametrize("changes", [{}, {"keep_mode": False}, {"mode": 0o640, "keep_mode": False}])
+def test_an_existing_file_keeps_its_extended_attributes_whatever_is_configured(
+    sink: Sink, new_output: NewOutput, new_token: NewToken, file: Path, changes: dict[str, object]
+) -> None:
+    file.write_text(TEMPORARY)
+    set_extended(file, "user.origin", b"backup\0of 2026")
+    set_extended(file, "user.empty", b"")
+    for number in (1, 2):
+        sink.publish(new_output(**changes), new_token(number))
+        assert extended(file) == {"user.origin": b"backup\0of 2026", "user.empty": b""}
+        assert "token==" in file.read_text()
+
+
+@pytest.mark.usefixtures("as_root")
+def test_a_file_that_another_user_left_there_loses_its_extended_attributes(
+    sink: Sink, new_output: NewOutput, new_token: NewToken, file: Path
+) -> None:
+    file.write_text(TEMPORARY)
+    set_extended(file, "user.origin", b"theirs")
+    os.chown(file, STRANGER, STRANGER)
+    sink.publish(new_output(), new_token(1))
+    assert extended(file) == {}
+
+
+def set_extended(file: Path, name: str, value: bytes) -> None:
+    try:
+        os.setxattr(file, name, value)
+    except OSError as error:
+        pytest.skip(f"no extended attributes here: {error}")
+
+
+def extended(file: Path) -> dict[str, bytes]:
+    return {name: os.getxattr(file, name) for name in os.listxattr(file) if name.startswith("user.")}
+
+
 @pytest.mark.usefixtures("as_root")
 def test_a_file_that_another_user_left_there_gives_him_nothing(
     sink: Sink, new_output: NewOutput, new_token: NewToken, file: Path

@@ -9,6 +9,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -158,14 +159,14 @@ class Node:
     def hit_attempt(self, number: signal.Signals) -> None:
         """Send a signal to the attempt that runs, if one does."""
         for pid in self._attempts():
-            try:
+            with suppress(ProcessLookupError):  # it has ended meanwhile
                 pinned = os.pidfd_open(pid)
-            except ProcessLookupError:
-                continue
-            if pid in self._attempts():
-                self.helped[f"attempts that got {number.name}"] += 1
-                signal.pidfd_send_signal(pinned, number)
-            os.close(pinned)
+                try:
+                    if pid in self._attempts():
+                        signal.pidfd_send_signal(pinned, number)
+                        self.helped[f"attempts that got {number.name}"] += 1
+                finally:
+                    os.close(pinned)
 
     def _attempts(self) -> list[int]:
         return [pid for pid, words in processes(self.server).items() if "--supervised" in words]

@@ -27,7 +27,7 @@ DECK = (*FAULTS, *KILLS, *KILLS, *ENDINGS, *ENDINGS, *ENDINGS, *ENDINGS)
 LEAST_SAMPLES = 100  # of one daemon, for a word about its memory
 PIPES = 4  # of an attempt that is being started; a sample may come at any moment
 CHILDREN = 4  # an attempt, dmidecode and its like
-TEMPORARY_FILES = 3  # at any moment: one that is being written, one that a kill left, and status.json's
+TEMPORARY_FILES = 4  # at any moment: one being written, two that kills left, and one of status.json or metrics.prom
 SETTLED = 4  # the tenth of its samples from which on the interpreter has touched the arena that it allocates from
 LARGEST_GROWTH_MB = 0.3  # of RSS, from that tenth to the last
 

@@ -22,7 +22,7 @@ ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "SDBOX_DIR": str(BOXES)}
 LONGEST = 60  # seconds that anything may take on a busy machine
 NEEDED = (
     *("/lib/systemd/systemd:systemd", "dbus-daemon:dbus", "nsenter:util-linux", "ip:iproute2", "dmidecode:dmidecode"),
-    *("strip:binutils", "python3.11:python3.11"),  # to build the package
+    *("x86_64-linux-gnu-strip:binutils", "rpmbuild:rpm"),  # to build the packages
 )
 
 
@@ -48,6 +48,7 @@ class Said:
 class Box:
     """One box. `binds` are HOST:BOX pairs of directories; `state` keeps what is written over a stop or a crash.
 
+    `rootfs` is the root file system below the box's own, default this machine's.
     `variable` is NAME=VALUE in the environment of systemd and of every command.
     """
 
@@ -55,6 +56,7 @@ class Box:
     binds: tuple[str, ...] = ()
     private_network: bool = False
     state: Path | None = None
+    rootfs: Path | None = None
     variable: str = ""
 
     def start(self) -> None:
@@ -64,6 +66,8 @@ class Box:
         if self.state is not None:
             self.state.mkdir(parents=True, exist_ok=True)
             more["STATE"] = str(self.state)
+        if self.rootfs is not None:
+            more["ROOTFS"] = str(self.rootfs)
         said = self._sdbox("start", *self.binds, **more)
         if said.out.strip() not in ("running", "degraded"):
             pytest.fail(f"the box did not boot: {said}")

@@ -56,17 +56,22 @@ After=consumer.service
 Type=oneshot
 ExecStart=/usr/bin/systemctl reload consumer.service
 """
+# Looks at a process file, and publishes the token of the number argv[1], if there is one, as an attempt does.
 PUBLISH_FILE = """
 import sys
-from datetime import UTC, datetime
-from tests.sinks import Sink, process_sink
-from rolekeeper.model import RoleToken
-from rolekeeper.settings import CredentialsFile
-output = CredentialsFile("/run/app/credentials.json", "default", 0o640, True, None, None, False)
-sink = process_sink(lambda _: None)
-sink.prepare(output)
+from datetime import UTC, datetime, timedelta
+from rolekeeper.adapters.outputs.processfile import ProcessFiles
+from rolekeeper.adapters.outputs.publishedfile import PublishedFiles
+from rolekeeper.model import IssueRecord, Lifetime, RoleToken
+from rolekeeper.settings import CredentialsFile, FileFormat
+output = CredentialsFile("/run/app/credentials.json", "", 0o640, True, None, None, False, format=FileFormat.PROCESS)
+files = ProcessFiles(PublishedFiles(lambda _: None))
+longest, end = timedelta(seconds=10), datetime(2026, 12, 1, tzinfo=UTC)
+assert files.look(output, longest).problem is None
 if len(sys.argv) > 1:
-    sink.publish(output, RoleToken("ASIA" + sys.argv[1], "secret", "session", datetime(2026, 12, 1, tzinfo=UTC)))
+    token = RoleToken("ASIA" + sys.argv[1], "secret", "session", end)
+    issue = IssueRecord("mi-0", token.access_key_id, Lifetime(end, end, timedelta(0)), "")
+    files.publish(output, token, issue, longest)
 """
 CONTAINER = """
 ip netns add container
@@ -110,11 +115,19 @@ def sleep(machine: Machine) -> None:
     machine.systemctl("stop", SERVICE)
 
 
-def test_the_package_enables_no_endpoint(new_machine: Callable[..., Machine]) -> None:
+def test_the_package_enables_no_endpoint_and_check_says_so_when_one_is_configured(
+    new_machine: Callable[..., Machine],
+) -> None:
     machine = new_machine(emulated=None)
     machine.install()
     assert machine.property(SOCKET, "UnitFileState") == "disabled"
     assert machine.property(SOCKET, "ActiveState") == "inactive"
+    assert machine.rolekeeper("check").err == ""
+    machine.configure('[[endpoint]]\nname = "rack"\n')
+    said = machine.rolekeeper("check").err
+    assert f"endpoint[0]: nothing serves it: {SOCKET} is not active" in said
+    machine.shell(said.split("hint: `")[1].split("`")[0])
+    assert machine.rolekeeper("check").err == ""
 
 
 def test_before_anything_is_published_it_answers_that_there_is_no_such_endpoint(machine: Machine) -> None:

@@ -24,7 +24,7 @@ ExecStart=/bin/cp /root/.aws/credentials /run/taken
 PROMISED = {  # as `systemctl show` says it
     "Type": "notify",
     "NotifyAccess": "main",
-    "Restart": "on-failure",
+    "Restart": "always",
     "RestartUSec": "5s",
     "RestartPreventExitStatus": "78",
     "StartLimitIntervalUSec": "0",
@@ -165,7 +165,11 @@ def test_a_wrong_configuration_at_the_start_is_said_once_and_not_tried_again(run
     assert running.property(UNIT, "ExecMainStatus") == "78"
     assert running.property(UNIT, "ActiveState") == "failed"
     assert running.property(UNIT, "NRestarts") == "0"
-    assert "refresh.at" in running.systemctl("status", UNIT, expect=3).out
+    shown = running.systemctl("status", "--lines=0", UNIT, expect=3).out
+    assert "Stopped: the configuration is wrong: /etc/rolekeeper/conf.d/test.toml: refresh.at: " in shown
+    assert "in progress" not in shown
+    said = running.rolekeeper("status", expect=78).err
+    assert "refresh.at" in said
 
 
 def test_a_killed_daemon_comes_back_and_the_credentials_are_whole_throughout(running: Machine) -> None:
@@ -222,7 +226,7 @@ def test_a_start_that_the_service_does_not_answer_is_ready_all_the_same(running:
     running.service.fail(TOKEN, hang=True, times=None)
     running.systemctl("start", UNIT)
     assert running.property(UNIT, "ActiveState") == "active"
-    assert running.status().startswith("Attempt 1 is under way")
+    assert running.status().startswith("Attempt 1 is in progress")
 
 
 def test_hibernation_and_its_end_are_seen_through_systemctl_and_journalctl_alone(running: Machine) -> None:
@@ -258,7 +262,7 @@ def test_a_refresh_is_one_entry_with_its_facts(new_machine: Callable[..., Machin
     published = [entry for entry in events if entry["ROLEKEEPER_EVENT"] == "credentials_published"]
     assert [entry["ROLEKEEPER_ACCESS_KEY_ID"] for entry in published] == machine.issued()[: len(published)]
     others = [entry["ROLEKEEPER_EVENT"] for entry in events if entry not in published]
-    assert others == ["started", "unregistered", "stopping"]
+    assert others == ["started", "unregistered", "reloaded", "stopping"]  # `register` has it reload
     for entry in published:
         assert entry["PRIORITY"] == "6"
         assert entry["SYSLOG_IDENTIFIER"] == "rolekeeper"

@@ -15,6 +15,7 @@ from rolekeeper.adapters.vault.agent import read_agent_vault
 
 AGENT_VAULT = ROOT / "tests" / "vectors" / "vaults" / "tz-kolkata" / "Vault"
 ACTIVATION_ID, REGION = "12345678-1234-1234-1234-123456789012", "eu-central-1"
+APP_OUTPUT = "/srv/app/aws/credentials"  # of the README's example, which the test before has configured
 AGENT = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n"
 PROGRAM = """\
 Type=oneshot
@@ -73,7 +74,7 @@ def test_a_program_of_another_user_finds_its_credentials(machine: Machine) -> No
     assert CALLER.search(machine.run("env", "AWS_PROFILE=rack", "aws", "sts", "get-caller-identity").out)
 
 
-def test_the_registration_moves_from_ssm_agent(machine: Machine) -> None:
+def test_the_registration_moves_from_ssm_agent_and_back(machine: Machine, tmp_path: Path) -> None:
     found = read_agent_vault(str(AGENT_VAULT))
     node = found.registration.node_id
     machine.service.add_node(node, public_key(found.registration.key), found.accepted.fingerprint)
@@ -82,7 +83,19 @@ def test_the_registration_moves_from_ssm_agent(machine: Machine) -> None:
     machine.systemctl("daemon-reload")
     machine.systemctl("enable", "--now", "amazon-ssm-agent")
     shutil.copytree(AGENT_VAULT, machine.root / "var/lib/amazon/ssm/Vault")
-    (move,) = blocks(machine, "## Moving from SSM Agent")
+    move, back = blocks(machine, "## Moving from SSM Agent")
     assert f"Adopted {node} in us-east-1." in follow(machine, move)
     assert machine.property("amazon-ssm-agent", "ActiveState") == "inactive"
     machine.until_status(node)
+    machine.rolekeeper("fingerprint", "threshold", "off")  # the recorded registration is of another machine
+    machine.until_published(APP_OUTPUT)
+    service_key = machine.service.nodes[node].public_key
+    machine.service.request_rotation(node)
+    machine.rolekeeper("refresh")
+    machine.until("the node key is rotated", lambda: machine.service.nodes[node].public_key != service_key)
+    assert f"Exported {node} to /var/lib/amazon/ssm/Vault." in follow(machine, back)
+    assert machine.property("amazon-ssm-agent", "ActiveState") == "active"
+    shutil.copytree(machine.root / "var/lib/amazon/ssm/Vault", tmp_path / "Vault")
+    exported = read_agent_vault(str(tmp_path / "Vault")).registration
+    assert (exported.node_id, public_key(exported.key)) == (node, machine.service.nodes[node].public_key)
+    assert "x_security_token_expires" not in machine.read(APP_OUTPUT)

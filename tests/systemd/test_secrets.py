@@ -23,7 +23,7 @@ EVERYTHING = """\
 journalctl --all --output=json
 systemctl status --full --lines=1000 rolekeeper.service
 systemctl show rolekeeper.service
-cat /run/rolekeeper/*
+find /run/rolekeeper -type f -exec cat {} +
 """
 PATTERN = Path("/proc/sys/kernel/core_pattern")
 PROCESSES = "for process in /proc/[0-9]*; do cat $process/cmdline $process/environ 2>/dev/null || true; done"

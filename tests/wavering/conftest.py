@@ -116,7 +116,7 @@ class Site:
 
     def lives(self, machine: Machine, until: timedelta) -> None:
         """The machine's daemon runs until then."""
-        self.world.script = [Behaviour(machine.attempt)]
+        self.world.script = [Behaviour(machine.attempt, finds=machine.settings)]
         self.world.runs(until)
 
     def sent(self) -> list[str]:

@@ -25,7 +25,7 @@ def read(path: str, name: str) -> str:
         raise InputOutputError(
             "activation-code-unreadable",
             f"Cannot read the activation code from {name}: {why}",
-            "make the file readable for the user that runs rolekeeper, and for nobody else",
+            "make the file readable for the user that runs rolekeeper, and for no other",
         ) from error
     if not code:
         raise InputOutputError(

@@ -33,7 +33,7 @@ def keep_out_of_swap() -> None:
 
 
 def die_after(longest: timedelta) -> None:
-    """Be killed by SIGALRM after `longest` (rounded up to seconds), whoever is still there to wait for us."""
+    """Be killed by SIGALRM after `longest` (rounded up to seconds), whether or not anything still waits for us."""
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(max(1, math.ceil(longest.total_seconds())))

@@ -36,6 +36,7 @@ def look(world: World, settings: Settings, contents: VaultContents, node: Node, 
         refresh_share=settings.refresh_share,
         reuse=reuse,
         rotate_after=settings.rotate_key_after,
+        keeps_token=settings.report_health_every is not None,
     )
 
 

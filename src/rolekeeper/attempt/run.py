@@ -14,12 +14,13 @@ from rolekeeper.attempt.rotate import rotate
 from rolekeeper.core import attempt, attemptlog
 from rolekeeper.core.holding import reports
 from rolekeeper.core.steps import Answer, Assume, Publish, Report, Request, Rotate, Save, Step
-from rolekeeper.errors import RolekeeperError, UnregisteredError, VaultError
+from rolekeeper.errors import RolekeeperError, ServiceError, UnregisteredError, VaultError
 from rolekeeper.model import AttemptReport, LogEntry, RegistrationFound, VaultContents
 from rolekeeper.ports import World
-from rolekeeper.settings import Settings
+from rolekeeper.settings import Role, Settings
 
 LONGEST_WAIT_FOR_VAULT = timedelta(seconds=30)
+ROLES_UNTIL = 1 / 2  # of the attempt's time: no role is assumed later, so a service that hangs costs no record
 
 Deliver = Callable[[AttemptReport], None]
 DeliverFound = Callable[[RegistrationFound], None]
@@ -54,6 +55,7 @@ def longest_wait_for_vault(settings: Settings) -> timedelta:
 
 
 def _attempt(world: World, settings: Settings, *, reuse: bool, deliver_found: DeliverFound) -> AttemptReport:
+    roles_until = world.clock.now().boot + settings.daemon.attempt_timeout * ROLES_UNTIL
     contents = VaultContents()
     entries: tuple[LogEntry, ...] = ()
     try:
@@ -67,7 +69,10 @@ def _attempt(world: World, settings: Settings, *, reuse: bool, deliver_found: De
     deliver_found(RegistrationFound(registration.node_id, registration.region, reports(seen)))
     answers: list[Answer] = []
     while not isinstance(step := attempt.decide(seen, answers), Report):
-        answers.append(perform(world, settings, step))
+        if isinstance(step, Assume) and world.clock.now().boot >= roles_until:
+            answers.append(_too_late(step.role))
+        else:
+            answers.append(perform(world, settings, step))
     return replace(step.report, entries=entries + step.report.entries)
 
 
@@ -88,6 +93,14 @@ def perform(world: World, settings: Settings, step: Step) -> Answer:
     except RolekeeperError as error:
         return error
     return None
+
+
+def _too_late(role: Role) -> ServiceError:
+    return ServiceError(
+        "deadline",
+        f"Cannot assume the role {role.name}: half of the attempt's time is over, the service or another role hangs",
+        "what hangs is reported beside this; `[daemon] attempt_timeout` sets the time",
+    )
 
 
 def _registered(world: World, settings: Settings) -> tuple[VaultContents, tuple[LogEntry, ...]]:

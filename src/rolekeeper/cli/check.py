@@ -11,7 +11,9 @@ from pathlib import Path
 from rolekeeper import compose
 from rolekeeper.adapters.outputs import accounts
 from rolekeeper.adapters.outputs.accounts import Kind
+from rolekeeper.adapters.supervision import unit
 from rolekeeper.adapters.vault import FILE
+from rolekeeper.cli.endpoint import DIRECTORY
 from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import print_json
 from rolekeeper.config import policies, show
@@ -34,6 +36,8 @@ def run(options: argparse.Namespace) -> int:
     errors, warnings = policies.examine(loaded)
     warnings += account_warnings(loaded)
     warnings += seal_warnings(loaded.settings)
+    if loaded.places[ENDPOINTS]:
+        warnings += endpoint_warnings(loaded, socket_is_active=_socket_is_active(loaded.settings))
     for warning in warnings:
         say(f"warning: {warning.where}: {warning.key}: {warning.message}", warning.hint)
     if loaded.problems or errors:
@@ -72,6 +76,17 @@ def endpoint_warnings(loaded: Loaded, *, socket_is_active: bool) -> Iterator[Pro
         for place in loaded.places[ENDPOINTS]:
             hint = f"`systemctl enable --now {SOCKET}`, or run `rolekeeper endpoint`"
             yield place.problem("", f"nothing serves it: {SOCKET} is not active", hint)
+
+
+def _socket_is_active(settings: Settings) -> bool:
+    """Whether the socket unit listens, or cannot be asked.
+
+    Without systemd, and for another runtime directory than the unit's, `rolekeeper endpoint` serves the endpoints.
+    """
+    if Path(settings.daemon.runtime_directory, "endpoint") != Path(DIRECTORY):
+        return True
+    socket = unit.state(SOCKET)
+    return socket is None or socket.active == "active"
 
 
 def _fields(warning: Problem) -> dict[str, str]:

@@ -2,8 +2,8 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 
 from rolekeeper import compose
 from rolekeeper.adapters.outputs.credentialsfile import SharedCredentialsFiles
@@ -31,18 +31,20 @@ def run(options: argparse.Namespace) -> int:
     """Empty the vault and forget its key, after asking. The service still knows the node; credentials just expire."""
     keep_secrets_in_memory()
     settings = compose.settings(options.config)
-    if not options.yes and not _confirmed(settings.vault_directory):
+    if not options.yes and not confirmed(f"Forget the registration in {settings.vault_directory}?", "clear"):
         print("Nothing was changed.")
         return 0
-    node = settings.node
-    if node.activation_id and node.region and runtime.living(settings.daemon.runtime_directory) is not None:
-        raise RefusedError(
-            "would-register-again",
-            "Cannot forget the registration: the running daemon would register anew at once, as [node] says",
-            "`systemctl stop rolekeeper` first",
-        )
+    refuse_while_daemon_registers_anew(settings)
+    forget(settings)
+    print("Forgot the registration; the managed node still exists in AWS until it is deregistered there.")
+    return 0
+
+
+def forget(settings: Settings, check: Callable[[SealableVault], None] = lambda _: None) -> None:
+    """Empty the vault and forget its key, once `check` has seen it under its lock; the daemon learns it at once."""
     vault = compose.vault(settings)
     with vault.lock(longest_wait_for_vault(settings)):
+        check(vault)
         has_key = settings.vault_seal != UNSEALED or _is_sealed(vault)
         vault.save(VaultContents())
         if has_key:
@@ -51,8 +53,29 @@ def run(options: argparse.Namespace) -> int:
     if has_key:
         take_over_drop_in()
     compose.tell_daemon(settings)
-    print("Forgot the registration; the managed node still exists in AWS until it is deregistered there.")
-    return 0
+
+
+def confirmed(question: str, verb: str) -> bool:
+    """Whether a person at the terminal says yes; UsageError when there is no terminal."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise UsageError("not-confirmed", "Cannot ask: standard input is no terminal", f"`rolekeeper {verb} --yes`")
+    try:
+        answer = input(f"{question} This cannot be undone. [y/N] ")
+    except (EOFError, UnicodeDecodeError):  # Ctrl-D, or what is no text: no yes
+        print()
+        return False
+    return answer.strip().lower() in {"y", "yes"}
+
+
+def refuse_while_daemon_registers_anew(settings: Settings) -> None:
+    """RefusedError when a daemon runs that would register this machine again at once."""
+    node = settings.node
+    if node.activation_id and node.region and runtime.living(settings.daemon.runtime_directory) is not None:
+        raise RefusedError(
+            "would-register-again",
+            "Cannot forget the registration: the running daemon would register anew at once, as [node] says",
+            "`systemctl stop rolekeeper` first",
+        )
 
 
 def _is_sealed(vault: SealableVault) -> bool:
@@ -63,22 +86,11 @@ def _is_sealed(vault: SealableVault) -> bool:
         return False
 
 
-def _confirmed(directory: str) -> bool:
-    if sys.stdin is None or not sys.stdin.isatty():
-        raise UsageError("not-confirmed", "Cannot ask: standard input is no terminal", "`rolekeeper clear --yes`")
-    try:
-        answer = input(f"Forget the registration in {directory}? This cannot be undone. [y/N] ")
-    except (EOFError, UnicodeDecodeError):  # Ctrl-D, or what is no text: no yes
-        print()
-        return False
-    return answer.strip().lower() in {"y", "yes"}
-
-
 def _withdraw(settings: Settings) -> None:
     """Remove our expiry from shared files that are there; keys stay, and programs use them until they expire."""
     files = SharedCredentialsFiles(PublishedFiles(compose.clock().sleep))
     for file in settings.credentials_files:
-        if file.format is not FileFormat.SHARED or not Path(file.path).exists():
+        if file.format is not FileFormat.SHARED:
             continue
         try:
             files.withdraw(file, LONGEST_FOR_FILE)

@@ -5,7 +5,7 @@ SDKs start this whenever they need credentials, so it must start like a bare int
 the running daemon's status.json names.
 
 An expiry counts for the access key that was published with it. If status.json says that another key was published in
-this file, another program has written its own since, whose lifetime nobody here knows.
+this file, another program has written its own since, whose lifetime is unknown here.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ KEYS = {
 }
 OPTIONS = ("--file", "--profile")
 LONGEST_FILE = 4 * 1024 * 1024  # bytes; the daemon publishes into none that is longer
+LONGEST_BOOT_ID = 64  # bytes; the kernel allocates what a reader asks of /proc/sys, and refuses 4 MiB
 UNKNOWN_LIFE = 900  # seconds until SDKs have to ask again for credentials of another program
 READ_HINT = "run as a user who may read that file"
 FILE_HINT = "name a published file; `rolekeeper status` lists them"
@@ -70,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _print(path: str | None, profile: str | None) -> int:
     keep_out_of_cores()
-    if "" in (path, profile):  # as of a variable that is not set: credentials that nobody named are not handed out
+    if "" in (path, profile):  # as of a variable that is not set: no name, no credentials
         return _fail("argument-invalid", "--file or --profile is empty", "give it a value, or leave the option out")
     try:
         where, name = _first_output(profile) if path is None else (path, profile or "default")
@@ -157,16 +158,16 @@ def _published(path: str, profile: str) -> dict[str, Any]:
         return {}
 
 
-def _text(path: str) -> str:
-    """The file's text. It never waits, and takes no more than a file of ours can hold."""
+def _text(path: str, longest: int = LONGEST_FILE) -> str:
+    """The file's text. It never waits, and takes no more than `longest` bytes."""
     with open(path, "rb", opener=_open) as file:
         if not S_ISREG(fstat(file.fileno()).st_mode):
             raise _Unusable("not-a-file", f"Cannot read {path}: it is not a regular file", "name the published file")
-        data = file.read(LONGEST_FILE + 1)
-    if len(data) > LONGEST_FILE:
+        data = file.read(longest + 1)
+    if len(data) > longest:
         raise _Unusable(
             "file-too-large",
-            f"Cannot read {path}: it holds more than {LONGEST_FILE} bytes",
+            f"Cannot read {path}: it holds more than {longest} bytes",
             "name the published file",
         )
     return data.decode(errors="replace")
@@ -195,7 +196,7 @@ def _seconds_left(expires_at: datetime, published: dict[str, Any]) -> float | No
     try:
         life = published["life"]
         issued, end = (type(expires_at).fromisoformat(life[name]) for name in ("issued_at", "expires_at"))
-        if published["boot_id"] != _text(BOOT_ID).strip() or end.replace(microsecond=0) != expires_at:
+        if published["boot_id"] != _text(BOOT_ID, LONGEST_BOOT_ID).strip() or end.replace(microsecond=0) != expires_at:
             return None
         return (expires_at - issued).total_seconds() + float(life["issued_boot"]) - clock_gettime(CLOCK_BOOTTIME)
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError, _Unusable):

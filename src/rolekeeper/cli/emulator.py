@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(
             "emulator-not-installed",
             f"Cannot run the emulator: the module {error.name} is not installed",
-            "pip install 'rolekeeper[emulator]'",
+            "run it from a checkout of rolekeeper: `make .venv/ready`, then `.venv/bin/rolekeeper emulator`",
         ) from error
     _check_filled(options)
     if (options.tls_certificate is None) != (options.tls_key is None):

@@ -1,4 +1,4 @@
-"""`rolekeeper fingerprint`: compares the current hardware with the hardware that the fingerprint is bound to."""
+"""`rolekeeper fingerprint`: the hardware of now against the hardware that the fingerprint is bound to; or binds it."""
 
 import argparse
 import re
@@ -6,14 +6,16 @@ from dataclasses import replace
 from typing import Any
 
 from rolekeeper import compose
-from rolekeeper.adapters.process import keep_secrets_in_memory
+from rolekeeper.adapters.process import give_up_after, keep_secrets_in_memory
+from rolekeeper.attempt.accept import Acceptance, accept
+from rolekeeper.attempt.look import LOOKS, between_looks
 from rolekeeper.attempt.run import longest_wait_for_vault
 from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import print_json
-from rolekeeper.core import similarity
-from rolekeeper.core.similarity import Comparison
+from rolekeeper.core import similarity, weakness
+from rolekeeper.core.similarity import Comparison, ComponentState
 from rolekeeper.errors import HardwareError, RefusedError, UnregisteredError, UsageError
-from rolekeeper.model import SMBIOS_COMPONENTS, THRESHOLD_OFF, HardwareHash, Node, VaultContents, Verdict
+from rolekeeper.model import THRESHOLD_OFF, HardwareHash, Node, OutputProblem, VaultContents, Verdict
 from rolekeeper.ports import World
 from rolekeeper.settings import Settings
 
@@ -25,20 +27,25 @@ CODES = {Verdict.SIMILAR: 0, Verdict.NOT_SIMILAR: RefusedError.exit_code, Verdic
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The action, its value, and --json."""
-    actions = ("show", "check", "threshold")
-    what = "show (default) prints every component; check exits 77 when not similar; threshold sets the share"
+    actions = ("show", "check", "accept", "threshold")
+    what = (
+        "show (default) prints every component; check exits 77 when not similar; accept binds the fingerprint to this "
+        "hardware, if the service still accepts it; threshold sets the share"
+    )
     parser.add_argument("action", nargs="?", default="show", choices=actions, help=what)
     parser.add_argument("value", nargs="?", help="for threshold: 1 to 100 percent, or off")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Show or check the hardware, or set the threshold."""
+    """Show or check the hardware, accept it, or set the threshold."""
     if (options.action == "threshold") != (options.value is not None):
-        hint = "write threshold N, with 1 to 100 percent, or threshold off; show and check take no value"
-        raise UsageError("argument-missing", "threshold takes a value, show and check take none", hint)
+        hint = "write threshold N, with 1 to 100 percent, or threshold off; the other actions take no value"
+        raise UsageError("argument-missing", "threshold takes a value, and no other action does", hint)
     keep_secrets_in_memory()  # the vault is read whole, with the node key
     settings = compose.settings(options.config)
+    if options.action == "accept":
+        return _accept(settings, as_json=options.json)
     world = compose.world(settings)
     if options.action == "threshold":
         return _set_threshold(world, settings, _threshold(options.value), as_json=options.json)
@@ -49,35 +56,18 @@ def run(options: argparse.Namespace) -> int:
     if options.action == "show":
         return 0
     warn_of_machine_id(accepted.hardware_hash, hardware.hash)
-    _warn_of_clones(accepted.hardware_hash, hardware.hash)
+    _warn(weakness.of_smbios(accepted.hardware_hash, hardware.hash))
     return CODES[report.verdict]
 
 
 def warn_of_machine_id(saved: HardwareHash, current: HardwareHash) -> None:
     """Warn when `machine-id`, which decides alone when it differs, is empty in the vault or now."""
-    if not saved.get(similarity.MACHINE_ID, "").strip():
-        say(
-            "machine-id was empty or absent at the registration: a copy of this disk without one looks similar, and "
-            "this machine stops being similar once it gets one",
-            "run `systemd-machine-id-setup`, then `rolekeeper register --force` with a new activation",
-        )
-    elif not current.get(similarity.MACHINE_ID, "").strip():
-        say("machine-id is empty or absent now, and it decides alone", "restore the content of /etc/machine-id")
+    _warn(weakness.of_machine_id(saved, current))
 
 
-def _warn_of_clones(saved: HardwareHash, current: HardwareHash) -> None:
-    """Two empty components are equal: without SMBIOS a clone that keeps machine-id and host name matches in 6 of 9."""
-    if not any(current.get(name) for name in SMBIOS_COMPONENTS):
-        say(
-            "the four SMBIOS components are empty: a copy of this disk on other hardware would look similar",
-            "install dmidecode, on a machine that has SMBIOS tables",
-        )
-    elif not any(saved.get(name) for name in SMBIOS_COMPONENTS):
-        say(
-            "the four SMBIOS components were empty when the fingerprint was bound to them: a copy of this disk would "
-            "look similar where they are empty",
-            "register again with a new activation (`rolekeeper register --force`), to bind a fingerprint to them",
-        )
+def _warn(problem: OutputProblem | None) -> None:
+    if problem is not None:
+        say(problem.message, problem.hint)
 
 
 def _node(contents: VaultContents, settings: Settings) -> Node:
@@ -94,6 +84,36 @@ def _threshold(value: str) -> int:
     if not PERCENTAGE.fullmatch(value):
         raise UsageError("argument-invalid", f"{value!r} is no threshold", "write 1 to 100, or off")
     return int(value)
+
+
+def _accept(settings: Settings, *, as_json: bool) -> int:
+    """Bind the fingerprint to the hardware of now; the daemon attempts at once."""
+    give_up_after(settings.daemon.attempt_timeout)
+    world = compose.world(settings, looks=LOOKS)
+    with world.vault.lock(longest_wait_for_vault(settings)):
+        contents = world.vault.load()
+        node = _node(contents, settings)
+        acceptance = accept(world, contents, node, between_looks(settings.daemon.attempt_timeout))
+    compose.tell_daemon(settings)
+    _print_acceptance(acceptance, as_json=as_json)
+    bound = acceptance.node.accepted.hardware_hash
+    warn_of_machine_id(bound, bound)
+    return 0
+
+
+def _print_acceptance(acceptance: Acceptance, *, as_json: bool) -> None:
+    node_id, components = acceptance.node.registration.node_id, acceptance.comparison.components
+    changed = [one.name for one in components if one.state is ComponentState.CHANGED]
+    kept = [one for one in components if one.state is ComponentState.UNREADABLE]
+    if as_json:
+        print_json({"node_id": node_id, "changed": changed, "unreadable": [one.name for one in kept]})
+    else:
+        print(f"Accepted this hardware for {node_id}; changed: {', '.join(changed) or 'nothing'}.")
+    if kept:
+        say(
+            f"what cannot be read keeps its old value: {'; '.join(f'{one.name} ({one.reason})' for one in kept)}",
+            "make it readable, and run `rolekeeper fingerprint accept` again",
+        )
 
 
 def _set_threshold(world: World, settings: Settings, threshold: int, *, as_json: bool) -> int:

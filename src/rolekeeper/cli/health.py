@@ -6,6 +6,7 @@ again what it can: ages by the clock, and a file by what it holds now, if this u
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import IntEnum
 
 from rolekeeper.adapters.files.replace import read_file
@@ -87,6 +88,14 @@ def read(settings: Settings, clock: Clock) -> Health:
     freshness = lifetime.worst(one.freshness for one in outputs)
     is_outdated = document.configuration is not None and document.configuration.digest != settings.digest
     return Health(replace(document, outputs=outputs, freshness=freshness, pid=pid), pid, is_outdated)
+
+
+def service_now(document: Document, clock: Clock) -> datetime:
+    """What the service's clock shows, as far as the credentials of this boot tell; else this machine's wall clock."""
+    now = clock.now()
+    lives = (one.life for one in document.outputs if one.life is not None and lifetime.is_age_known(one.life))
+    life = next(lives, None) if document.boot_id == _boot_id(clock) else None
+    return now.wall if life is None else lifetime.service_time(life, now)
 
 
 def _pid(directory: str, document: Document | None) -> int | None:

@@ -23,8 +23,9 @@ VERBS = {
     "attempt": "make one attempt by hand and print its outcome as JSON",
     "refresh": "tell the running daemon to try now, and wait for the outcome",
     "status": "say how the running daemon and the credentials are",
+    "doctor": "look at everything between this machine and its credentials, and name the remedies",
     "wait": "wait until fresh credentials are published",
-    "fingerprint": "compare the hardware with the vault; set the similarity threshold",
+    "fingerprint": "compare the hardware with the vault; accept other hardware; set the similarity threshold",
     "credential-process": "print the published credentials as SDKs want them from credential_process",
     "endpoint": "serve the published credentials as SDKs want them from a container credentials endpoint",
     "adopt": "take over the registration of SSM Agent",
@@ -33,6 +34,7 @@ VERBS = {
     "unseal": "make a sealed vault plain again",
     "check": "validate the configuration and print it resolved",
     "clear": "forget the registration on this machine",
+    "deregister": "end the managed node in AWS, and forget the registration",
     "emulator": "run the loopback service that stands in for AWS",
     "version": "print the version",
 }
@@ -63,11 +65,11 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the command line, and how to learn what is right."""
         hint = HINTS.get(self.prog, f"{self.prog} --help")
-        told = _VALUE.sub(lambda quoted: quoted[0] if _WORD.fullmatch(quoted[2]) else HIDDEN, message, count=1)
-        raise UsageError("argument-invalid", told, hint)
+        shown = _VALUE.sub(lambda quoted: quoted[0] if _WORD.fullmatch(quoted[2]) else HIDDEN, message, count=1)
+        raise UsageError("argument-invalid", shown, hint)
 
     def options(self, arguments: list[str]) -> argparse.Namespace:
-        """All of `arguments` as options; of those that there are not, only the names are told."""
+        """All of `arguments` as options; errors show only the names of unknown ones, never their values."""
         found, strange = self.parse_known_args(arguments)
         if strange:
             names = (one.partition("=")[0] if one.startswith("--") else HIDDEN for one in strange)
@@ -78,7 +80,7 @@ class Parser(argparse.ArgumentParser):
 def main(arguments: list[str]) -> int:
     """Run the verb that `arguments` name; returns the exit code."""
     exit_code = 0
-    if sys.stdout is None:  # closed before we began, by somebody who wants no results
+    if sys.stdout is None:  # closed before we started: the caller wants no results
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the process ends
     if isinstance(sys.stdout, io.TextIOWrapper):  # a locale without some character is no reason for a traceback
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -87,7 +89,7 @@ def main(arguments: list[str]) -> int:
         sys.stdout.flush()
     except OSError as error:  # of printing, or, with a file name, of what Python itself opens; ours have their own
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter's end tries again, and complains
-        if not isinstance(error, BrokenPipeError):  # whoever read our output has seen enough
+        if not isinstance(error, BrokenPipeError):  # the reader of our output has seen enough
             what = f"use {error.filename}" if error.filename else "write to standard output"
             say(f"Cannot {what}: {error.strerror}")
             return InputOutputError.exit_code
@@ -106,7 +108,7 @@ def _run(arguments: list[str]) -> int:
         return 130
     except (ImportError, MemoryError) as error:  # a library that is gone, or no memory to load it
         what = f"Cannot run: {str(error) or 'out of memory'}"
-        hint = "free memory or raise its limit (ulimit -v, MemoryMax=); if that is not it, install rolekeeper anew"
+        hint = "free memory or raise its limit (ulimit -v, MemoryMax=); otherwise, reinstall rolekeeper"
         return _fail(InputOutputError("library-unusable", what, hint), as_json=False)
 
 
@@ -137,7 +139,7 @@ def top_parser() -> Parser:
     parser.add_argument("--config", metavar="FILE", help="read FILE and the conf.d beside it, nothing under /etc")
     parser.add_argument("verb", choices=VERBS, metavar="VERB", help="what to do, see below")
     rest = parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-    rest.required = False  # else its name would be told to somebody who left the verb out
+    rest.required = False  # else the error for a missing verb would name it
     return parser
 
 

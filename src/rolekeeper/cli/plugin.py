@@ -70,6 +70,6 @@ def _performance(now: Health) -> str:
     fresh = sum(one.freshness is Freshness.FRESH for one in now.outputs())
     values = [f"fresh_outputs={fresh};;;0;{len(now.outputs())}", f"attempts={now.document.attempts}c"]
     if now.document.expires_at is not None:
-        left = (now.document.expires_at - compose.clock().now().wall).total_seconds()
+        left = (now.document.expires_at - health.service_now(now.document, compose.clock())).total_seconds()
         values.insert(0, f"expires_in={max(0, round(left))}s")
     return " ".join(values)

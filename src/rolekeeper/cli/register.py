@@ -105,9 +105,9 @@ def _code(path: str | None, settings: Settings) -> str:
 
 
 def _from_standard_input() -> str:
-    """The first line; a character that is not ASCII makes it invalid, whatever the locale."""
+    """The first line, as `activationcode.read` takes it: a byte order mark goes, other characters are no code."""
     try:
-        return sys.stdin.buffer.readline(activationcode.LONGEST).decode("ascii", errors="replace").strip()
+        return sys.stdin.buffer.readline(activationcode.LONGEST).decode("utf-8-sig", errors="replace").strip()
     except OSError as error:
         raise InputOutputError(
             "activation-code-unreadable",

@@ -1,9 +1,16 @@
-"""`rolekeeper status`: how the running daemon and the credentials are, and what to do first."""
+"""`rolekeeper status`: how the running daemon and the credentials are, and what to do first.
+
+What is wrong comes first, the most important above, each with what to do. Then come the facts. Times are exact, with
+how far they are from now: those of the service by the service's clock, as far as it is known.
+"""
 
 import argparse
+import sys
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple, NoReturn
 
-from rolekeeper import compose, durations
+from rolekeeper import compose
 from rolekeeper.adapters.supervision import unit
 from rolekeeper.cli import health, plugin
 from rolekeeper.cli.health import Health
@@ -13,12 +20,48 @@ from rolekeeper.core import similarity
 from rolekeeper.core.jsonvalues import rfc3339
 from rolekeeper.core.loop import status
 from rolekeeper.core.loop.status import Document, OutputStatus
+from rolekeeper.errors import RolekeeperError
 from rolekeeper.model import Freshness, OutputKind
+from rolekeeper.ports import Clock
 from rolekeeper.settings import Settings
 
 EXAMPLE = "rolekeeper status || journalctl -u rolekeeper -n 20"
 OUTDATED = "the daemon runs by an older configuration"
 EVERY = timedelta(seconds=2)
+CLEAR = "\x1b[H\x1b[2J"  # a terminal's screen
+_RETRY = "`rolekeeper refresh` requests new ones at once; if it fails, it says why"
+NOT_FRESH = {
+    Freshness.STALE: _RETRY,
+    Freshness.EXPIRED: _RETRY,
+    Freshness.ABSENT: "`rolekeeper refresh` publishes there again",
+    Freshness.HELD_BY_ANOTHER: (
+        "stop the program that writes there (SSM Agent?), or publish to a file or profile of its own; `rolekeeper "
+        "refresh` publishes there again"
+    ),
+    Freshness.UNKNOWN: "see whether it can be read, by the daemon's user and by you",
+}
+UNITS = (
+    ("d", timedelta(days=1)),
+    ("h", timedelta(hours=1)),
+    ("min", timedelta(minutes=1)),
+    ("s", timedelta(seconds=1)),
+)
+HEADINGS = ("OUTPUT", "CREDENTIALS", "ROLE", "EXPIRE", "PROBLEM")
+
+
+class Complaint(NamedTuple):
+    """One thing that is wrong, and what to do about it."""
+
+    message: str
+    hint: str
+    code: str = ""
+
+
+class Times(NamedTuple):
+    """Now, by this machine's clock and by the service's."""
+
+    here: datetime
+    service: datetime
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -42,74 +85,110 @@ def run(options: argparse.Namespace) -> int:
     """Print it."""
     if options.check:
         return plugin.run(options.config)
-    settings = compose.settings(options.config)
     if options.watch:
-        _watch(settings)
-    now = health.read(settings, compose.clock())
+        _watch(options.config)
+    settings, clock = compose.settings(options.config), compose.clock()
+    now = health.read(settings, clock)
     if options.json:
         print_json(now.document if now.document is not None else dict.fromkeys(status.FIELDS))
-    _complain(now, settings)
+    for complaint in _complaints(now, settings):
+        say(complaint.message, complaint.hint, code=complaint.code)
     if not options.json and now.document is not None:
-        print(_text(now.document, compose.clock().now().wall))
+        print(_text(now.document, clock))
     return now.exit_code
 
 
-def _watch(settings: Settings) -> None:
-    clock, last = compose.clock(), ""
+def _watch(configuration: str | None) -> NoReturn:
+    """Print it anew on a terminal; elsewhere when something has changed. Nothing but an interrupt ends it."""
+    clock, last = compose.clock(), None
     while True:
-        now = health.read(settings, clock)
-        text = (
-            _text(now.document, clock.now().wall) if now.document is not None and now.pid is not None else "No daemon"
-        )
-        if text != last:
-            print(f"{rfc3339(clock.now().wall.replace(microsecond=0))}\n{text}\n", flush=True)
-            last = text
+        seen, lines = _seen(configuration, clock)
+        is_terminal = sys.stdout.isatty()
+        if is_terminal or seen != last:
+            time = rfc3339(clock.now().wall.replace(microsecond=0))
+            print(CLEAR * is_terminal + "\n".join((time, *lines)), end="\n\n", flush=True)
+        last = seen
         clock.sleep(EVERY)
 
 
-def _complain(now: Health, settings: Settings) -> None:
-    """Say what is wrong, and what to do about it, the most important first."""
+def _seen(configuration: str | None, clock: Clock) -> tuple[object, list[str]]:
+    """What is seen now, without what only time changes; and how it is printed."""
+    try:
+        settings = compose.settings(configuration)
+        now = health.read(settings, clock)
+        complaints = [*_complaints(now, settings)]
+    except RolekeeperError as error:
+        complaint = Complaint(error.message, error.hint, error.code)
+        return complaint, [_complaint_text(complaint)]
+    facts = [_text(now.document, clock)] if now.document is not None and now.pid is not None else []
+    return (now, complaints), [*map(_complaint_text, complaints), *facts]
+
+
+def _complaint_text(complaint: Complaint) -> str:
+    code = f" [{complaint.code}]" if complaint.code else ""
+    return f"{complaint.message}{code}" + (f"\n  hint: {complaint.hint}" if complaint.hint else "")
+
+
+def _complaints(now: Health, settings: Settings) -> Iterator[Complaint]:
+    """What is wrong, and what to do about it, the most important first."""
     if now.pid is None:
         why, remedy = unit.why_not_running(unit.state())
-        say(f"no daemon runs on {settings.daemon.runtime_directory}" + (f": {why}" if why else ""), remedy)
+        where = settings.daemon.runtime_directory
+        yield Complaint(f"no daemon runs on {where}" + (f": {why}" if why else ""), remedy)
         return
     if now.document is None:
-        say(f"the daemon {now.pid} has not reported its state yet", "try again; its log says why if it stays so")
+        hint = "try again; its log says why if it stays so"
+        yield Complaint(f"the daemon {now.pid} has not reported its state yet", hint)
         return
     if now.is_outdated:
-        say(OUTDATED, "systemctl reload rolekeeper")
+        yield Complaint(OUTDATED, "systemctl reload rolekeeper")
     last = now.document.last_outcome
     if last is not None and last.code:
-        say(last.message, last.hint, code=last.code)
+        yield Complaint(last.message, last.hint, last.code)
     for one in now.document.outputs:
-        if one.problem is not None and (last is None or one.problem.message != last.message):
-            say(one.problem.message, one.problem.hint, code=one.problem.code)
+        if one.problem is not None:
+            if last is None or one.problem.message != last.message:
+                yield Complaint(one.problem.message, one.problem.hint, one.problem.code)
+        elif one.freshness in NOT_FRESH and last is not None and not last.code:  # else the reason was said
+            yield Complaint(f"the credentials in {_name(one)} are {one.freshness}", NOT_FRESH[one.freshness])
 
 
-def _text(document: Document, now: datetime) -> str:
+def _text(document: Document, clock: Clock) -> str:
+    now = Times(clock.now().wall, health.service_now(document, clock))
     lines = [
         ("State", document.state.value),
         ("Node", document.node_id),
         ("Region", document.region),
         ("Credentials", document.freshness.value),
-        ("Expire", _moment(document.expires_at, now)),
-        ("Refresh", _moment(document.refresh_at, now)),
-        ("Next attempt", _moment(document.next_attempt_at, now)),
-        ("Last success", _moment(document.last_success_at, now)),
-        ("Last outcome", _outcome(document, now)),
+        ("Expire", _moment(document.expires_at, now.service)),
+        ("Refresh", _moment(document.refresh_at, now.service)),
+        ("Next attempt", _moment(document.next_attempt_at, now.here)),
+        ("Last success", _moment(document.last_success_at, now.here)),
+        ("Last outcome", _outcome(document, now.here)),
         ("Hardware", _hardware(document)),
     ]
     shown = [f"{f'{title}:':14}{value}" for title, value in lines if value is not None]
-    return "\n".join([*shown, *_table(document, now)])
+    return "\n".join([*shown, *_table([_row(one, now.service) for one in document.outputs])])
 
 
 def _moment(at: datetime | None, now: datetime) -> str | None:
     """The exact time, and how far it is."""
     if at is None:
         return None
-    left = at - now
-    far = durations.text(timedelta(seconds=round(abs(left).total_seconds())))
-    return f"{rfc3339(at)} ({f'in {far}' if left > timedelta(0) else f'{far} ago'})"
+    far = distance(abs(at - now))
+    return f"{rfc3339(at.replace(microsecond=0))} ({f'in {far}' if at > now else f'{far} ago'})"
+
+
+def distance(far: timedelta) -> str:
+    """A duration for eyes, in its two largest units: `23 min`, `1 h 5 min`, `2 d`; below a minute in seconds."""
+    number = next((number for number, (_, unit) in enumerate(UNITS) if far >= unit), len(UNITS) - 1)
+    name, unit = UNITS[number]
+    text = f"{far // unit} {name}"
+    if number < len(UNITS) - 2:  # nobody needs the seconds of minutes
+        smaller, its_unit = UNITS[number + 1]
+        rest = far % unit // its_unit
+        text += f" {rest} {smaller}" if rest else ""
+    return text
 
 
 def _outcome(document: Document, now: datetime) -> str | None:
@@ -124,20 +203,29 @@ def _hardware(document: Document) -> str | None:
     return similarity.explain(document.fingerprint) if document.fingerprint is not None else None
 
 
-def _table(document: Document, now: datetime) -> list[str]:
-    """A line for each output; the columns are as wide as their longest entry."""
-    rows = [_row(one, now) for one in document.outputs]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)] if rows else []
-    return ["Outputs:", *("  " + "  ".join(_padded(row, widths)).rstrip() for row in rows)] if rows else []
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """A line for each output below headings, without the columns in which nothing is."""
+    columns = [(heading, *cells) for heading, *cells in zip(HEADINGS, *rows, strict=True) if any(cells)]
+    padded = [[f"{cell:{max(map(len, column))}}" for cell in column] for column in columns]
+    return ["", *("  ".join(line).rstrip() for line in zip(*padded, strict=True))] if rows else []
 
 
-def _padded(row: tuple[str, ...], widths: list[int]) -> list[str]:
-    return [*(f"{cell:{width}}" for cell, width in zip(row, widths, strict=False)), *row[len(widths) :]]
+def _name(one: OutputStatus) -> str:
+    if one.kind is OutputKind.ENDPOINT:
+        return f"endpoint {one.name}"
+    return f"{one.name} [{one.profile}]" if one.profile else one.name
 
 
 def _row(one: OutputStatus, now: datetime) -> tuple[str, ...]:
-    name = f"endpoint {one.name}" if one.kind is OutputKind.ENDPOINT else f"{one.name} [{one.profile}]"
-    until = _moment(one.expires_at, now) if one.freshness in (Freshness.FRESH, Freshness.STALE) else None
-    words = f"until {until}" if until else f"published {rfc3339(one.published_at) if one.published_at else 'never'}"
-    problem = f"; {one.problem.code}" if one.problem else ""
-    return name, one.freshness.value, f"role {one.role}" if one.role else "", words + problem
+    is_ours = one.freshness in (Freshness.FRESH, Freshness.STALE, Freshness.EXPIRED)
+    expires = _moment(one.expires_at, now) if is_ours else None
+    published = (
+        f"published {rfc3339(one.published_at.replace(microsecond=0))}" if one.published_at else "never published"
+    )
+    return (
+        _name(one),
+        one.freshness.value,
+        one.role or "",
+        expires or published,
+        one.problem.code if one.problem else "",
+    )

@@ -109,9 +109,15 @@ def load_settings(path: Path | None, default: Path = DEFAULT_PATH) -> Settings:
     return loaded.settings
 
 
-def load(path: Path | None, default: Path = DEFAULT_PATH) -> Loaded:
-    """As `load_settings`, but problems are part of the result."""
+def load(path: Path | None, default: Path = DEFAULT_PATH, fragment: SourceFile | None = None) -> Loaded:
+    """As `load_settings`, but problems are part of the result. `fragment` stands in for the file of its name.
+
+    With a fragment, the digest is that of the files as they are.
+    """
     files, problems, digest = read_files(path or default, must_exist=path is not None)
+    if fragment is not None:
+        problems = [problem for problem in problems if problem.where != fragment.where]
+        files = _with(fragment, files, str(path or default))
     merged = _Merged()
     for file in files:
         problems += _take_in(merged, file)
@@ -119,6 +125,12 @@ def load(path: Path | None, default: Path = DEFAULT_PATH) -> Loaded:
     problems += _contradictions(document, merged)
     places = {array: tuple(place for _, place in merged.placed(getattr(document, array), array)) for array in ARRAYS}
     return Loaded(_settings(document, digest), places, tuple(problems))
+
+
+def _with(fragment: SourceFile, files: list[SourceFile], main: str) -> list[SourceFile]:
+    """The files with the fragment in its place: behind the main file, by its name."""
+    others = [file for file in files if file.where != fragment.where]
+    return sorted([*others, fragment], key=lambda file: (file.where != main, file.where))
 
 
 def _take_in(merged: _Merged, file: SourceFile) -> list[Problem]:
@@ -222,7 +234,7 @@ def _repeated(
 def _torn_files(files: list[tuple[CredentialsFileTable, Place]]) -> list[Problem]:
     """Tables of one file that contradict each other: each publication would undo what the one before it did.
 
-    Owner and group are compared as they are written. An owner that is left out is root, because nobody else can give
+    Owner and group are compared as they are written. An owner that is left out is root, because no other user can give
     files away. A mode or a group that is left out changes nothing.
     """
     first: dict[tuple[str, str], tuple[Any, Place]] = {}

@@ -1,4 +1,4 @@
-"""Every table and key of the configuration, with its check and its default; each default stands here, once.
+"""Every table and key of the configuration, with its check and its default; each default is defined here, once.
 
 The order is that of config.toml and of the man page. pydantic applies the checks of values.py and finds unknown keys.
 What two keys or two tables mean together is judged in load.py, after the merge.

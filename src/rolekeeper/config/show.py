@@ -4,6 +4,7 @@ The printed text can be loaded again. Only the user and the password of a proxy 
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -60,7 +61,7 @@ def describe(settings: Settings) -> str:
     blocks = []
     for name, content in resolved(settings).items():
         if not isinstance(content, list):
-            blocks.append(f"[{name}]\n{_lines(content)}")
+            blocks.append(_block(name, content))
             continue
         for number, table in enumerate(content):
             lines = _lines(table)
@@ -69,6 +70,17 @@ def describe(settings: Settings) -> str:
                 lines = lines.replace("\nmode = ", f"\n{MODE_LEFT_OUT}\n#mode = ", 1)
             blocks.append(f"[[{name}]]\n{lines}")
     return "\n".join(blocks)
+
+
+def document(content: Mapping[str, Any]) -> str:
+    """Tables, and arrays of tables, as TOML text."""
+    return "\n".join(_block(name, table) for name, table in content.items())
+
+
+def _block(name: str, content: Any) -> str:
+    if isinstance(content, list):
+        return "\n".join(f"[[{name}]]\n{_lines(table)}" for table in content)
+    return f"[{name}]\n{_lines(content)}"
 
 
 def _credentials_file(output: CredentialsFile) -> dict[str, Any]:

@@ -14,8 +14,9 @@ program may do. The course of an attempt, in order:
 5. The roles, each assumed with the node's token. After a new token all of them; with the held one only those that an
    output waits for. A role that is refused or fails leaves its outputs as they are and concerns no other.
 6. Each output gets its credentials unless it holds them already. An output that fails concerns no other.
-7. The vault records what was issued, and holds the node's token while an output still needs it. If nothing can be
-   recorded but something was published, the attempt counts as issued: each retry would request another token.
+7. The vault records what was issued, and holds the node's token while an output, or a health report, still needs it.
+   If nothing can be recorded but something was published, the attempt counts as issued: each retry would request
+   another token.
 8. The node key is rotated when that is due. Last, so that a service that hangs here costs no credentials.
 
 What an output holds is one of four things, never a None (core/holding.py).
@@ -23,6 +24,7 @@ What an output holds is one of four things, never a None (core/holding.py).
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 from rolekeeper.core import attemptlog, keyrotation, lifetime, similarity
 from rolekeeper.core.holding import holding, issue_of, problem, reports
@@ -89,8 +91,11 @@ def _with_error(report: AttemptReport, error: RolekeeperError) -> AttemptReport:
 
 
 def _of_node(report: AttemptReport, node: Node | None) -> AttemptReport:
-    registration = node.registration if node else None
-    return replace(report, node_id=registration.node_id, region=registration.region) if registration else report
+    if node is None:
+        return report
+    registration = node.registration
+    created_at = registration.key.created_at
+    return replace(report, node_id=registration.node_id, region=registration.region, key_created_at=created_at)
 
 
 @dataclass(slots=True)
@@ -104,6 +109,7 @@ class _Attempt:
     errors: dict[OutputName, RolekeeperError] = field(default_factory=dict)  # of outputs that lack their credentials
     token: HeldToken | None = None  # the node's, at hand
     request_id: str | None = None
+    clock_difference: timedelta | None = None
     by: Registration | None = None  # the registration that the service accepted in this attempt
 
     def __post_init__(self) -> None:
@@ -136,8 +142,14 @@ class _Attempt:
         before = seen.contents.measured or seen.node.accepted.hardware_hash
         since_last = similarity.compare(before, seen.hardware, seen.node.accepted.threshold)
         self.entries += attemptlog.hardware_changed(since_last, seen.comparison)
-        others = (one.name for one in self.outputs.values() if one.holding is Holding.OTHER)
-        self.entries += [attemptlog.overwritten_by_another(name) for name in others if name not in self.errors]
+        others = (
+            one for one in self.outputs.values() if one.holding is Holding.OTHER and self._was_published(one.role)
+        )
+        self.entries += [attemptlog.overwritten_by_another(one.name) for one in others if one.name not in self.errors]
+
+    def _was_published(self, role: str) -> bool:
+        """Whether this node has published for the role: what an output held before that has overwritten nothing."""
+        return issue_of(self.contents, role, self.seen.node.registration.node_id) is not None
 
     def _fingerprint(self) -> str:
         """The fingerprint that this hardware may send; HardwareError when it cannot be judged."""
@@ -229,9 +241,10 @@ class _Attempt:
         return self.outputs[one.output.output_name].is_current and self._is_fresh(one.role)
 
     def _token_accepted(self, by: Registration, answer: TokenAnswer, fingerprint: str) -> None:
-        self.by, self.request_id = by, answer.request_id
+        self.by, self.request_id, self.clock_difference = by, answer.request_id, answer.clock_difference
         self.token = HeldToken(answer.token, self._issued(answer))
         self.entries.append(attemptlog.token_issued(by, answer))
+        self.entries += attemptlog.long_session(by, answer)
         had_pending = self.contents.pending_key is not None
         self.contents = keyrotation.accepted(self.contents, by)
         self._fingerprint_accepted(fingerprint)
@@ -313,7 +326,8 @@ class _Attempt:
         """Record the attempt; returns the error of the vault, if there was one."""
         configured = {one.role for one in self.seen.outputs}
         issues = {role: issue for role, issue in self.contents.issues.items() if role in configured}
-        self.contents = replace(self.contents, issues=issues, held_token=self.token if self.errors else None)
+        held = self.token if self.errors or self.seen.keeps_token else None
+        self.contents = replace(self.contents, issues=issues, held_token=held)
         if self.contents == self.seen.contents:
             return None
         answer = yield Save(self.contents)
@@ -363,10 +377,11 @@ class _Attempt:
             request_id=self.request_id,
             expires_at=self.token.token.expires_at if self.token else None,
             fingerprint=self.seen.comparison.summary(),
+            clock_difference=self.clock_difference,
             outputs=tuple(self.outputs.values()),
             entries=tuple(self.entries),
         )
-        return _of_node(report, self.seen.node)
+        return _of_node(report, self.contents.node)
 
 
 def _urgency(error: RolekeeperError) -> int:

@@ -1,6 +1,7 @@
 """The log entries of an attempt, in words and fields; never a secret."""
 
 from collections.abc import Iterable
+from datetime import timedelta
 
 from rolekeeper.core import similarity
 from rolekeeper.core.jsonvalues import rfc3339
@@ -16,6 +17,9 @@ from rolekeeper.model import (
     TokenAnswer,
     Verdict,
 )
+
+LONGEST_SESSION = timedelta(hours=1)
+ROUNDING = timedelta(minutes=1)  # of clocks
 
 
 def registered(registration: Registration, activation_id: str) -> LogEntry:
@@ -43,6 +47,20 @@ def token_issued(registration: Registration, answer: TokenAnswer) -> LogEntry:
     fields = {"expires_at": expires_at, **_request(answer.request_id)}
     message = f"Role token issued to {registration.node_id}, valid until {expires_at}"
     return LogEntry("token_issued", "debug", message, fields)
+
+
+def long_session(registration: Registration, answer: TokenAnswer) -> tuple[LogEntry, ...]:
+    """The role token lives longer than it need: a leak lasts as long."""
+    life = answer.token.expires_at - answer.received_at
+    if life <= LONGEST_SESSION + ROUNDING:
+        return ()
+    hours = f"{life / timedelta(hours=1):.1f}".removesuffix(".0")
+    message = (
+        f"Role tokens of {registration.node_id} live {hours} hours: a copy of the credentials works elsewhere until "
+        "they expire"
+    )
+    hint = "set the maximum session duration of the node's role to one hour; rolekeeper renews them in time"
+    return (LogEntry("long_session", "warning", message, {"node_id": registration.node_id, "hint": hint}),)
 
 
 def role_assumed(role: str, answer: TokenAnswer) -> LogEntry:

@@ -77,9 +77,7 @@ def is_complete(values: Values) -> bool:
 
 def outranking(values: Values) -> list[str]:
     """The settings of a profile that SDKs prefer to the keys in it."""
-    return [
-        key for key in values if any(key == one or (one.endswith("_") and key.startswith(one)) for one in _OUTRANKING)
-    ]
+    return [key for key in values if key in _OUTRANKING or key.startswith(_SINGLE_SIGN_ON)]
 
 
 def read_profile(text: str, profile: str, *, where: str) -> Values | None:
@@ -184,7 +182,7 @@ def _check_spelling(lines: list[Line], profile: str, where: str) -> None:
 
 
 def _check_long_lived(lines: list[Line], profile: str, where: str) -> None:
-    """A secret key without its id, which somebody may have put in a comment, counts: AWS does not show it again."""
+    """A secret key counts even without its id, which may be in a comment: AWS does not show a secret again."""
     values = ini.profile_values(lines, profile) or {}
     key_id = values.get(ACCESS_KEY_ID, "").strip("\"' ")
     temporary = values.get(SESSION_TOKEN) or values.get(STALE_TOKEN) or key_id.startswith(_TEMPORARY_PREFIX)

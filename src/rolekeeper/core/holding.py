@@ -1,4 +1,4 @@
-"""Whose credentials an output holds: ours, another program's, none, or nobody can tell.
+"""Whose credentials an output holds: ours, another program's, none, or that is unknown.
 
 The record of the last issue names ours. Rolekeeper writes no access key without its expiry, so an access key with none,
 or one beside our old expiry, is another program's. Any other key may be ours from before a record that was lost.

@@ -70,7 +70,7 @@ def find_delimiter(body: str) -> int:
 
 
 def scan(text: str) -> list[Line]:
-    """Every line of the file, told what it is; raises UnparsableError where botocore would not read the file."""
+    """Every line of the file, classified; raises UnparsableError where botocore would not read the file."""
     lines: list[Line] = []
     seen: set[tuple[str, str]] = set()
     section = key = None
@@ -107,7 +107,7 @@ def _header(stripped: str) -> str | None:
 
 def _option(section: str | None, body: str, number: int) -> str:
     if section is None:
-        raise UnparsableError("unparsable-file", f"line {number} stands before the first [section]")
+        raise UnparsableError("unparsable-file", f"line {number} is before the first [section]")
     name = body[: max(find_delimiter(body), 0)].strip().lower()
     if not name:
         raise UnparsableError("unparsable-file", f"line {number} is no `key = value`")

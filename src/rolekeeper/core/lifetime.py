@@ -56,7 +56,7 @@ def next_change(credentials: Lifetime | None, now: Instant) -> timedelta | None:
 
 
 def of_issue(issue: IssueRecord, boot_id: str, now: Instant) -> Lifetime | None:
-    """The life of recorded credentials, as this boot measures it; None when their age cannot be told.
+    """The life of recorded credentials, as this boot measures it; None when their age is unknown.
 
     After another boot, nothing better than the wall clock tells the age. If it says that they were issued after this
     machine was started, it is wrong, and they may have expired.

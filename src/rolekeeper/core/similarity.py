@@ -12,8 +12,8 @@ The rules (docs/protocol.md, section 1.3), in this order:
 Rolekeeper adds one verdict: a component that could not be read is not a component that changed. When the answer is "not
 similar" and would be "similar" if the components that could not be read matched, the verdict is "unreadable".
 
-Rules 3 and 4 let one component decide, whatever the share is. A report names that component, so that nobody reads
-"8 of 9 match: not similar" without the reason.
+Rules 3 and 4 let one component decide, whatever the share is. A report names that component, because
+"8 of 9 match: not similar" explains nothing.
 """
 
 import hashlib

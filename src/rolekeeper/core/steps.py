@@ -42,7 +42,7 @@ class Seen:
     """Everything that an attempt looked at, once. `contents` holds `node`; `comparison` judges `hardware`.
 
     `refresh_share` is the share of a token's life after which another is requested. `rotate_after` None: the node key
-    is never rotated for its age alone.
+    is never rotated for its age alone. `keeps_token`: the vault keeps the node's token, for health reports.
     """
 
     contents: VaultContents
@@ -56,6 +56,7 @@ class Seen:
     refresh_share: float = 0.5
     reuse: bool = False
     rotate_after: timedelta | None = None
+    keeps_token: bool = False
 
 
 @dataclass(frozen=True, slots=True)

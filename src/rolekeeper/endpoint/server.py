@@ -72,7 +72,7 @@ class Server:
         self._listeners = {}
 
     def _patience(self, end: float) -> float | None:
-        """How long nothing needs to be done unless a client does something; None: for ever."""
+        """How long nothing needs to be done unless a client does something; None: no limit."""
         next_late = next((latest for latest, _ in self._open.values()), float("inf"))
         wakes = min(next_late, end) if self._listeners else next_late
         return None if wakes == float("inf") else max(0.0, wakes - monotonic())

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.adapters.supervision.attemptpipe import AttemptProcesses
+from rolekeeper.adapters.supervision.attemptpipe import AttemptProcesses, SettingsInForce
 from rolekeeper.adapters.supervision.signals import BlockedSignals
 from rolekeeper.core.jsonvalues import encode
 from rolekeeper.model import AttemptReport, Outcome
@@ -56,15 +56,15 @@ class Attempts:
         self.processes: list[AttemptProcesses] = []
         self.heard: list[object] = []  # and not looked at yet
 
-    def start(self, script: str, **order: Any) -> AttemptProcesses:
+    def start(self, script: str, **order: bool) -> AttemptProcesses:
         self.script.write_text(PROLOGUE + script, encoding="utf-8")
         return self.run((sys.executable, "-I", "-S", str(self.script)), **order)
 
-    def run(self, command: tuple[str, ...], **order: Any) -> AttemptProcesses:
+    def run(self, command: tuple[str, ...], **order: bool) -> AttemptProcesses:
         self.heard.clear()  # what an attempt before this one said to its end is not of this one
-        attempts = AttemptProcesses(command, {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"})
+        attempts = AttemptProcesses(command, {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}, SettingsInForce())
         self.processes.append(attempts)
-        attempts.start(**({"settings": None, "reload": True, "reuse": True} | order))
+        attempts.start(**({"reload": True, "reuse": True} | order))
         return attempts
 
     def hear(self, attempts: AttemptProcesses, kind: type | tuple[type, ...]) -> Any:

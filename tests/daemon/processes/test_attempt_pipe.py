@@ -15,10 +15,12 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.adapters.supervision.attemptpipe import BROKEN_WORD, CANNOT_START
+from rolekeeper import __version__
+from rolekeeper.adapters.supervision.attemptpipe import BROKEN_WORD, CANNOT_START, SETTINGS
 from rolekeeper.core.jsonvalues import encode
 from rolekeeper.model import AttemptReport
-from rolekeeper.ports import Accepted, Ended, Rejected, Wakeup
+from rolekeeper.ports import Accepted, Ended, Outdated, Rejected, Wakeup
+from rolekeeper.settings import Settings, supervisor_settings
 
 pytestmark = pytest.mark.alone
 
@@ -30,7 +32,6 @@ GARBAGE = {
     "a string": r"b'\"settings\"\n'",
     "null": r"b'null\n'",
     "an object of no kind": r"b'{}\n'",
-    "a report with an unknown field": r"b'{\"report\": {\"outcome\": \"issued\", \"surprise\": 1}}\n'",
     "a report of an unknown outcome": r"b'{\"report\": {\"outcome\": \"splendid\"}}\n'",
     "a report that is none": r"b'{\"report\": null}\n'",
     "a wrong time": r"b'{\"report\": {\"outcome\": \"issued\", \"expires_at\": \"2026-11-23T12:00:00\"}}\n'",
@@ -83,53 +84,22 @@ def test_after_each_attempt_everything_is_collected_that_would_add_up(attempts: 
         gc.enable()
 
 
-def test_an_order_of_more_than_a_pipes_worth_is_handed_over_without_waiting(attempts: Any, kit: Any) -> None:
+def test_what_an_attempt_says_may_be_more_than_a_pipes_worth(attempts: Any, kit: Any) -> None:
     (plain,) = kit.settings.credentials_files
-    outputs = tuple(replace(plain, path=f"/srv/application-{number}/credentials") for number in range(2000))
-    large = replace(kit.settings, credentials_files=outputs)
-    assert len(json.dumps(encode(large))) > 3 << 16
-    running = attempts.start("say(json.dumps({'settings': order['settings']})); say(REPORT)", settings=large)
-    assert attempts.hear(running, Accepted).settings == large  # and as large a word comes back
+    outputs = tuple(replace(plain, path=f"/srv/application-{number}/credentials") for number in range(1500))
+    large = supervisor_settings(replace(kit.settings, credentials_files=outputs))
+    word = json.dumps({"settings": encode(large)})
+    assert len(word) > 3 << 16
+    running = attempts.start(f"say({word!r}); say(REPORT)")
+    assert attempts.hear(running, Accepted).settings == large
     assert attempts.hear(running, AttemptReport) == attempts.report
 
 
-SHORT_OF_PIPES = """
-import fcntl, json, os, sys
-from contextlib import suppress
-from datetime import timedelta
-from rolekeeper.adapters.supervision.attemptpipe import AttemptProcesses
-from rolekeeper.adapters.supervision.signals import BlockedSignals
-from rolekeeper.core.jsonvalues import decode
-from rolekeeper.settings import Settings
-settings = decode(Settings, json.load(sys.stdin))
-if os.geteuid() == 0:
-    os.setuid(65534)  # root may have more
-taken = []
-with suppress(OSError):
-    while True:
-        taken.append(os.pipe())
-        fcntl.fcntl(taken[-1][1], fcntl.F_SETPIPE_SZ, 1 << 20)
-while fcntl.fcntl(os.pipe()[1], fcntl.F_GETPIPE_SZ) > 8192:
-    pass
-signals = BlockedSignals()
-script = "read -r order; read -r word; printf '{\\"rejected\\": \\"%s %s\\"}\\\\n' ${#order} $word"
-attempts = AttemptProcesses(("/bin/sh", "-c", script), {"PATH": "/usr/bin:/bin"})
-attempts.start(settings=settings, reload=True, reuse=True)
-attempts.proceed()
-while not (said := attempts.messages()):
-    signals.wait(timedelta(minutes=1))
-print(said[0].problems)
-"""
-
-
-def test_a_user_whose_pipes_are_small_waits_for_no_attempt_to_read_its_order(kit: Any) -> None:
-    """Past its quota of pipe buffers, a user other than root gets pipes of 8192 bytes, or 4096."""
-    (plain,) = kit.settings.credentials_files
-    settings = encode(replace(kit.settings, credentials_files=(plain,) * 500))
-    command = [sys.executable, "-I", "-c", SHORT_OF_PIPES]
-    done = subprocess.run(command, input=json.dumps(settings), capture_output=True, text=True, check=False, timeout=120)
-    order = json.dumps({"settings": settings, "reload": True, "reuse": True})
-    assert (done.stdout, done.stderr) == (f"{len(order)} go\n", "")
+def test_what_a_newer_version_adds_to_a_report_is_ignored(attempts: Any) -> None:
+    running = attempts.start(
+        "said = json.loads(REPORT)\nsaid['report']['surprise'] = said['surprise'] = 1\nsay(json.dumps(said))"
+    )
+    assert attempts.hear(running, AttemptReport) == attempts.report
 
 
 def test_a_report_that_comes_in_pieces_is_heard_when_it_is_whole(attempts: Any) -> None:
@@ -196,7 +166,7 @@ def test_a_daemon_that_has_no_descriptor_left_for_an_attempt_is_woken_to_try_lat
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
     try:
-        running.start(settings=None, reload=True, reuse=True)
+        running.start(reload=True, reuse=True)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert attempts.signals.wait(attempts.longest) is Wakeup.ATTEMPT
@@ -210,47 +180,112 @@ def test_descriptors_do_not_pile_up(attempts: Any) -> None:
     def open_now() -> int:
         return len(list(Path("/proc/self/fd").iterdir()))
 
-    running = attempts.run(("/nonexistent/python",))
+    running, ended = attempts.run(("/nonexistent/python",)), attempts.start("say(REPORT)")
+    attempts.hear(ended, AttemptReport)
     before = open_now()
     for _ in range(10):
-        running.start(settings=None, reload=True, reuse=True)
+        running.start(reload=True, reuse=True)
         running.messages()
-    ended = attempts.start("say(REPORT)")
     for _ in range(5):
+        ended.start(reload=True, reuse=True)
         attempts.hear(ended, AttemptReport)
-        ended.start(settings=None, reload=True, reuse=True)
-    ended.end()
     assert open_now() == before
 
 
 ATTEMPT = """
-import sys
-from rolekeeper.adapters.supervision.attemptpipe import SupervisorPipe
+import json, os, sys
+from rolekeeper.adapters.supervision.attemptpipe import SETTINGS, SupervisorPipe
+from rolekeeper.core.jsonvalues import decode, encode
 from rolekeeper.model import AttemptReport, Outcome
+from rolekeeper.settings import Settings
+if sys.argv[2:]:
+    os.dup2(os.memfd_create("settings"), SETTINGS)
 pipe = SupervisorPipe()
 order = pipe.order()
-if order.settings is not None:
-    pipe.accepted(order.settings, wait=not order.reload)
+if order.settings is None:
+    pipe.accepted(decode(Settings, json.load(open(sys.argv[1]))), wait=True)
 else:
-    pipe.rejected("nothing to go by")
+    pipe.rejected(json.dumps([encode(order.settings), order.reload, order.reuse]))
 pipe.report(AttemptReport(Outcome.FAILED, code="unreachable", message="Cannot reach \\u00fcn\\u00efcode"))
 """
 
 
-def test_both_ends_of_the_pipe_speak_alike(attempts: Any, kit: Any) -> None:
-    attempts.script.write_text(ATTEMPT, encoding="utf-8")
-    running = attempts.run((sys.executable, "-I", str(attempts.script)), settings=kit.settings, reload=False)
-    assert attempts.hear(running, Accepted) == Accepted(kit.settings)
+@pytest.fixture
+def with_password(tmp_path: Path, kit: Any) -> Settings:
+    """Settings that hold a secret, in the place where the script above finds them."""
+    service = replace(kit.settings.service, proxy_url="http://me:a-password@proxy.example:3128")
+    settings: Settings = replace(kit.settings, service=service, digest="of the files")
+    (tmp_path / "settings.json").write_text(json.dumps(encode(settings)), encoding="utf-8")
+    return settings
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> tuple[str, ...]:
+    """An attempt that is one end of the pipe and nothing more."""
+    (tmp_path / "pipe.py").write_text(ATTEMPT, encoding="utf-8")
+    return (sys.executable, "-I", f"{tmp_path}/pipe.py", f"{tmp_path}/settings.json")
+
+
+def test_both_ends_of_the_pipe_speak_alike(attempts: Any, command: tuple[str, ...], with_password: Settings) -> None:
+    running = attempts.run(command)
+    assert attempts.hear(running, Accepted) == Accepted(supervisor_settings(with_password))
     assert running.messages() == []  # it waits until its settings are taken over
     running.proceed()
     assert attempts.hear(running, AttemptReport) == attempts.report
 
 
-def test_an_attempt_whose_daemon_is_gone_asks_for_nothing_more(tmp_path: Path, kit: Any) -> None:
-    script = tmp_path / "attempt.py"
-    script.write_text(ATTEMPT, encoding="utf-8")
-    order = json.dumps({"settings": encode(kit.settings), "reload": False, "reuse": True})
-    for said in ("", order + "\n"):
-        ended = subprocess.run([sys.executable, "-I", script], input=said, capture_output=True, text=True, check=False)
-        assert ended.returncode == BROKEN_WORD
-        assert '"report":' not in ended.stdout
+def test_later_attempts_inherit_the_settings_in_force_which_the_daemon_does_not_see(
+    attempts: Any, command: tuple[str, ...], with_password: Settings
+) -> None:
+    running = attempts.run(command)
+    assert "a-password" not in repr(attempts.hear(running, Accepted))
+    running.proceed()
+    attempts.hear(running, AttemptReport)
+    for reload, reuse in ((True, False), (False, True)):
+        running.start(reload=reload, reuse=reuse)
+        assert json.loads(attempts.hear(running, Rejected).problems) == [encode(with_password), reload, reuse]
+        attempts.hear(running, AttemptReport)
+
+
+@pytest.mark.parametrize("written", [200, None], ids=["half of them", "all of them"])
+def test_settings_are_read_anew_after_an_attempt_that_was_killed_before_it_reported_them(
+    attempts: Any, command: tuple[str, ...], with_password: Settings, written: int | None
+) -> None:
+    script, whole = Path(command[2]), Path(command[2]).read_text()
+    settings = json.dumps(encode(with_password)).encode()[:written]
+    script.write_text(f"import os\nos.pwrite({SETTINGS}, {settings!r}, 0)\nos.kill(os.getpid(), 9)")
+    running = attempts.run(command)
+    attempts.hear(running, Ended)
+    script.write_text(whole)
+    running.start(reload=False, reuse=True)
+    attempts.hear(running, Accepted)
+
+
+def answers(command: tuple[str, ...], said: str) -> subprocess.CompletedProcess[str]:
+    """An attempt whose supervisor says this and is gone."""
+    return subprocess.run([*command, "alone"], input=said, capture_output=True, text=True, check=False, timeout=60)
+
+
+def order(**more: Any) -> str:
+    return json.dumps({"version": __version__, "digest": None, "reload": False, "reuse": True, **more}) + "\n"
+
+
+@pytest.mark.parametrize("said", ["", "go\n", "[]\n", "{}\n", order(), order(surprise=1)])
+def test_an_attempt_whose_daemon_is_gone_asks_for_nothing_more(
+    command: tuple[str, ...], with_password: Settings, said: str
+) -> None:
+    ended = answers(command, said)
+    assert ended.returncode == BROKEN_WORD
+    assert '"report":' not in ended.stdout
+    assert bool(ended.stdout) is ("version" in said)  # the order was understood
+    assert with_password.service.proxy_url not in ended.stdout + ended.stderr
+
+
+def test_an_attempt_of_another_version_does_nothing_and_says_which_it_is(
+    attempts: Any, command: tuple[str, ...]
+) -> None:
+    ended = answers(command, json.dumps({"version": "0.0.1", "settings": {"of": "that version"}}) + "\n")
+    assert (ended.returncode, ended.stdout) == (0, json.dumps({"outdated": __version__}) + "\n")
+    running = attempts.start(f"say({ended.stdout.strip()!r})")
+    assert attempts.hear(running, Outdated) == Outdated(__version__)
+    assert running.messages() == []  # its end is no end of an attempt

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.adapters.supervision.attemptpipe import AttemptProcesses
-from rolekeeper.core.jsonvalues import encode
+from rolekeeper import __version__
+from rolekeeper.adapters.supervision.attemptpipe import SETTINGS, AttemptProcesses, SettingsInForce
 from rolekeeper.model import AttemptReport
 from rolekeeper.ports import Ended, Rejected
 
@@ -29,10 +29,10 @@ def test_a_report_is_heard_and_the_attempt_is_gone_without_a_trace(attempts: Any
     assert running.messages() == []
 
 
-def test_an_attempt_is_told_what_to_do(attempts: Any, kit: Any) -> None:
-    running = attempts.start("tell(order)", settings=kit.settings, reload=True, reuse=False)
+def test_an_attempt_is_told_what_to_do(attempts: Any) -> None:
+    running = attempts.start("tell(order)", reload=True, reuse=False)
     told = json.loads(attempts.hear(running, Rejected).problems)
-    assert told == {"settings": encode(kit.settings), "reload": True, "reuse": False}
+    assert told == {"version": __version__, "digest": None, "reload": True, "reuse": False}
 
 
 def test_an_attempt_begins_with_no_signal_blocked_or_ignored(attempts: Any) -> None:
@@ -47,13 +47,13 @@ def test_an_attempt_has_a_session_of_its_own(attempts: Any) -> None:
     assert attempts.fact("tell(os.getsid(0) == os.getpgrp() == os.getpid())") is True
 
 
-def test_an_attempt_inherits_no_descriptor_of_the_daemons(attempts: Any) -> None:
+def test_an_attempt_inherits_the_settings_and_no_other_descriptor_of_the_daemons(attempts: Any) -> None:
     given = {int(one.name) for one in Path("/proc/self/fd").iterdir() if one.exists() and is_inheritable(one)}
     attempts.start("time.sleep(600)")  # whose pipes are open here
     listed = attempts.fact(
         "tell([int(n) for n in os.listdir('/proc/self/fd') if os.path.exists('/proc/self/fd/' + n)])"
     )
-    assert set(listed) == given | {0, 1, 2}
+    assert set(listed) == given | {0, 1, 2, SETTINGS}
 
 
 def is_inheritable(descriptor: Path) -> bool:
@@ -117,14 +117,14 @@ def test_ending_twice_or_nothing_at_all_does_nothing(attempts: Any) -> None:
     running = attempts.start("time.sleep(600)")
     running.end()
     running.end()
-    AttemptProcesses(("/bin/true",), {}).end()
+    AttemptProcesses(("/bin/true",), {}, SettingsInForce()).end()
 
 
 def test_another_attempt_can_be_started_while_the_last_one_is_still_dying(attempts: Any) -> None:
     running = attempts.start("time.sleep(600)")
     for _ in range(5):
         running.end()
-        running.start(settings=None, reload=True, reuse=True)
+        running.start(reload=True, reuse=True)
     assert running.messages() == []
 
 

@@ -12,19 +12,32 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
-from rolekeeper.adapters.supervision import lifetimes, runtime
+from rolekeeper.adapters.supervision import runtime
 from rolekeeper.adapters.supervision.runtime import FileRuntimeDirectory, StatWatch
 from rolekeeper.core.loop.phases import Phase
-from rolekeeper.core.loop.status import Document
+from rolekeeper.core.loop.status import Document, LoadedConfiguration, OutputStatus
 from rolekeeper.errors import InputOutputError, UnavailableError
-from rolekeeper.model import Freshness, Lifetime
+from rolekeeper.model import Freshness, Lifetime, OutputKind, OutputProblem
 
-BOOT_ID = "b00t"
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 LIFE = Lifetime(NOON, NOON + timedelta(hours=1), timedelta(days=3))
+OUTPUT = OutputStatus(
+    kind=OutputKind.CREDENTIALS_FILE,
+    name="/root/.aws/credentials",
+    path="/root/.aws/credentials",
+    profile="default",
+    role=None,
+    access_key_id="ASIA3D3ZFM53CNDSWS5E",
+    published_at=NOON,
+    expires_at=LIFE.expires_at,
+    freshness=Freshness.FRESH,
+    problem=OutputProblem("code", "Cannot", "fix it"),
+    life=LIFE,
+)
 
 
 @pytest.fixture
@@ -41,7 +54,7 @@ def stranger() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def daemon_of(pid: int) -> FileRuntimeDirectory:
-    return FileRuntimeDirectory(pid, lambda: BOOT_ID)
+    return FileRuntimeDirectory(pid)
 
 
 def waiting(attempts: int = 1) -> Document:
@@ -67,10 +80,11 @@ def test_others_may_read_the_status_and_not_the_lock_whatever_the_umask(director
     with umask(mask):
         daemon = daemon_of(4711)
         daemon.claim(str(directory))
-        daemon.write_status(waiting(), LIFE)
+        daemon.write_status(waiting())
     assert mode(directory) == 0o755
-    assert mode(directory / "status.json") == mode(directory / "lifetime.json") == 0o644
+    assert mode(directory / "status.json") == 0o644
     assert mode(directory / "lock") == 0o600
+    assert mode(directory / "alive") == 0o666  # to connect takes that, and gives nothing
 
 
 def test_a_directory_that_was_there_keeps_its_mode(directory: Path) -> None:
@@ -112,7 +126,7 @@ for thread in looking:
 try:
     for claimed in range(300):
         open(f"{sys.argv[1]}/{claimed}/lock", "x").close()
-        runtime.FileRuntimeDirectory(claimed + 1, str).claim(f"{sys.argv[1]}/{claimed}")
+        runtime.FileRuntimeDirectory(claimed + 1).claim(f"{sys.argv[1]}/{claimed}")
 finally:
     done = True
 """
@@ -132,9 +146,9 @@ import resource, sys
 from rolekeeper.adapters.supervision import runtime
 from rolekeeper.errors import InputOutputError, UnavailableError
 directory = sys.argv[1]
-daemon = runtime.FileRuntimeDirectory(7, str)
+daemon = runtime.FileRuntimeDirectory(7)
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
-for claiming in (daemon, runtime.FileRuntimeDirectory(8, str)):
+for claiming in (daemon, runtime.FileRuntimeDirectory(8)):
     try:
         claiming.claim(directory)
     except (InputOutputError, UnavailableError) as error:
@@ -157,15 +171,15 @@ def test_a_lock_is_held_whose_pid_cannot_be_written_and_names_no_dead_daemon_mea
 def test_a_lock_that_was_taken_away_is_taken_anew_with_the_next_status(directory: Path) -> None:
     first, second = daemon_of(7), daemon_of(8)
     first.claim(str(directory))
-    first.write_status(waiting(), LIFE)
+    first.write_status(waiting())
     directory.rename(directory.with_name("away"))
-    first.write_status(waiting(2), LIFE)
+    first.write_status(waiting(2))
     assert runtime.holder(str(directory)) == 7
-    assert sorted(one.name for one in directory.iterdir()) == ["lifetime.json", "lock", "status.json"]
+    assert sorted(one.name for one in directory.iterdir()) == ["alive", "lock", "status.json"]
     (directory / "lock").unlink()
     second.claim(str(directory))
     with pytest.raises(UnavailableError, match="pid 8"):
-        first.write_status(waiting(), LIFE)
+        first.write_status(waiting())
     assert runtime.holder(str(directory)) == 8
 
 
@@ -226,56 +240,119 @@ def test_where_no_daemon_ever_ran_there_is_none(directory: Path) -> None:
     assert runtime.read_status(str(directory)) is None
 
 
-def test_status_and_lifetimes_are_read_as_they_were_written(directory: Path) -> None:
+def test_the_status_is_read_as_it_was_written(directory: Path) -> None:
     daemon = daemon_of(os.getpid())
     daemon.claim(str(directory))
-    for number in range(3):
-        daemon.write_status(waiting(number), LIFE if number else None)
-    assert runtime.read_status(str(directory)) == waiting(2)
-    read = lifetimes.read(str(directory), lambda: BOOT_ID)
-    assert read == lifetimes.Lifetimes(BOOT_ID, os.getpid(), lifetimes.started(os.getpid()) or 0, LIFE)
-    assert lifetimes.read(str(directory), lambda: "another boot") is None
-    assert sorted(one.name for one in directory.iterdir()) == ["lifetime.json", "lock", "status.json"]
+    written = replace(
+        waiting(2),
+        outputs=(OUTPUT,),
+        configuration=LoadedConfiguration("digest", NOON),
+        boot_id="b00t",
+        expires_at=NOON,
+    )
+    for document in (waiting(), written):
+        daemon.write_status(document)
+    assert runtime.read_status(str(directory)) == written
+    assert sorted(one.name for one in directory.iterdir()) == ["alive", "lock", "status.json"]
 
 
-def test_a_reader_of_a_status_finds_the_lifetime_that_belongs_to_it(directory: Path) -> None:
+def test_what_another_version_adds_to_the_status_is_ignored(directory: Path) -> None:
     daemon = daemon_of(7)
     daemon.claim(str(directory))
-    daemon.write_status(waiting(), None)
-    seen = (directory / "status.json").stat().st_ino
-    (directory / "lifetime.json").unlink()
-    (directory / "lifetime.json").mkdir()
-    with pytest.raises(InputOutputError, match=r"lifetime\.json"):
-        daemon.write_status(waiting(2), LIFE)
-    assert (directory / "status.json").stat().st_ino == seen  # the lifetime comes first
+    daemon.write_status(waiting())
+    path = directory / "status.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "surprise": 1}), encoding="utf-8")
+    assert runtime.read_status(str(directory)) == waiting()
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]", b'{"boot_id": "b00t"}', b"[" * 100_000])
-def test_lifetimes_that_cannot_be_read_are_as_good_as_none(directory: Path, content: bytes) -> None:
-    directory.mkdir(parents=True)
-    (directory / "lifetime.json").write_bytes(content)
-    assert lifetimes.read(str(directory), lambda: BOOT_ID) is None
+DAEMON = """
+import os, sys
+from rolekeeper.adapters.supervision.runtime import FileRuntimeDirectory
+daemon = FileRuntimeDirectory(os.getpid())
+daemon.claim(sys.argv[1])
+print(os.getpid(), flush=True)
+sys.stdin.read()
+"""
 
 
-def test_a_process_is_told_from_another_that_was_given_its_pid(stranger: subprocess.Popen[bytes]) -> None:
-    first, own = lifetimes.started(stranger.pid), lifetimes.started(os.getpid())
-    assert first is not None
-    assert own is not None
-    assert own < first == lifetimes.started(stranger.pid)
-    stranger.kill()
-    stranger.wait(timeout=20)
-    assert lifetimes.started(stranger.pid) is None
+@contextmanager
+def running(directory: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that holds the runtime directory, as soon as it does."""
+    command = [sys.executable, "-I", "-c", DAEMON, str(directory)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert int(process.stdout.readline()) == process.pid
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_whether_the_daemon_lives_is_seen_until_it_is_killed_and_again_with_the_next(directory: Path) -> None:
+    assert runtime.living(str(directory)) is None
+    for _ in range(2):
+        with running(directory) as process:
+            assert runtime.living(str(directory)) == process.pid
+        assert (directory / "alive").exists()  # what it left behind says nothing
+        assert runtime.living(str(directory)) is None
+
+
+AS_NOBODY = """
+import os, sys
+from rolekeeper.adapters.supervision import runtime
+os.setgid(65534); os.setuid(65534)
+print(runtime.living(sys.argv[1]))
+try:
+    print(open(sys.argv[1] + "/lock").read())
+except PermissionError:
+    print("the lock is not to be read")
+"""
+
+
+@pytest.mark.usefixtures("as_root")
+def test_any_user_sees_whether_the_daemon_lives_and_may_not_open_the_lock() -> None:
+    with TemporaryDirectory() as name:  # pytest's own directories are closed to others
+        Path(name).chmod(0o755)
+        with running(Path(name, "run")) as process:
+            asked = subprocess.run(
+                [sys.executable, "-I", "-c", AS_NOBODY, f"{name}/run"], capture_output=True, text=True, check=False
+            )
+    assert (asked.stdout, asked.stderr) == (f"{process.pid}\nthe lock is not to be read\n", "")
+
+
+def test_a_daemon_that_many_have_asked_lives(directory: Path) -> None:
+    daemon_of(7).claim(str(directory))
+    found = {runtime.living(str(directory)) for _ in range(300)}  # nobody ever accepts
+    assert found <= {os.getpid(), 0}
+    assert 0 in found
+
+
+def test_a_directory_with_a_long_name_has_room_for_the_socket(directory: Path) -> None:
+    deep = directory / ("d" * 150)
+    daemon_of(7).claim(str(deep))
+    assert runtime.living(str(deep)) == os.getpid()
+
+
+def test_a_daemon_that_executes_itself_anew_keeps_lock_and_socket(directory: Path) -> None:
+    first = daemon_of(7)
+    first.claim(str(directory))
+    seen = (directory / "lock").stat(), (directory / "alive").stat()
+    second = FileRuntimeDirectory(7, first.held)
+    second.claim(str(directory))
+    second.write_status(waiting())
+    assert ((directory / "lock").stat(), (directory / "alive").stat()) == seen
+    assert runtime.holder(str(directory)) == 7
 
 
 def test_a_reader_of_the_status_sees_the_old_one_or_the_new_one(directory: Path) -> None:
     daemon = daemon_of(7)
     daemon.claim(str(directory))
-    daemon.write_status(waiting(), None)
+    daemon.write_status(waiting())
     written = threading.Event()
 
     def write() -> None:
         for number in range(200):
-            daemon.write_status(waiting(10**number), replace(LIFE, issued_boot=timedelta(seconds=number)))
+            daemon.write_status(waiting(10**number))
         written.set()
 
     writer = threading.Thread(target=write)
@@ -284,8 +361,6 @@ def test_a_reader_of_the_status_sees_the_old_one_or_the_new_one(directory: Path)
         document = runtime.read_status(str(directory))
         assert document is not None
         assert str(document.attempts).rstrip("0") == "1"
-        if (directory / "lifetime.json").exists():
-            json.loads((directory / "lifetime.json").read_text(encoding="utf-8"))
     writer.join()
 
 
@@ -294,7 +369,7 @@ def test_a_status_that_cannot_be_written_is_an_error_that_names_it(directory: Pa
     daemon.claim(str(directory))
     (directory / "status.json").mkdir()
     with pytest.raises(InputOutputError, match=r"^Cannot write .*/status\.json: ") as raised:
-        daemon.write_status(waiting(), LIFE)
+        daemon.write_status(waiting())
     assert raised.value.hint
 
 

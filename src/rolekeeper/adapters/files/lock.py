@@ -66,7 +66,7 @@ def _try_lock(directory: int, name: str) -> int | None:
 
 
 def refuse_foreign_lock(descriptor: int, name: str) -> None:
-    """A lock file is a regular file with one name; another file that somebody linked to this name is none."""
+    """A lock file is a regular file with one name; a file that another user linked to this name is not one."""
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
         raise _unusable_lock(name)

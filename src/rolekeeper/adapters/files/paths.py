@@ -198,7 +198,7 @@ def _enter(at: int, name: str, missing: Attributes | None) -> int:
 
 
 def temporary_name(name: str) -> str:
-    """A new name beside `name` that nobody can foresee; see `temporary_names` for what a crash leaves behind."""
+    """An unpredictable new name beside `name`; see `temporary_names` for what a crash leaves behind."""
     return f".{name}.{os.urandom(8).hex()}{_TEMPORARY}"
 
 
@@ -258,7 +258,7 @@ def _dress(at: int, new: str, attributes: Attributes) -> None:
     try:
         if os.fstat(directory).st_uid != os.geteuid() or os.listdir(directory):
             remedy = "see who may write in the directory above it"
-            raise RefusedFileError("foreign-directory", "somebody put another directory in the place of ours", remedy)
+            raise RefusedFileError("foreign-directory", "another user put a directory in the place of ours", remedy)
         apply_attributes(directory, attributes)
         _fsync_directory(directory)
     finally:

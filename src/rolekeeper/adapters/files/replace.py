@@ -44,7 +44,7 @@ LIMIT_BYTES = 1024 * 1024
 
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_DISTANT = ("nfs4", "cifs", "smb3")  # they refuse leases also while nobody writes
+_DISTANT = ("nfs4", "cifs", "smb3")  # they refuse leases even when no process writes
 
 _REMEDIES = {
     errno.ENOSPC: ("no-space", "free some space on that file system"),
@@ -257,7 +257,7 @@ def _replaced() -> RefusedFileError:
 def remove_leftovers(target: Place) -> None:
     """Remove the temporary files of this target that a crash left behind; its lock must be held."""
     for leftover in temporary_names(target.directory, target.name):
-        with suppress(FileNotFoundError, IsADirectoryError):  # a directory of such a name is in nobody's way
+        with suppress(FileNotFoundError, IsADirectoryError):  # a directory of such a name disturbs nothing
             os.unlink(leftover, dir_fd=target.directory)
 
 

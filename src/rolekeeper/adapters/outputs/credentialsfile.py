@@ -117,12 +117,17 @@ def _outranked(output: CredentialsFile, values: "credentialsfile.Values") -> Out
 
 def _config_beside(output: CredentialsFile) -> "tuple[str, credentialsfile.Values]":
     path = os.path.join(os.path.dirname(output.path), _CONFIG)
-    name = output.profile if output.profile == "default" else f"profile {output.profile}"
+    return path, config_profile(path, output.profile)
+
+
+def config_profile(path: str, profile: str) -> "credentialsfile.Values":
+    """The settings of a profile in a `config` file; none when the file is missing or programs cannot read it."""
+    name = profile if profile == "default" else f"profile {profile}"
     try:
         text = credentialsfile.decode(read_file(path) or b"", where=path)
-        return path, credentialsfile.read_profile(text, name, where=path) or {}
+        return credentialsfile.read_profile(text, name, where=path) or {}
     except (OSError, OutputError):  # it is not ours: that programs cannot read it is for them to say
-        return path, {}
+        return {}
 
 
 def _linked(output: CredentialsFile, seen: SeenFile) -> OutputProblem | None:

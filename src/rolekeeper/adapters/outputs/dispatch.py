@@ -1,16 +1,15 @@
 """Every output by its kind, and each within its own time: the Outputs port.
 
-A disk or a file server that hangs cannot be interrupted. So each look and each publication runs in a thread of its own,
-and the attempt goes on without it when its time is over. The process that ends with the attempt takes the thread along.
+A disk or a file server that hangs cannot be interrupted. So each look and each publication gets its time, and the
+attempt goes on without it when that is over (`patience`).
 """
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import timedelta
-from functools import partial
-from threading import Thread
 from typing import Any, Protocol, TypeVar
 
+from rolekeeper.adapters.patience import within
 from rolekeeper.core.steps import SeenOutput
 from rolekeeper.errors import OutputError
 from rolekeeper.model import IssueRecord, RoleToken
@@ -64,29 +63,13 @@ class AllOutputs:
 
 
 def _within(longest: timedelta, output: Output, work: Callable[[], T]) -> T:
-    """What `work` returns or raises, if it ends in time."""
-    done: list[Callable[[], T]] = []
-
-    def run() -> None:
-        try:
-            result = work()
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it is raised where it is waited for
-            done.append(partial(_raise, error))
-        else:
-            done.append(lambda: result)
-
-    thread = Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(longest.total_seconds())
-    if not done:
+    """What `work` returns or raises, if it ends in time; OutputError `output-hangs` when it does not."""
+    try:
+        return within(longest, work)
+    except TimeoutError as error:
         where = output.path if isinstance(output, CredentialsFile) else f"the endpoint {output.name}"
         raise OutputError(
             "output-hangs",
             f"Cannot publish to {where}: its file system does not answer in time",
             "look at the disk or file server behind it; `[daemon] attempt_timeout` sets how long an attempt may take",
-        )
-    return done[0]()
-
-
-def _raise(error: BaseException) -> Any:
-    raise error
+        ) from error

@@ -46,6 +46,16 @@ _SAMPLE_BYTES = 8 * 1024  # more than any document takes
 _AUTHORIZATION = "authorization"
 
 
+def document_path(directory: str, output: Endpoint) -> str:
+    """The document of the endpoint; `directory` is the daemon's runtime directory."""
+    return f"{directory}/{_ENDPOINT}/{output.name}"
+
+
+def shown_paths(directory: str, output: Endpoint) -> tuple[str, ...]:
+    """The files that show the endpoint's token to programs."""
+    return tuple(f"{directory}/{kind}/{output.name}" for kind in (_TOKEN, _ENV))
+
+
 @dataclass(frozen=True, slots=True)
 class Published:
     """What an endpoint holds: the access key id and the expiry, on the service's clock, of its credentials."""
@@ -146,18 +156,16 @@ class EndpointDocuments:
         """Remove every endpoint but these. The document goes first: from then on the server knows no such name."""
         kept = {output.name for output in outputs}
         for kind in _DIRECTORIES:
-            with suppress(FileNotFoundError):
-                for name in os.listdir(f"{self._directory}/{kind}"):
+            directory = f"{self._directory}/{kind}"
+            with _removing(directory), suppress(FileNotFoundError):
+                for name in os.listdir(directory):
                     if name not in kept:
                         self._remove(kind, name)
 
     def _remove(self, kind: str, name: str) -> None:
         path = self._path(kind, name)
-        try:
+        with _removing(path):
             remove_file(path)
-        except OSError as error:
-            code, remedy = describe(error)
-            raise OutputError(code, f"Cannot remove {path}: {error.strerror}", remedy) from error
 
     def _token(self, output: Endpoint) -> str:
         """The endpoint's token, which is made if there is none; the directories are made as well."""
@@ -213,6 +221,15 @@ class EndpointDocuments:
         except OSError as error:
             code, remedy = describe(error)
             raise OutputError(code, f"Cannot publish to {_where(output)}: {error.strerror}", remedy) from error
+
+
+@contextmanager
+def _removing(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        code, remedy = describe(error)
+        raise OutputError(code, f"Cannot remove {path}: {error.strerror}", remedy) from error
 
 
 def _where(output: Endpoint) -> str:

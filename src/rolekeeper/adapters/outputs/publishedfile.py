@@ -6,7 +6,7 @@ take the name. The rules, in order:
   keeps rolekeeper's other processes out;
 - the file is read while no process has it open for writing: SSM Agent rewrites it in place, so what is there meanwhile
   is not the whole file. While a process keeps it open, nothing is published;
-- an existing file keeps its mode, ACL, SELinux label and user attributes and, unless one is configured, its group. It
+- an existing file keeps its SELinux label and user attributes, and what is not configured of mode, ACL and group. It
   keeps them only if it has the output's owner and no other user may write in the directories on its path: that user
   could have put it there, with attributes that let the user read;
 - if another user may write there, nothing in the file but our own keys is shown to a user who could not read it
@@ -199,9 +199,11 @@ def _refuse_all_but_ours(old: bytes, output: CredentialsFile, content: Format) -
 def _attributes(output: CredentialsFile, old: Contents | None, target: Place) -> Attributes:
     uid, gid = _owner(output), _group(output)
     own = getegid() if gid is None else gid
-    if old is None or not output.keep_mode or old.attributes.uid != uid or not target.is_left_to(uid):
+    if old is None or old.attributes.uid != uid or not target.is_left_to(uid):
         return Attributes(output.mode, uid, own)
     kept = old.attributes
+    if not output.keep_mode:
+        return Attributes(output.mode, uid, own, extended=kept.extended)
     return Attributes(kept.mode, uid, kept.gid if gid is None else own, kept.acl, kept.extended)
 
 

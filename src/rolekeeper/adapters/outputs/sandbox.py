@@ -28,7 +28,7 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]")
 def remedy(unit: str, path: str, owner: int, error: OSError) -> str | None:
     """How to open `unit` for the file `path` of the user `owner`.
 
-    None when the sandbox is not what is in the way, or when that cannot be told.
+    None when the sandbox is not what is in the way, or when that is unknown.
     """
     if error.errno not in _CLOSED or isinstance(error, RefusedFileError):
         return None

@@ -16,7 +16,7 @@ The rules (docs/protocol.md, section 2):
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -52,12 +52,16 @@ _IN_BETWEEN = (
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One operation, how an error of it begins (`Cannot request ...`), the region, and what is sent in it."""
+    """One operation, how an error of it begins (`Cannot request ...`), the region, and what is sent in it.
+
+    `secrets` are sent beside the parameters: a service that refuses a signature repeats the headers.
+    """
 
     operation: str
     action: str
     region: str
     parameters: Mapping[str, str]
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 def is_from_service(answer: Answer) -> bool:
@@ -160,7 +164,7 @@ def _region_in(message: str, ours: str) -> str:
 
 def _secrets(call: Call, body: Mapping[str, Any]) -> list[str]:
     received = [body[name] for name in FIELDS if isinstance(body.get(name), str)]
-    return [call.parameters.get(_CODE_PARAMETER, ""), *received]
+    return [call.parameters.get(_CODE_PARAMETER, ""), *call.secrets, *received]
 
 
 def _kind(answer: Answer) -> str:

@@ -70,8 +70,9 @@ MEANINGS: Mapping[str, Meaning] = {
     **dict.fromkeys(("RequestExpired", "RequestTimeTooSkewed", "RequestInTheFuture", "ExpiredToken"), _WRONG_TIME),
     "MachineFingerprintDoesNotMatch": Meaning(
         FingerprintRefusedError,
-        "this is not the machine that was registered, or its hardware changed: put the hardware back, restore the "
-        "newest vault of this machine, or register again with a new activation (`rolekeeper register --force`)",
+        "this is not the machine that was registered, or its hardware changed: put the hardware back, or "
+        "`rolekeeper fingerprint accept` if this is the machine; else restore the newest vault of this machine, or "
+        "register again with a new activation (`rolekeeper register --force`)",
     ),
     "InvalidInstanceId": Meaning(
         NodeUnknownError,

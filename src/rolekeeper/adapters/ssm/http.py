@@ -68,12 +68,38 @@ class Wire:
         except (OSError, HTTPException) as error:
             now, has_trust_store = self._clock.now().wall, is_systems_own(trusted)
             may_lack_ipv4 = endpoint.scheme == "https" and settings.endpoint_url is None and not settings.dual_stack
-            told = failure_error(
+            failed = failure_error(
                 action, error, endpoint, now, has_trust_store=has_trust_store, may_lack_ipv4=may_lack_ipv4
             )
-        raise told  # without the library's error, which may hold the request
+        raise failed  # without the library's error, which may hold the request
+
+    def issuer(self, action: str, endpoint: Endpoint) -> str:
+        """Who signed the certificate that the endpoint shows, verified or not; empty when that cannot be told.
+
+        Nothing is sent beyond the proxy's tunnel and the handshake: this is for a person who asks why TLS fails.
+        """
+        from rolekeeper.adapters.ssm import peer  # noqa: PLC0415 - only a diagnosis needs it
+
+        proxy = proxy_for(action, endpoint, self._settings.proxy_url, self._environment)
+        try:
+            with closing(self._carrier(endpoint, proxy, trust_store(self._settings.ca_bundle))) as link:
+                return peer.issuer(link, endpoint.host)
+        except (OSError, HTTPException):
+            return ""
 
     def _connected(self, endpoint: Endpoint, proxy: Proxy | None, trusted: str) -> socket.socket | TlsInTls:
+        link = self._carrier(endpoint, proxy, trusted)
+        try:
+            if endpoint.scheme == "https":
+                link = secured(link, endpoint.host, trusted)
+            link.settimeout(self._settings.read_timeout.total_seconds())
+        except BaseException:
+            link.close()
+            raise
+        return link
+
+    def _carrier(self, endpoint: Endpoint, proxy: Proxy | None, trusted: str) -> socket.socket | TlsInTls:
+        """The connection to the endpoint, through the proxy's tunnel if there is one, before the endpoint's own TLS."""
         hop = proxy.endpoint if proxy else endpoint
         link: socket.socket | TlsInTls
         try:
@@ -81,12 +107,10 @@ class Wire:
         except OSError as error:
             raise ProxyError(f"{error.strerror or error}, {hop.url}") if proxy else error from None
         try:
-            if hop.scheme == "https":
+            if proxy and hop.scheme == "https":
                 link = secured(link, hop.host, trusted)
             if proxy and endpoint.scheme == "https":
                 _open_tunnel(link, endpoint, proxy)
-                link = secured(link, endpoint.host, trusted)
-            link.settimeout(self._settings.read_timeout.total_seconds())
         except BaseException:
             link.close()
             raise

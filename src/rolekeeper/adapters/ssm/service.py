@@ -1,14 +1,17 @@
-"""The hybrid operations of SSM, as ports.NodeService (docs/protocol.md, sections 2 and 3).
+"""The hybrid operations of SSM, as ports.NodeService and ports.RoleCalls (docs/protocol.md, sections 2 and 3).
 
-No SDK has these operations. Each is a JSON object that is posted to the endpoint of the region. RegisterManagedInstance
-is unsigned; the other two are signed with the node key.
+No SDK has the hybrid operations. Each is a JSON object that is posted to the endpoint of the region.
+RegisterManagedInstance is unsigned; the next two are signed with the node key, and those of ports.RoleCalls with the
+node's role token. botocore has DeregisterManagedInstance, too, but what it reads of the user's would have to be kept
+from it, and its model of SSM is larger than all that is loaded here.
 
 The way of a call: `endpoints` says where it goes, `signing` signs it at the service's time (`servicetime`), `http`
 sends it and reads the answer, and `answers` makes a value or an error of that.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from rolekeeper.adapters.ssm.answers import Call, is_from_service, judge, node_id, role_token
@@ -16,14 +19,19 @@ from rolekeeper.adapters.ssm.endpoints import resolve
 from rolekeeper.adapters.ssm.http import Answer, Wire
 from rolekeeper.adapters.ssm.nodekey import public_key
 from rolekeeper.adapters.ssm.servicetime import ServiceTime
-from rolekeeper.adapters.ssm.signing import signed
-from rolekeeper.model import NodeKey, Registration, TokenAnswer
+from rolekeeper.adapters.ssm.signing import signed, signed_with_token
+from rolekeeper.errors import ServiceRefusedError
+from rolekeeper.model import HealthFacts, NodeKey, Registration, RoleToken, TokenAnswer
 from rolekeeper.ports import Clock
 from rolekeeper.settings import ServiceSettings
 
 _KEY_TYPE = "Rsa"
-_CONTENT_TYPE = "application/x-amz-json-1.1"
+CONTENT_TYPE = "application/x-amz-json-1.1"
+_AGENT_NAME = "amazon-ssm-agent"  # the name that the service knows; nothing shows it
 _NO_PROXIES: Mapping[str, str] = {}
+
+Sign = Callable[[Mapping[str, str], str, bytes, datetime], dict[str, str]]
+"""Headers, path, body and the service's time: the headers with date and signature."""
 
 
 class SsmService:
@@ -64,7 +72,7 @@ class SsmService:
             registration.region,
             {"Fingerprint": fingerprint},
         )
-        answer, fields = self._time.signed_well(lambda: self._send(call, registration))
+        answer, fields = self._time.signed_well(lambda: self._send(call, _by_node(registration)))
         now = self._time.received_at(answer, fields.get("TokenExpirationDate"))
         token = role_token(call, answer, fields, now)
         return TokenAnswer(token, now, answer.received.boot, self._time.difference, answer.request_id)
@@ -77,19 +85,65 @@ class SsmService:
             registration.region,
             {"NewPublicKey": public_key(new_key), "NewPublicKeyType": _KEY_TYPE},
         )
-        self._time.signed_well(lambda: self._send(call, registration))
+        self._time.signed_well(lambda: self._send(call, _by_node(registration)))
 
-    def _send(self, call: Call, signer: Registration | None) -> tuple[Answer, Mapping[str, Any]]:
+    def report_health(self, registration: Registration, token: RoleToken, facts: HealthFacts) -> None:
+        """UpdateInstanceInformation, signed with the node's role token, in the form in which SSM Agent reports."""
+        action = f"Cannot report {registration.node_id} in {registration.region} as online"
+        said = {
+            "AgentName": _AGENT_NAME,
+            "AgentStatus": "Active",
+            "AgentVersion": facts.agent_version,
+            "AvailabilityZone": "",
+            "AvailabilityZoneId": "",
+            "ComputerName": facts.computer_name,
+            "IPAddress": facts.ip_address,
+            "PlatformName": facts.platform_name,
+            "PlatformType": "Linux",
+            "PlatformVersion": facts.platform_version,
+            "SSMConnectionChannel": "",
+        }
+        may_be_empty = ("AvailabilityZone", "AvailabilityZoneId", "SSMConnectionChannel")
+        parameters = {name: value for name, value in said.items() if value or name in may_be_empty}
+        self._call_with_role("UpdateInstanceInformation", action, registration, token, parameters)
+
+    def deregister(self, registration: Registration, token: RoleToken) -> None:
+        """DeregisterManagedInstance, signed with the node's role token."""
+        action = f"Cannot deregister {registration.node_id} in {registration.region}"
+        self._call_with_role("DeregisterManagedInstance", action, registration, token, {})
+
+    def _call_with_role(
+        self, operation: str, action: str, node: Registration, token: RoleToken, parameters: Mapping[str, str]
+    ) -> None:
+        secrets = (token.access_key_id, token.secret_access_key, token.session_token)
+        call = Call(operation, action, node.region, {"InstanceId": node.node_id, **parameters}, secrets)
+        try:
+            self._time.signed_well(lambda: self._send(call, _by_role(token, node.region)))
+        except ServiceRefusedError as refused:
+            if refused.code.removesuffix("Exception") != "AccessDenied":
+                raise
+            hint = f"give the node's role the permission ssm:{operation}, and see that no policy denies it"
+            raise ServiceRefusedError(refused.code, refused.message, hint, refused.request_id) from refused
+
+    def _send(self, call: Call, sign: Sign | None) -> tuple[Answer, Mapping[str, Any]]:
         """One request, and its answer with the fields in it when that is a success."""
         endpoint = resolve("ssm", call.action, call.region, self._settings)
         body = json.dumps(call.parameters).encode("ascii")
         headers = {
             "host": endpoint.netloc,
-            "content-type": _CONTENT_TYPE,
+            "content-type": CONTENT_TYPE,
             "x-amz-target": f"AmazonSSM.{call.operation}",
         }
-        if signer is not None:
-            headers = signed(headers, endpoint.path, body, signer, self._time.now())
+        if sign is not None:
+            headers = sign(headers, endpoint.path, body, self._time.now())
         answer = self._wire.exchange(call.action, endpoint, headers, body)
         self._time.measure(answer, genuine=is_from_service(answer))
         return answer, judge(call, answer)
+
+
+def _by_node(node: Registration) -> Sign:
+    return lambda headers, path, body, at: signed(headers, path, body, node, at)
+
+
+def _by_role(token: RoleToken, region: str) -> Sign:
+    return lambda headers, path, body, at: signed_with_token(headers, path, body, token, region, at)

@@ -1,18 +1,22 @@
 """How the supervisor and an attempt talk: JSON lines, over the attempt's standard input and output.
 
-1. The supervisor sends an order: `{"version": "...", "reload": bool, "reuse": bool}`. An attempt of another version
-   says `{"outdated": "its version"}` and ends: rolekeeper was upgraded under a running daemon.
+1. The supervisor sends an order: `{"version": "...", "digest": "...", "reload": bool, "reuse": bool}`. An attempt of
+   another version says `{"outdated": "its version"}` and ends: rolekeeper was upgraded under a running daemon.
 2. The settings in force lie in a file in memory, which every attempt inherits as descriptor 3: they may hold a proxy's
-   password, and the supervisor neither reads nor keeps them. An attempt that is to reload, or finds no settings there,
-   reads the configuration, writes the settings to that file and says `{"settings": {...}}`, the part that the
-   supervisor needs; or it says `{"rejected": "..."}` and uses those in force. Without any it ends with exit status 78.
+   password, and the supervisor neither reads nor keeps them. An attempt that is to reload, or finds no settings of the
+   order's digest there (an attempt may have been killed while it put others in force), reads the configuration, writes
+   the settings to that file and says `{"settings": {...}}`, the part that the supervisor needs; or it says
+   `{"rejected": "..."}` and uses those in force. Without any it then ends with exit status 78.
 3. An attempt that found no settings then waits for a line, `go`: until then another daemon may hold the lock.
 4. An attempt that has read the configuration says `{"found": {...}}` once it has read the vault: node and outputs.
 5. The attempt says `{"report": {...}}` and ends.
 
-The supervisor never waits for a pipe. What a pipe does not take of an order (past a user's quota it holds 4096 bytes or
-8192) follows as the attempt reads. Answers are read only until the report: what the attempt has started may hold the
-pipe open for longer. The rest of the attempt's process group is killed when it is reaped. Unknown members are ignored.
+Health reports are such processes, too, in a line of their own beside the attempts: they get the same order and the same
+settings, and say `{"health": {...}}`.
+
+The supervisor never waits for a pipe: what it says has less than the 4096 bytes that a pipe holds even past a user's
+quota. Answers are read only until the report: what the attempt has started may hold the pipe open for longer. The rest
+of the attempt's process group is killed when it is reaped. Unknown members are ignored.
 """
 
 import fcntl
@@ -29,7 +33,7 @@ from typing import Any
 from rolekeeper import __version__
 from rolekeeper.adapters.supervision.signals import wake_self
 from rolekeeper.core.jsonvalues import decode, encode
-from rolekeeper.model import AttemptReport, RegistrationFound
+from rolekeeper.model import AttemptReport, HealthReported, RegistrationFound
 from rolekeeper.ports import Accepted, Ended, Message, Outdated, Rejected
 from rolekeeper.settings import Settings, SupervisorSettings, supervisor_settings
 
@@ -41,22 +45,31 @@ GO = b"go\n"
 SETTINGS = 3  # the descriptor of the settings in force, in an attempt
 
 
+@dataclass
+class SettingsInForce:
+    """A file in memory that attempts write and read, and the digest of those settings that the daemon was told of."""
+
+    descriptor: int = field(default_factory=lambda: os.memfd_create("rolekeeper-settings", os.MFD_CLOEXEC))
+    digest: str | None = None
+
+
 class AttemptProcesses:
     """The supervisor's end: attempts as child processes, in sessions of their own, one at a time."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], in_force: SettingsInForce) -> None:
         self._command = tuple(command)
         self._environment = dict(environment)
-        self._settings = os.memfd_create("rolekeeper-settings", os.MFD_CLOEXEC)
+        self._in_force = in_force
         self._running: _Running | None = None
         self._leaving: set[int] = set()  # pids of attempts that are done with, until they are gone
         self._cannot_start = ""  # or the reason
 
     def start(self, *, reload: bool, reuse: bool) -> None:
         """Start an attempt; one that cannot be started shows as Ended."""
-        order = json.dumps({"version": __version__, "reload": reload, "reuse": reuse}).encode() + b"\n"
+        order = {"version": __version__, "digest": self._in_force.digest, "reload": reload, "reuse": reuse}
         try:
-            self._running = _spawn(self._command, self._environment, order, self._settings)
+            line = json.dumps(order).encode() + b"\n"
+            self._running = _spawn(self._command, self._environment, line, self._in_force.descriptor)
         except OSError as error:
             self._cannot_start = f"{self._command[0]}: {error.strerror}"
             wake_self()
@@ -72,12 +85,13 @@ class AttemptProcesses:
         running = self._running
         if running is None:
             return
-        running.tell()
         status = _exit_status(running.pid)
         for message in running.hear():
             if isinstance(message, Ended):
                 _kill(running.pid)
-            if isinstance(message, (AttemptReport, Ended, Outdated)):
+            if isinstance(message, Accepted):
+                self._in_force.digest = message.settings.digest
+            if isinstance(message, (AttemptReport, HealthReported, Ended, Outdated)):
                 self._let_go(running)
                 yield message
                 return
@@ -119,15 +133,11 @@ class _Running:
     pid: int
     orders: int
     answers: int
-    untold: bytes  # of what we have to say: the pipe does not take it yet
     heard: bytearray = field(default_factory=bytearray)
 
-    def tell(self, more: bytes = b"") -> None:
-        """Write what the pipe takes; SIGIO comes when it takes more."""
-        self.untold += more
-        with suppress(BlockingIOError, BrokenPipeError):  # the latter when it has ended, which is heard
-            while self.untold:
-                self.untold = self.untold[os.write(self.orders, self.untold) :]
+    def tell(self, word: bytes) -> None:
+        with suppress(BrokenPipeError):  # it has ended, which is heard
+            os.write(self.orders, word)
 
     def hear(self) -> Iterator[Message]:
         """Every whole line that has come."""
@@ -158,6 +168,8 @@ def _message(line: bytes) -> Message:
             return Rejected(str(said["rejected"]))
         if "found" in said:
             return decode(RegistrationFound, said["found"])
+        if "health" in said:
+            return decode(HealthReported, said["health"])
         return decode(AttemptReport, said["report"])
     except (ValueError, TypeError, KeyError, RecursionError):
         return Ended(BROKEN_WORD)
@@ -173,9 +185,8 @@ def _spawn(command: tuple[str, ...], environment: Mapping[str, str], order: byte
         os.close(orders)
         raise
     try:
-        for ours in (orders, answers):
-            fcntl.fcntl(ours, fcntl.F_SETOWN, os.getpid())
-            fcntl.fcntl(ours, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+        fcntl.fcntl(answers, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(answers, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
         pid = os.posix_spawn(
             command[0],
             command,
@@ -196,8 +207,8 @@ def _spawn(command: tuple[str, ...], environment: Mapping[str, str], order: byte
     finally:
         os.close(their_orders)
         os.close(their_answers)
-    running = _Running(pid, orders, answers, order)
-    running.tell()
+    running = _Running(pid, orders, answers)
+    running.tell(order)
     return running
 
 
@@ -234,7 +245,7 @@ class SupervisorPipe:
             if said["version"] != __version__:
                 self._say({"outdated": __version__})
                 raise SystemExit(0)
-            return Order(_settings_in_force(), bool(said["reload"]), bool(said["reuse"]))
+            return Order(_settings_in_force(said["digest"]), bool(said["reload"]), bool(said["reuse"]))
         except (AttributeError, OSError, ValueError, TypeError, KeyError, RecursionError):  # the first: no input at all
             raise SystemExit(BROKEN_WORD) from None
 
@@ -254,6 +265,10 @@ class SupervisorPipe:
         """Report which node this is, and what the outputs hold."""
         self._say({"found": encode(found)})
 
+    def health(self, reported: HealthReported) -> None:
+        """Report what came of a health report."""
+        self._say({"health": encode(reported)})
+
     def report(self, report: AttemptReport) -> None:
         """Report how the attempt ended."""
         self._say({"report": encode(report)})
@@ -264,10 +279,11 @@ class SupervisorPipe:
         sys.stdout.flush()
 
 
-def _settings_in_force() -> Settings | None:
-    """What an earlier attempt of this daemon wrote; None before that, and when it was killed while writing."""
+def _settings_in_force(digest: str | None) -> Settings | None:
+    """What an earlier attempt of this daemon wrote; None when the daemon knows of no such settings."""
     written = os.pread(SETTINGS, os.fstat(SETTINGS).st_size, 0)
     try:
-        return decode(Settings, json.loads(written))
-    except ValueError:
+        settings = decode(Settings, json.loads(written))
+    except ValueError:  # none yet, or not all of them
         return None
+    return settings if settings.digest == digest else None

@@ -33,12 +33,15 @@ MESSAGE_IDS = {
     "credentials_fresh": "373752c0e1df45d9a7558b003b1f6653",
     "credentials_published": "ce9da2230b4249febe88a5de67b2e80f",
     "hardware_changed": "41aa874c91b34a708a8def7d5a66abef",
+    "health_reported": "5bc71dd2acbd4221a9cbd27d0945e965",
+    "health_unreported": "ab0aa27ef04b4c0093f63041c8fd1031",
     "hibernating": "2ac9fd3977564145865a47df853fac7a",
     "hibernation_entered": "7eb5815986e44f43b2a0e72ba70aae43",
     "hibernation_left": "ea01babe581343c0aa7d525ad77c2858",
     "key_rotated": "f562405cdf1f4d939760636e663ff286",
     "key_rotation_refused": "2602524f959a4996babf96d73f702d02",
     "key_rotation_unfinished": "8c39e042c23342498f206d62efd5f259",
+    "long_session": "460420bc54ea4ca19e6fd621b458b981",
     "output_warning": "6f0497c45b50480db444f00c05f23895",
     "overwritten_by_another": "391adcf99acc4d118ace7be1d3a5ca34",
     "role_assumed": "49bde693bfab405ebf34bbb2322ec110",
@@ -108,7 +111,7 @@ def configure(
 
 
 class _Lines:
-    """Writes to a file descriptor that may be anything: a terminal, a file, a pipe that nobody reads."""
+    """Writes to a file descriptor that may be anything: a terminal, a file, a pipe without a reader."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor

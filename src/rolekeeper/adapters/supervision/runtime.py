@@ -1,9 +1,9 @@
-"""The runtime directory: `lock`, held by the running daemon, with its pid; `alive`; and status.json for everybody.
+"""The runtime directory: `lock`, held by the running daemon, with its pid; `alive`; status.json; metrics.prom.
 
 - The lock belongs to the open file description (fcntl(2), F_OFD_SETLK): whether a daemon holds it can be asked without
   taking it, so a command that looks never keeps a daemon from starting.
 - `alive` is a listening unix socket that never accepts. A connection is refused once the daemon has ended, so any user
-  sees without /proc whether it lives, and gets nothing that he could hold against the next daemon.
+  sees without /proc whether it lives, and gets nothing that could keep the next daemon out.
 - Another daemon that holds the lock is the only reason not to run. If the directory is full, read-only or failing, the
   daemon runs without it: credentials matter more than being seen, and vault and outputs have locks of their own, so two
   daemons that cannot see each other cost requests and nothing else. The lock is tried again with each status; then one
@@ -34,6 +34,8 @@ from rolekeeper.errors import InputOutputError, UnavailableError
 ALIVE = "alive"
 LOCK = "lock"
 STATUS = "status.json"
+SUDO = "run this as the daemon's user, or with sudo"
+METRICS = "metrics.prom"
 _OPEN = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _PEER = struct.Struct("iII")  # struct ucred: pid, uid, gid
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock: type, whence, start, length (0: all of it), pid
@@ -79,7 +81,7 @@ class FileRuntimeDirectory:
             return self._lock >= 0 and os.path.samestat(os.lstat(path), os.fstat(self._lock))
         except FileNotFoundError:
             return False
-        except OSError:  # nobody else finds it either
+        except OSError:  # no other process finds it either
             return True
 
     def _take(self, path: str) -> None:
@@ -108,10 +110,17 @@ class FileRuntimeDirectory:
 
     def write_status(self, document: status.Document) -> None:
         """Replace status.json (0644), whole, under our lock."""
+        self._replace(STATUS, to_json(document))
+
+    def write_metrics(self, text: str) -> None:
+        """Replace metrics.prom (0644), whole, under our lock."""
+        self._replace(METRICS, text.encode())
+
+    def _replace(self, name: str, data: bytes) -> None:
         self.claim(self._directory)
-        path = f"{self._directory}/{STATUS}"
+        path = f"{self._directory}/{name}"
         try:
-            replace_file(path, to_json(document), Attributes(0o644), durable=False)
+            replace_file(path, data, Attributes(0o644), durable=False)
         except OSError as error:
             raise _cannot("write", path, error) from error
 
@@ -194,13 +203,16 @@ def _marks(path: str) -> object:
 def holder(directory: str) -> int | None:
     """The pid of the running daemon; None when no daemon holds the lock.
 
-    Raises InputOutputError when that cannot be found out, for instance by somebody who may not read the lock.
+    Raises InputOutputError when that is unknown, for instance because this user may not read the lock.
     """
     path = f"{directory}/{LOCK}"
     try:
         descriptor = os.open(path, os.O_RDONLY | _OPEN)
     except FileNotFoundError:
         return None
+    except PermissionError as error:
+        code, _ = describe(error)
+        raise InputOutputError(code, f"Cannot read {path}: {error.strerror}", SUDO) from error
     except OSError as error:
         raise _cannot("read", path, error) from error
     try:
@@ -241,7 +253,7 @@ def send(directory: str, number: signal.Signals) -> bool:
         raise UnavailableError(
             "daemon-not-told",
             f"Cannot signal the daemon with pid {pid}: {error.strerror}",
-            "run this as the daemon's user, or with sudo",
+            SUDO,
         ) from error
     return True
 

@@ -40,7 +40,7 @@ class Systemd:
         if self._address is None:
             return
         message = "\n".join(" ".join(assignment.splitlines()) for assignment in assignments)
-        # OSError: nobody listens, or systemd's queue is full. The next message is due within a minute.
+        # OSError: no listener, or systemd's queue is full. The next message is due within a minute.
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
             connection.settimeout(0)
             connection.connect(self._address)

@@ -1,7 +1,9 @@
-"""The systemd unit of the daemon, as systemctl(1) shows it: why it does not run."""
+"""The systemd unit of the daemon, as systemctl(1) shows it: why it does not run, and what its processes get."""
 
 import os
+import shlex
 import subprocess
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 UNIT = "rolekeeper.service"
@@ -10,35 +12,95 @@ _NAMESPACE = "226"  # EXIT_NAMESPACE of systemd.exec(5)
 _CONFIGURATION = "78"  # EX_CONFIG
 _CREDENTIALS = "243"  # EXIT_CREDENTIALS of systemd.exec(5)
 _LONGEST_START = 90  # seconds
+_DROP_INS = "/etc/systemd/system"  # where an administrator writes them
+_SYSTEMD = "/run/systemd/system"  # sd_booted(3)
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """The state of the unit: systemd's ActiveState, Result, the main process's last exit status, and UnitFileState."""
+    """The state of the unit: systemd's ActiveState, Result, the main process's last exit status, and UnitFileState.
+
+    `load` is LoadState; `needs_reload`: its files have changed since systemd read them.
+    """
 
     active: str
     result: str
     status: str
     enabled: str
+    load: str = "loaded"
+    needs_reload: bool = False
 
 
 def state(name: str = UNIT) -> Unit | None:
     """The state of a unit; None where no systemd runs or it does not answer."""
-    if not os.path.isdir("/run/systemd/system"):
+    names = ("ActiveState", "Result", "ExecMainStatus", "UnitFileState", "LoadState")
+    found = properties(name, (*names, "NeedDaemonReload", "DropInPaths"))
+    if found is None:
         return None
-    properties = ("ActiveState", "Result", "ExecMainStatus", "UnitFileState")
+    active, result, status, enabled, load = (found.get(one, "") for one in names)
+    needs_reload = found.get("NeedDaemonReload") == "yes" or _has_unread(name, found.get("DropInPaths", "").split())
+    return Unit(active, result, status, enabled, load, needs_reload)
+
+
+def _has_unread(name: str, read: Iterable[str]) -> bool:
+    """Whether there is a drop-in that systemd has not read: it overlooks those in a directory that is new."""
+    directory = f"{_DROP_INS}/{name}.d"
     try:
-        shown = subprocess.run(
-            ["/usr/bin/env", "systemctl", "show", name, f"--property={','.join(properties)}"],
+        return any(one.endswith(".conf") and f"{directory}/{one}" not in read for one in os.listdir(directory))
+    except OSError:
+        return False
+
+
+def properties(name: str, names: Iterable[str]) -> Mapping[str, str] | None:
+    """Properties of a unit as systemctl prints them; None where no systemd runs or it does not answer."""
+    if not os.path.isdir(_SYSTEMD):
+        return None
+    shown = _shown("show", name, f"--property={','.join(names)}")
+    return dict(line.split("=", 1) for line in shown.splitlines() if "=" in line) or None
+
+
+def _shown(*words: str) -> str:
+    """What systemctl prints; nothing when it does not answer."""
+    try:
+        return subprocess.run(
+            ["/usr/bin/env", "systemctl", *words],
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=_PATIENCE,
             check=True,
         ).stdout
     except (OSError, subprocess.SubprocessError):
-        return None
-    found = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
-    return Unit(*(found.get(name, "") for name in properties))
+        return ""
+
+
+def environment(name: str = UNIT) -> dict[str, str]:
+    """The variables that a running unit's main process was started with; else those that its files name.
+
+    Only root can read the former, which also holds what an EnvironmentFile= says.
+    """
+    found = properties(name, ("MainPID", "Environment")) or {}
+    try:
+        with open(f"/proc/{int(found.get('MainPID', '0'))}/environ", encoding="utf-8", errors="replace") as file:
+            words = file.read().split("\0")
+    except (OSError, ValueError):
+        words = _words(found.get("Environment", ""))
+    return dict(word.split("=", 1) for word in words if "=" in word)
+
+
+def manager_environment() -> dict[str, str]:
+    """The variables that systemd gives to every service (systemctl(1), show-environment)."""
+    lines = _shown("show-environment").splitlines()
+    return {
+        name: (_words(value) or [""])[0].removeprefix("$") for name, _, value in (one.partition("=") for one in lines)
+    }
+
+
+def _words(line: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError:
+        return []
 
 
 def take_over_drop_in(name: str = UNIT) -> str:

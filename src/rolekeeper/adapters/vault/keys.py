@@ -95,10 +95,10 @@ class SystemdKeys:
     There is one unit, so there is one credential; the drop-in says which vault it is for, and another vault's key is
     never replaced or removed.
 
-    `with_key` is that of systemd-creds: host, tpm2 or host+tpm2. `pcrs` are those that a TPM binds to, such as `7`;
-    with none, systemd 252 encrypts what it does not decrypt. `unit_credentials` is the running unit's credential directory:
-    while the unit runs, the keys are there, even if they cannot be decrypted any more. `recovery` is a key that is
-    known from elsewhere.
+    `with_key` is that of systemd-creds: host, tpm2 or host+tpm2. `pcrs` are those that a TPM binds to, such as `7`:
+    with none, systemd 252 encrypts what it does not decrypt. `unit_credentials` is the credential directory of the
+    running unit: while that runs, the keys are there, even if they cannot be decrypted any more. `recovery` is a key
+    that is known from elsewhere.
     """
 
     vault_directory: str

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from rolekeeper.core.loop.daily import Said
 from rolekeeper.core.loop.delays import Due
 from rolekeeper.core.loop.phases import Phase
 from rolekeeper.model import (
@@ -35,7 +36,7 @@ class Ask:
 
     reload: bool = False
     reuse: bool = False
-    scheduled: bool = False  # nobody asked: its time had come
+    scheduled: bool = False  # by the clock, not by a request
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +64,20 @@ class State:
     due: Due | None = None
     failures: int = 0
     refusals: int = 0
+    unsuccessful: int = 0  # attempts in a row, whatever they came to
+    outcomes: Mapping[Outcome, int] = field(default_factory=dict)  # of all attempts that ended
     probes: int | None = None  # made in this hibernation; None outside one
+    hibernating_since_at: datetime | None = None
     node_id: str | None = None
     region: str | None = None
     refresh_at: datetime | None = None
     last: LastOutcome | None = None
     logged: tuple[LogEntry, ...] = ()  # the entries of the last attempt that had any, since credentials were issued
+    said: Said = field(default_factory=dict)  # of what is said once a day
     last_success_at: datetime | None = None
     fingerprint: FingerprintSummary | None = None
+    clock_difference: timedelta | None = None  # the service's clock minus ours, as far as it was told
+    key_created_at: datetime | None = None  # of the node key in use
     outputs: Mapping[OutputName, OutputReport] = field(default_factory=dict)
     published_at: Mapping[OutputName, datetime] = field(default_factory=dict)
     loaded_at: datetime | None = None  # when the configuration in force was read
@@ -102,12 +109,12 @@ class RefreshWanted:
 
 @dataclass(frozen=True, slots=True)
 class ReloadWanted:
-    """The configuration is to be read anew."""
+    """The configuration is to be read again."""
 
 
 @dataclass(frozen=True, slots=True)
 class VaultChanged:
-    """Somebody other than an attempt wrote to the vault."""
+    """Something other than an attempt wrote to the vault."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@
 - In hibernation only an accepted request leads out, or a vault that holds another registration or none; everything else
   stays in it.
 - What attempts find again and again is logged once, until credentials are issued: one entry for a change, not one for
-  each probe.
+  each probe. What only a person can change, such as a session that is too long, is logged once a day.
 - A refresh requested during an attempt is served by that attempt; if it only reused published credentials, a new
   attempt follows. A reload requested during an attempt follows right after it.
 - Failures and refusals are counted since the last success, so that a service that alternates gains nothing.
@@ -18,7 +18,7 @@ from datetime import timedelta
 
 from rolekeeper.core import lifetime
 from rolekeeper.core.jsonvalues import rfc3339
-from rolekeeper.core.loop import delays
+from rolekeeper.core.loop import daily, delays
 from rolekeeper.core.loop.delays import Due
 from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.states import (
@@ -45,6 +45,8 @@ from rolekeeper.model import (
     OutputReport,
     RegistrationFound,
 )
+
+ONCE_A_DAY = frozenset({"long_session"})
 
 
 def attempt(state: State, ask: Ask, now: Instant) -> Step:
@@ -110,8 +112,8 @@ def _known(state: State, configured: OutputReport) -> OutputReport:
 def found(state: State, event: Event, _now: Instant) -> Step:
     """Know the node and what the outputs hold before the service has answered: it may hang."""
     assert isinstance(event, RegistrationFound)  # noqa: S101 - the table's key says so
-    state = _with_outputs(_of_node(state, event.node_id), event.outputs)
-    return replace(state, node_id=event.node_id, region=event.region), ()
+    known = replace(_of_node(state, event.node_id), node_id=event.node_id, region=event.region)
+    return _with_outputs(known, event.outputs), _left_hibernation(state, known)
 
 
 def stop(state: State, _event: Event, _now: Instant) -> Step:
@@ -129,8 +131,12 @@ def finished(state: State, event: Event, now: Instant) -> Step:
     learned = _learn(state, report, now)
     about = _about(learned)
     news = (entry for entry in report.entries if entry not in state.logged)
-    entries = tuple(replace(entry, fields={**about, **entry.fields}) for entry in news)
+    said, fresh = daily.filtered(state.said, news, ONCE_A_DAY, now)
+    learned = replace(learned, said=said)
+    entries = tuple(replace(entry, fields={**about, **entry.fields}) for entry in fresh)
     after, effects = OUTCOMES[report.outcome](learned, report, now)
+    since = None if after.probes is None else learned.hibernating_since_at or now.wall
+    after = replace(after, hibernating_since_at=since)
     if report.outcome is Outcome.UNREGISTERED and state.last is not None and state.last.outcome is report.outcome:
         effects = ()  # logged before
     left = _left_hibernation(state, after)
@@ -158,6 +164,10 @@ def _learn(state: State, report: AttemptReport, now: Instant) -> State:
         region=report.region or state.region,
         published_at={**state.published_at, **written},
         fingerprint=report.fingerprint or state.fingerprint,
+        clock_difference=state.clock_difference if report.clock_difference is None else report.clock_difference,
+        key_created_at=report.key_created_at or state.key_created_at,
+        unsuccessful=0 if report.outcome in _NO_FAILURE else state.unsuccessful + 1,
+        outcomes={**state.outcomes, report.outcome: state.outcomes.get(report.outcome, 0) + 1},
         last=LastOutcome(report.outcome, report.code, _message(report), now.wall, report.hint),
         logged=() if report.outcome is Outcome.ISSUED else report.entries or state.logged,
     )
@@ -176,7 +186,18 @@ def _of_node(state: State, node_id: str | None) -> State:
     if node_id == state.node_id:
         return state
     outputs = {one.name: one for one in state.policy.outputs} if state.policy else {}
-    return replace(state, failures=0, refusals=0, probes=None, outputs=outputs, published_at={}, fingerprint=None)
+    return replace(
+        state,
+        failures=0,
+        refusals=0,
+        unsuccessful=0,
+        probes=None,
+        hibernating_since_at=None,
+        outputs=outputs,
+        published_at={},
+        fingerprint=None,
+        key_created_at=None,
+    )
 
 
 def _issued(state: State, _report: AttemptReport, now: Instant) -> Step:
@@ -280,6 +301,7 @@ def _unregistered(state: State, report: AttemptReport, _now: Instant) -> Step:
         node_id=None,
         region=None,
         fingerprint=None,
+        key_created_at=None,
         failures=0,
         refusals=0,
         probes=None,
@@ -342,6 +364,7 @@ def _about(state: State) -> dict[str, str]:
     return {name: value for name, value in fields.items() if value}
 
 
+_NO_FAILURE = (Outcome.ISSUED, Outcome.UNREGISTERED)
 _SPECIAL: Mapping[Outcome, Callable[[State, AttemptReport, Instant], Step]] = {
     Outcome.ISSUED: _issued,
     Outcome.REFUSED: _refused,

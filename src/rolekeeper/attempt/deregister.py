@@ -1,0 +1,59 @@
+"""Ending the managed node in AWS, before this machine forgets its registration.
+
+A registration is forgotten only when the node is gone, so a registration is never lost to a mistake:
+
+1. DeregisterManagedInstance, with the operator's credentials or with the node's own role token.
+2. If the service knows no such node, it may be gone already, as after a crash between this command's two halves. But
+   credentials of another account get the same answer. So the node asks for a token with its own key: only when it is
+   unknown to the service itself, it is gone.
+
+The vault is not locked meanwhile: the operator's credentials may take a person (a second factor). Whoever forgets the
+registration afterwards compares it with what the vault holds then.
+"""
+
+from collections.abc import Callable
+
+from rolekeeper.core import keyrotation
+from rolekeeper.errors import NodeUnknownError, RefusedError, SignatureRefusedError
+from rolekeeper.model import Node, Registration, RoleToken, VaultContents
+from rolekeeper.ports import NodeService, RoleCalls
+
+
+def with_operator(
+    contents: VaultContents, node: Node, service: NodeService, deregister: Callable[[Registration], None]
+) -> bool:
+    """Deregister by `deregister`; False when the node was gone already."""
+    registration = node.registration
+    try:
+        deregister(registration)
+    except NodeUnknownError as unknown:
+        if _token(contents, node, service) is None:
+            return False
+        raise RefusedError(
+            "node-of-another-account",
+            f"Cannot deregister {registration.node_id}: it exists, but not in the account and region "
+            f"({registration.region}) of these credentials",
+            "use credentials of the node's account, or `rolekeeper deregister --as-node`",
+        ) from unknown
+    return True
+
+
+def as_node(contents: VaultContents, node: Node, service: NodeService, calls: RoleCalls) -> bool:
+    """Deregister with the node's own role token; False when the node was gone already."""
+    token = _token(contents, node, service)
+    if token is not None:
+        calls.deregister(node.registration, token)
+    return token is not None
+
+
+def _token(contents: VaultContents, node: Node, service: NodeService) -> RoleToken | None:
+    """A role token of the node; None when the service does not know the node."""
+    refusals: list[SignatureRefusedError] = []
+    for candidate in keyrotation.candidates(contents, node.registration):
+        try:
+            return service.request_role_token(candidate, node.accepted.fingerprint).token
+        except NodeUnknownError:
+            return None
+        except SignatureRefusedError as refused:
+            refusals.append(refused)
+    raise refusals[0]
