@@ -13,12 +13,24 @@ from typing import TYPE_CHECKING, NoReturn
 
 from rolekeeper import __version__
 from rolekeeper.errors import InputOutputError, UnavailableError
-from rolekeeper.model import HealthFacts, Registration
-from rolekeeper.ports import Clock, DaemonWorld, Log, NodeService, Outputs, RoleCalls, RoleService, Vault, World
-from rolekeeper.settings import NodeSettings, Settings
+from rolekeeper.model import HealthFacts, Registration, VaultKey
+from rolekeeper.ports import (
+    Clock,
+    DaemonWorld,
+    Log,
+    NodeService,
+    Outputs,
+    RoleCalls,
+    RoleService,
+    SealableVault,
+    VaultKeys,
+    World,
+)
+from rolekeeper.settings import UNSEALED, NodeSettings, Settings
 
 if TYPE_CHECKING:
     from rolekeeper.adapters.ssm.reach import Reach
+    from rolekeeper.adapters.vault.keys import SystemdKeys
 
 MANAGER_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 BOOT_ID = "ROLEKEEPER_BOOT_ID"  # set by systemd/rolekeeper.service
@@ -40,11 +52,41 @@ def clock() -> Clock:
     return SystemClock(os.environ.get(BOOT_ID) or None)
 
 
-def vault(accepted: Settings) -> Vault:
-    """The vault that the configuration names."""
+def vault(accepted: Settings, keys: VaultKeys | None = None) -> SealableVault:
+    """The vault that the configuration names; `keys` None: those that this process can have."""
     from rolekeeper.adapters.vault.store import FileVault
 
-    return FileVault(accepted.vault_directory, clock())
+    def read() -> tuple[VaultKey, ...]:
+        return _vault_keys(accepted, os.environ) if keys is None else keys.read()
+
+    return FileVault(accepted.vault_directory, clock(), read, seals_new=accepted.vault_seal != UNSEALED)
+
+
+def _vault_keys(accepted: Settings, environment: Mapping[str, str]) -> tuple[VaultKey, ...]:
+    """The vault keys: of the unit's credential in the unit, and as systemd-creds decrypts them elsewhere."""
+    from rolekeeper.adapters.process import keep_out_of_swap
+    from rolekeeper.adapters.vault.keyfile import credential, missing_in_unit
+
+    keep_out_of_swap()
+    found = credential(environment.get("CREDENTIALS_DIRECTORY"))
+    if found is None and environment.get(UNIT):
+        raise missing_in_unit()
+    return vault_keys(accepted).read() if found is None else found
+
+
+def vault_keys(accepted: Settings, pcrs: str = "7", recovery: str | None = None) -> "SystemdKeys":
+    """Where vault keys are kept; for commands of root outside the unit. `recovery` is the file of a recovery key."""
+    from rolekeeper.adapters.supervision.unit import UNIT as NAME
+    from rolekeeper.adapters.vault.keyfile import recovery_key
+    from rolekeeper.adapters.vault.keys import SystemdKeys
+
+    return SystemdKeys(
+        accepted.vault_directory,
+        accepted.vault_seal,
+        pcrs,
+        recovery_key(recovery) if recovery is not None else None,
+        unit_credentials=f"/run/credentials/{NAME}",
+    )
 
 
 def service(accepted: Settings) -> NodeService:

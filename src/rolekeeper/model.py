@@ -158,6 +158,14 @@ class VaultContents:
 
 
 @dataclass(frozen=True, slots=True)
+class VaultKey:
+    """A key that the vault is sealed with: 256 random bits. `name` is derived from them, and is no secret."""
+
+    name: str
+    value: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class TokenAnswer:
     """The service's answer to a token request.
 

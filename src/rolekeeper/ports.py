@@ -26,6 +26,7 @@ from rolekeeper.model import (
     RoleToken,
     TokenAnswer,
     VaultContents,
+    VaultKey,
 )
 from rolekeeper.settings import Output, Role, SupervisorSettings
 
@@ -109,6 +110,42 @@ class Vault(Protocol):
 
     def save(self, contents: VaultContents) -> None:
         """Make the vault hold `contents`: all of it or nothing, whatever is killed; to be called with the lock held."""
+
+
+class SealableVault(Vault, Protocol):
+    """A vault that may lie sealed on disk, in a box that only a vault key opens.
+
+    A vault stays as it is: what was loaded from a sealed vault is saved sealed, with the same key, and a plain vault
+    stays plain. Only `seal_with` changes that.
+    """
+
+    def sealed_with(self) -> str | None:
+        """The name of the key that the vault on disk is sealed with; None when it is plain or absent."""
+
+    def seal_with(self, key: VaultKey | None) -> None:
+        """Let every later `save` seal with `key`, or with None save plain; to be called with the lock held."""
+
+
+class VaultKeys(Protocol):
+    """Where vault keys are kept, encrypted for this machine. Methods raise VaultError, which names the remedy."""
+
+    def exist(self) -> bool:
+        """Whether there are any; whether this machine can decrypt them is another question."""
+
+    def read(self) -> tuple[VaultKey, ...]:
+        """The keys, decrypted: the current one first, and during a change the one before it."""
+
+    def write(self, keys: tuple[VaultKey, ...]) -> None:
+        """Keep exactly these, once this machine was seen to decrypt them again. Nothing is half done, or lost."""
+
+    def hand_out(self) -> None:
+        """Let systemd give the keys to the unit, from its next start on."""
+
+    def remove(self) -> None:
+        """Forget them; nothing may be sealed with them any more."""
+
+    def new_key(self) -> VaultKey:
+        """A new random key."""
 
 
 class HardwareProbe(Protocol):

@@ -7,6 +7,8 @@ from enum import StrEnum
 
 from rolekeeper.model import NODE_ROLE, OutputKind, OutputName, OutputReport
 
+UNSEALED = "none"  # of `vault_seal`
+
 
 @dataclass(frozen=True, slots=True)
 class NodeSettings:
@@ -136,7 +138,7 @@ class Settings:
     credentials_files: tuple[CredentialsFile, ...]
     endpoints: tuple[Endpoint, ...] = ()
     roles: tuple[Role, ...] = ()
-    vault_seal: str = "none"
+    vault_seal: str = UNSEALED
     report_health_every: timedelta | None = None
     digest: str = field(default="", compare=False)
 

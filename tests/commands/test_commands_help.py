@@ -15,7 +15,9 @@ from tests.daemonprocess.conftest import until
 from rolekeeper import __version__
 from rolekeeper.cli.parser import VERBS
 
-JSON_VERBS = ("register", "refresh", "status", "doctor", "fingerprint", "adopt", "check", "emulator", "version")
+JSON_VERBS = (
+    *("register", "refresh", "status", "doctor", "fingerprint", "adopt", "seal", "check", "emulator", "version"),
+)
 CONFIGURED = {
     "run": (),
     "register": ("--activation-id", "12345678-1234-1234-1234-123456789012", "--region", "us-east-1"),

@@ -49,6 +49,7 @@ class Box:
     """One box. `binds` are HOST:BOX pairs of directories; `state` keeps what is written over a stop or a crash.
 
     `rootfs` is the root file system below the box's own, default this machine's.
+    `variable` is NAME=VALUE in the environment of systemd and of every command.
     """
 
     name: str
@@ -56,9 +57,12 @@ class Box:
     private_network: bool = False
     state: Path | None = None
     rootfs: Path | None = None
+    variable: str = ""
 
     def start(self) -> None:
         more = {"NET": "1"} if self.private_network else {}
+        if self.variable:
+            more["PID1_ENV"] = self.variable
         if self.state is not None:
             self.state.mkdir(parents=True, exist_ok=True)
             more["STATE"] = str(self.state)
@@ -82,7 +86,8 @@ class Box:
 
     def run(self, *command: str, stdin: str = "", expect: int | None = 0) -> Said:
         """Run a command in the box as root; its exit code must be `expect`, unless that is None."""
-        said = self._sdbox("exec", *command, stdin=stdin)
+        environment = ("env", self.variable) if self.variable else ()
+        said = self._sdbox("exec", *environment, *command, stdin=stdin)
         assert expect in (None, said.code), f"{' '.join(command)}: {said.code}\n{said.out}\n{said.err}"
         return said
 

@@ -11,12 +11,25 @@ from types import FrameType
 from rolekeeper.errors import ServiceError
 
 PR_SET_DUMPABLE = 4  # linux/prctl.h
+MCL_CURRENT, MCL_FUTURE = 1, 2  # asm-generic/mman.h
 
 
 def keep_secrets_in_memory() -> None:
     """No core dump, no ptrace, no reading of /proc/PID/mem by others of the same user."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def keep_out_of_swap() -> None:
+    """Lock this process in memory, where that is allowed without a limit that would make a later allocation fail.
+
+    The unit's sandbox allows it to nobody; its drop-in has MemorySwapMax= instead.
+    """
+    try:
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    except (OSError, ValueError):
+        return
+    ctypes.CDLL(None).mlockall(MCL_CURRENT | MCL_FUTURE)
 
 
 def die_after(longest: timedelta) -> None:

@@ -7,6 +7,7 @@ not looked for here.
 
 import argparse
 import signal
+from dataclasses import replace
 
 from rolekeeper import compose
 from rolekeeper.adapters import agentconfig
@@ -18,6 +19,7 @@ from rolekeeper.attempt.run import longest_wait_for_vault
 from rolekeeper.cli import agentfragment
 from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import print_json
+from rolekeeper.cli.sealing import seal_if_configured, take_over_drop_in
 from rolekeeper.core import agentsettings, similarity
 from rolekeeper.core.agentsettings import AgentSettings, Difference
 from rolekeeper.errors import RefusedError, RolekeeperError
@@ -62,12 +64,16 @@ def run(options: argparse.Namespace) -> int:
     settings = compose.settings(options.config)
     found = agent.read_agent_vault(source)
     give_up_after(settings.daemon.attempt_timeout)
-    world = compose.world(settings)
-    with world.vault.lock(longest_wait_for_vault(settings)):
+    vault = compose.vault(settings)
+    world = replace(compose.world(settings), vault=vault)
+    with vault.lock(longest_wait_for_vault(settings)):
+        is_new_key = seal_if_configured(settings, vault)
         adoption = adopt(world, found, prove=not options.offline, replace_old=options.force)
     try:
         _take_over_settings(options, adoption, source)
     finally:  # the registration was adopted, whatever becomes of the configuration
+        if is_new_key:
+            take_over_drop_in()
         compose.tell_daemon(settings, signal.SIGHUP)  # with the configuration of now
     return 0
 

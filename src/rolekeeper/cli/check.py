@@ -8,16 +8,18 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
+from rolekeeper import compose
 from rolekeeper.adapters.outputs import accounts
 from rolekeeper.adapters.outputs.accounts import Kind
 from rolekeeper.adapters.supervision import unit
+from rolekeeper.adapters.vault import FILE
 from rolekeeper.cli.endpoint import DIRECTORY
 from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import print_json
 from rolekeeper.config import policies, show
 from rolekeeper.config.load import ENDPOINTS, FILES, Loaded, load
-from rolekeeper.errors import ConfigurationError, Problem
-from rolekeeper.settings import Output, Settings
+from rolekeeper.errors import ConfigurationError, Problem, VaultError
+from rolekeeper.settings import UNSEALED, Output, Settings
 
 EXAMPLE = "rolekeeper check && systemctl reload rolekeeper"
 SOCKET = "rolekeeper-endpoint.socket"
@@ -33,6 +35,7 @@ def run(options: argparse.Namespace) -> int:
     loaded = load(Path(options.config) if options.config is not None else None)
     errors, warnings = policies.examine(loaded)
     warnings += account_warnings(loaded)
+    warnings += seal_warnings(loaded.settings)
     if loaded.places[ENDPOINTS]:
         warnings += endpoint_warnings(loaded, socket_is_active=_socket_is_active(loaded.settings))
     for warning in warnings:
@@ -54,6 +57,17 @@ def account_warnings(loaded: Loaded) -> Iterator[Problem]:
         for key, kind, name in (("owner", Kind.USER, output.owner), ("group", Kind.GROUP, output.group)):
             if name is not None and (why := accounts.why_not(kind, name)):
                 yield place.problem(key, *why)
+
+
+def seal_warnings(settings: Settings) -> Iterator[Problem]:
+    """The vault that is to be sealed, and is not: a setting alone seals nothing."""
+    file = Path(settings.vault_directory, FILE)
+    try:
+        is_plain = settings.vault_seal != UNSEALED and file.exists() and compose.vault(settings).sealed_with() is None
+    except (OSError, VaultError):  # it is for another user, or the daemon says what is wrong with it
+        return
+    if is_plain:
+        yield Problem(str(file), "vault.seal", "the vault is not sealed", "`rolekeeper seal` seals it")
 
 
 def endpoint_warnings(loaded: Loaded, *, socket_is_active: bool) -> Iterator[Problem]:

@@ -12,10 +12,11 @@ from rolekeeper.adapters.process import keep_secrets_in_memory
 from rolekeeper.adapters.supervision import runtime
 from rolekeeper.attempt.run import longest_wait_for_vault
 from rolekeeper.cli.messages import say
-from rolekeeper.errors import OutputError, RefusedError, UsageError
+from rolekeeper.cli.sealing import take_over_drop_in
+from rolekeeper.errors import OutputError, RefusedError, UsageError, VaultError
 from rolekeeper.model import VaultContents
-from rolekeeper.ports import Vault
-from rolekeeper.settings import FileFormat, Settings
+from rolekeeper.ports import SealableVault
+from rolekeeper.settings import UNSEALED, FileFormat, Settings
 
 LONGEST_FOR_FILE = timedelta(seconds=10)
 EXAMPLE = "rolekeeper clear --yes"
@@ -27,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Empty the vault, after asking. The service still knows the node; credentials stay until they expire."""
+    """Empty the vault and forget its key, after asking. The service still knows the node; credentials just expire."""
     keep_secrets_in_memory()
     settings = compose.settings(options.config)
     if not options.yes and not confirmed(f"Forget the registration in {settings.vault_directory}?", "clear"):
@@ -39,13 +40,18 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def forget(settings: Settings, check: Callable[[Vault], None] = lambda _: None) -> None:
-    """Empty the vault, once `check` has looked at it under its lock; the daemon learns it at once."""
+def forget(settings: Settings, check: Callable[[SealableVault], None] = lambda _: None) -> None:
+    """Empty the vault and forget its key, once `check` has seen it under its lock; the daemon learns it at once."""
     vault = compose.vault(settings)
     with vault.lock(longest_wait_for_vault(settings)):
         check(vault)
+        has_key = settings.vault_seal != UNSEALED or _is_sealed(vault)
         vault.save(VaultContents())
+        if has_key:
+            compose.vault_keys(settings).remove()
     _withdraw(settings)
+    if has_key:
+        take_over_drop_in()
     compose.tell_daemon(settings)
 
 
@@ -70,6 +76,14 @@ def refuse_while_daemon_registers_anew(settings: Settings) -> None:
             "Cannot forget the registration: the running daemon would register anew at once, as [node] says",
             "`systemctl stop rolekeeper` first",
         )
+
+
+def _is_sealed(vault: SealableVault) -> bool:
+    """Whether a key belongs to the vault; a vault that cannot be read can still be emptied."""
+    try:
+        return vault.sealed_with() is not None
+    except VaultError:
+        return False
 
 
 def _withdraw(settings: Settings) -> None:

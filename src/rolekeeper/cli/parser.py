@@ -30,6 +30,8 @@ VERBS = {
     "endpoint": "serve the published credentials as SDKs want them from a container credentials endpoint",
     "adopt": "take over the registration of SSM Agent",
     "export": "write the registration in SSM Agent's layout, for the way back",
+    "seal": "seal the vault, so that it is worth nothing on another machine",
+    "unseal": "make a sealed vault plain again",
     "check": "validate the configuration and print it resolved",
     "clear": "forget the registration on this machine",
     "deregister": "end the managed node in AWS, and forget the registration",

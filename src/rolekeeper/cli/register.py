@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import sys
+from dataclasses import replace
 
 from rolekeeper import compose
 from rolekeeper.adapters import activationcode
@@ -21,6 +22,7 @@ from rolekeeper.attempt.run import longest_wait_for_vault
 from rolekeeper.cli.fingerprint import warn_of_machine_id
 from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import print_json
+from rolekeeper.cli.sealing import seal_if_configured, take_over_drop_in
 from rolekeeper.errors import InputOutputError, UsageError
 from rolekeeper.identifiers import REGION, UUID
 from rolekeeper.model import Registration
@@ -58,11 +60,15 @@ def run(options: argparse.Namespace) -> int:
     region = _matching("--region", REGION, options.region, REGION_HINT)
     activation = Activation(activation_id, _code(options.activation_code_file, settings), region)
     give_up_after(settings.daemon.attempt_timeout)
-    world, between = compose.world(settings, looks=LOOKS), between_looks(settings.daemon.attempt_timeout)
-    with world.vault.lock(longest_wait_for_vault(settings)):
-        node = register(world, world.vault.load(), activation, replace_old=options.force, between=between)
+    vault, between = compose.vault(settings), between_looks(settings.daemon.attempt_timeout)
+    world = replace(compose.world(settings, looks=LOOKS), vault=vault)
+    with vault.lock(longest_wait_for_vault(settings)):
+        is_new_key = seal_if_configured(settings, vault)
+        node = register(world, vault.load(), activation, replace_old=options.force, between=between)
     _print(node.registration, as_json=options.json)
     warn_of_machine_id(node.accepted.hardware_hash, node.accepted.hardware_hash)
+    if is_new_key:
+        take_over_drop_in()
     if not compose.tell_daemon(settings, signal.SIGHUP):
         say(
             "registered; no daemon runs, or it could not be signalled",

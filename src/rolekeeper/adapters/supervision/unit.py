@@ -10,6 +10,8 @@ UNIT = "rolekeeper.service"
 _PATIENCE = 5  # seconds
 _NAMESPACE = "226"  # EXIT_NAMESPACE of systemd.exec(5)
 _CONFIGURATION = "78"  # EX_CONFIG
+_CREDENTIALS = "243"  # EXIT_CREDENTIALS of systemd.exec(5)
+_LONGEST_START = 90  # seconds
 _DROP_INS = "/etc/systemd/system"  # where an administrator writes them
 _SYSTEMD = "/run/systemd/system"  # sd_booted(3)
 
@@ -101,6 +103,26 @@ def _words(line: str) -> list[str]:
         return []
 
 
+def take_over_drop_in(name: str = UNIT) -> str:
+    """Let systemd read the unit's drop-ins anew, and restart the unit if it runs; returns why not, or nothing."""
+    if not os.path.isdir("/run/systemd/system"):
+        return ""
+    for arguments in (("daemon-reload",), ("try-restart", name)):
+        try:
+            done = subprocess.run(
+                ["/usr/bin/env", "systemctl", *arguments],
+                capture_output=True,
+                text=True,
+                timeout=_LONGEST_START,
+                check=False,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            return f"systemctl {arguments[0]}: {error}"
+        if done.returncode:
+            return f"systemctl {arguments[0]}: {done.stderr.strip().partition(chr(10))[0]}"
+    return ""
+
+
 def why_not_running(unit: Unit | None) -> tuple[str, str]:
     """Why no daemon runs, in a few words, and the remedy."""
     if unit is None:
@@ -109,6 +131,11 @@ def why_not_running(unit: Unit | None) -> tuple[str, str]:
         return (
             "systemd cannot set up the unit's sandbox (226/NAMESPACE)",
             "a drop-in names a directory that does not exist: see `systemctl cat rolekeeper`, and write a - before it",
+        )
+    if unit.status == _CREDENTIALS:
+        return (
+            "systemd cannot decrypt the unit's credentials (243/CREDENTIALS), and tries again every 5 seconds",
+            "`rolekeeper attempt` as root says why, if it is the vault's key",
         )
     if unit.status == _CONFIGURATION:
         return "the configuration is wrong", "`rolekeeper check` says where; then `systemctl start rolekeeper`"

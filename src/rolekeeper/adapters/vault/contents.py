@@ -16,6 +16,8 @@ nothing to say is left out.
 | `issues` | the last published token of each role, without its secrets; `""` is the node's own |
 | `heldToken` | a token that could not be published everywhere yet |
 
+A sealed vault is the same bytes in a box (`box.py`), and that is a JSON object of format 2.
+
 Reading is strict, because a vault that is misread costs the registration: a field of another type or form is an error
 that names the field and never its value. So is a member that this version does not know, for the next save would lose
 it. What is written is read back first, so that no caller can write a vault that the next start cannot read.
@@ -61,8 +63,12 @@ class UnknownFormatError(ValueError):
 
 
 def decode(data: bytes) -> VaultContents:
-    """What vault.json holds; raises MalformedError and UnknownFormatError."""
-    members = parse_object(data)
+    """What a plain vault.json holds; raises MalformedError and UnknownFormatError."""
+    return contents_of(parse_object(data))
+
+
+def contents_of(members: Fields) -> VaultContents:
+    """What the members of a plain vault.json mean; raises MalformedError and UnknownFormatError."""
     found = whole_number(members, "format")
     if found != FORMAT:
         raise UnknownFormatError(f"it has format {found}, and this version of rolekeeper reads format {FORMAT}")

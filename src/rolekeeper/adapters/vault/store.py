@@ -8,12 +8,14 @@ The rules (design, promise 3):
 - No file, or no directory, is an empty vault. Everything else that does not read as a vault is an error, because an
   empty vault means a new registration: a damaged file, another user's file, a symlink that leads nowhere (the disk
   behind it is not mounted), a directory in the layout of SSM Agent.
+- A vault may be sealed (`box`). It then stays sealed with the same key, and a plain one stays plain, until `seal_with`
+  says otherwise; a new vault is sealed when the configuration says so. Who only reads a plain vault never meets a key.
 - Writers exclude each other with a lock file. A temporary file that a killed writer left may hold a node key; the next
   writer removes it as soon as it has the lock.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -21,11 +23,11 @@ from pathlib import Path
 from rolekeeper.adapters.files.lock import lock_at
 from rolekeeper.adapters.files.paths import Attributes, Place, RefusedFileError, place
 from rolekeeper.adapters.files.replace import describe, read_at, remove_file, remove_leftovers, staged
-from rolekeeper.adapters.vault import FILE
-from rolekeeper.adapters.vault.agentformat import MalformedError
-from rolekeeper.adapters.vault.contents import UnknownFormatError, decode, encode
+from rolekeeper.adapters.vault import FILE, KEY_MISSING
+from rolekeeper.adapters.vault.agentformat import Fields, MalformedError, parse_object
+from rolekeeper.adapters.vault.contents import UnknownFormatError, contents_of, encode
 from rolekeeper.errors import VaultError
-from rolekeeper.model import VaultContents
+from rolekeeper.model import VaultContents, VaultKey
 from rolekeeper.ports import Clock
 
 _DIRECTORY = Attributes(0o700)
@@ -39,13 +41,28 @@ _DAMAGED = (
 _ANOTHER_VERSION = "install the version of rolekeeper that wrote it, or a newer one"
 
 
-class FileVault:
-    """The vault in `directory`, as ports.Vault."""
+Keys = Callable[[], tuple[VaultKey, ...]]
 
-    def __init__(self, directory: str | Path, clock: Clock) -> None:
+
+def _no_keys() -> tuple[VaultKey, ...]:
+    raise VaultError(KEY_MISSING, "Cannot use a sealed vault: there is no key", "use the command `rolekeeper`")
+
+
+class FileVault:
+    """The vault in `directory`, as ports.SealableVault.
+
+    `keys` gives the vault keys, and is called only when one is needed. `seals_new`: a vault that is not there yet is
+    written sealed, with the first of them.
+    """
+
+    def __init__(self, directory: str | Path, clock: Clock, keys: Keys = _no_keys, *, seals_new: bool = False) -> None:
         self._directory = Path(directory).absolute()
         self._file = str(self._directory / FILE)
         self._clock = clock
+        self._keys = keys
+        self._seals_new = seals_new
+        self._is_known = False  # whether `_key` says what the vault is sealed with
+        self._key: VaultKey | None = None
 
     @contextmanager
     def lock(self, wait: timedelta) -> Iterator[None]:
@@ -56,27 +73,52 @@ class FileVault:
                 self._refuse_other_layout(target)
                 held.enter_context(lock_at(target, wait, self._clock.sleep))
                 remove_leftovers(target)
+            self._is_known = False
             yield
 
     def load(self) -> VaultContents:
         """What is in the vault; an absent file or directory is an empty VaultContents."""
         data = self._read()
         if data is None:
+            self._is_known = False
             return VaultContents()
         try:
-            return decode(data)
+            members = parse_object(data)
+            key = None
+            if "sealed" in members:
+                members, key = self._opened(members)
+            contents = contents_of(members)
         except MalformedError as error:
             raise VaultError("vault-damaged", f"Cannot read {self._file}: {error}", _DAMAGED) from None
         except UnknownFormatError as error:
             raise VaultError("vault-format-unknown", f"Cannot read {self._file}: {error}", _ANOTHER_VERSION) from None
+        self._is_known, self._key = True, key
+        return contents
+
+    def sealed_with(self) -> str | None:
+        """The name of the key that the vault on disk is sealed with; None when it is plain, absent or damaged."""
+        data = self._read()
+        try:
+            members = parse_object(data or b"")
+            if "sealed" not in members:
+                return None
+            from rolekeeper.adapters.vault import box  # noqa: PLC0415 - a plain vault never loads it
+
+            return box.key_name(members)
+        except (MalformedError, UnknownFormatError):
+            return None
+
+    def seal_with(self, key: VaultKey | None) -> None:
+        """Let every later save seal with `key`, or with None save plain; to be called with the lock held."""
+        self._is_known, self._key = True, key
 
     def save(self, contents: VaultContents) -> None:
         """Make the vault hold `contents`, all of it or nothing; to be called with the lock held."""
-        data = self._encoded(contents)
+        data = self._encoded(contents) if contents != VaultContents() else b""
         with _translated(f"write {self._file}"), self._place(missing=_DIRECTORY) as target:
             if os.fstat(target.directory).st_mode & _OTHERS:
                 os.fchmod(target.directory, _DIRECTORY.mode)
-            if contents == VaultContents():
+            if not data:
                 remove_file(self._file)
             else:
                 with staged(target, data, _PRIVATE) as new:
@@ -84,13 +126,56 @@ class FileVault:
 
     def _encoded(self, contents: VaultContents) -> bytes:
         try:
-            return encode(contents)
+            data = encode(contents)
         except MalformedError as error:
             raise VaultError(
                 "vault-contents-malformed",
                 f"Cannot write {self._file}: {error}",
                 "the vault is unchanged; please report this, it is a fault in rolekeeper",
             ) from None
+        key = self._key_to_save_with()
+        if key is None:
+            return data
+        from rolekeeper.adapters.vault import box  # noqa: PLC0415 - a plain vault never loads it
+
+        return box.seal(data, key)
+
+    def _key_to_save_with(self) -> VaultKey | None:
+        if not self._is_known and self.sealed_with() is not None:
+            self.load()
+        if not self._is_known:
+            is_new = self._seals_new and not os.path.exists(self._file)
+            self._is_known, self._key = True, self._key_of_new() if is_new else None
+        return self._key
+
+    def _key_of_new(self) -> VaultKey:
+        try:
+            return self._keys()[0]
+        except VaultError as error:
+            if error.code != KEY_MISSING:
+                raise
+            raise VaultError(
+                KEY_MISSING,
+                f"Cannot write {self._file}: vault.seal is set, and there is no key to seal it with",
+                "`rolekeeper seal` as root makes one",
+            ) from None
+
+    def _opened(self, members: Fields) -> tuple[Fields, VaultKey]:
+        """The members of the plain form in this sealed one, and the key that opened it."""
+        from rolekeeper.adapters.vault import box  # noqa: PLC0415 - a plain vault never loads it
+
+        name = box.key_name(members)
+        keys = self._keys()
+        key = next((key for key in keys if key.name == name), None)
+        if key is None:
+            held = ", ".join(key.name for key in keys)
+            raise VaultError(
+                "vault-key-other",
+                f"Cannot read {self._file}: it is sealed with the key {name}, and the key here is {held}",
+                "after `rolekeeper seal --rekey`: `systemctl restart rolekeeper`; after a restore: restore vault and "
+                "key from the same backup of this machine",
+            )
+        return parse_object(box.unseal(members, key)), key
 
     def _read(self) -> bytes | None:
         with _translated(f"read {self._file}"):
