@@ -128,6 +128,30 @@ def test_it_registers_gets_a_token_and_publishes_it(unpacked: Unpacked, server: 
     assert token in server.output.read_text()
 
 
+@pytest.mark.parametrize("version", ["3.12", "3.13", "3.14"])
+def test_the_same_tree_gets_a_token_with_another_python(
+    version: str, unpacked: Unpacked, server: Server, tmp_path: Path
+) -> None:
+    ask = [f"python{version}", "-c", "import sys; print(sys.executable)"]
+    found = shutil.which(ask[0]) and subprocess.run(ask, capture_output=True, text=True, check=False).stdout.strip()
+    if not found:
+        pytest.skip(f"Python {version} is not here")
+    root = Unpacked(tmp_path / "root")
+    shutil.copytree(unpacked.root, root.root, symlinks=True)
+    for name in ("python3", f"python{version}"):
+        (root.tree / "bin" / name).unlink()
+        (root.tree / "bin" / name).symlink_to(found)
+    activation = server.emulator.create_activation()
+    register = ["register", "--activation-id", activation.activation_id, "--region", server.emulator.region]
+    for arguments, stdin in ((register, activation.code), (["attempt"], "")):
+        command = [root.launcher, "--config", server.config, *arguments]
+        done = subprocess.run(
+            command, input=stdin, env=server.environment(), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["outcome"] == "issued"
+
+
 def test_every_library_module_that_the_whole_installation_can_load_loads(unpacked: Unpacked) -> None:
     """One that imports what was left out shows here."""
     done = unpacked.execute("-c", IMPORT_LIBRARIES)
