@@ -41,10 +41,11 @@ unit: $(VENV)/ready
 
 # What needs root, a booted systemd or minutes: boxes, packages, a sample of `make faults`, power loss, the demo; and
 # the tests with random examples once more, with ten times as many of them.
+# Each file goes to one worker as a whole: its tests share booted boxes, and many of them live in an order.
 check: export ROLEKEEPER_EXAMPLES := 100
 check: $(VENV)/ready $(VENV)/fleet/ready
 	packaging/need-programs $(CHECK_NEEDS)
-	$(BIN)/python -m pytest -m "check or hypothesis" -n $(JOBS) --dist loadgroup --junit-xml=$(RESULTS)/check.xml
+	$(BIN)/python -m pytest -m "check or hypothesis" -n $(JOBS) --dist loadfile --junit-xml=$(RESULTS)/check.xml
 
 # The part of `make check` that is about metrics and many servers: monitoring, Ansible, cloud-init, CloudFormation.
 fleet-check: $(VENV)/ready $(VENV)/fleet/ready

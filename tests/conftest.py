@@ -52,16 +52,14 @@ CHECKED = ("demo", "faults", "fleet", "packages", "powerloss", "soak", "systemd"
 ONLY_ROOT = "only root"  # so begins the reason of a skipif where a test needs root; others use the fixture `as_root`
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what belongs to `make check`; one worker runs a whole module of it, so that its boxes are booted once."""
+    """Mark what belongs to `make check`."""
     for item in items:
         directory = item.path.relative_to(TESTS).parts[0]
         reasons = [str(mark.kwargs.get("reason", "")) for mark in item.iter_markers("skipif")]
         needs_root = "as_root" in getattr(item, "fixturenames", ()) or any(one.startswith(ONLY_ROOT) for one in reasons)
         if directory in CHECKED or needs_root:
             item.add_marker(pytest.mark.check)
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
 
 
 @pytest.hookimpl(tryfirst=True)
