@@ -253,7 +253,7 @@ def _build_rpm(order: Order, staged: Path, top: Path) -> None:
     _stage_files(root, RPM_FILES)
     _finish(order, root)
     values = {"staged": root, "version": order.version, "epoch": order.epoch, "scripts": PACKAGING / "rpm"}
-    values["level"] = 1 if order.quick else 12
+    values["level"] = 1 if order.quick else 19
     values |= {"python": tree.PYTHONS[0], "glibc": tree.GLIBC, "_topdir": top, "_rpmdir": top, "_dbpath": top / "db"}
     definitions = [f"--define={name} {value}" for name, value in values.items()]
     spec = PACKAGING / "rpm" / "rolekeeper.spec"

@@ -138,7 +138,9 @@ def packages() -> Path:
         done = subprocess.run([*command, "--into", into], cwd=ROOT, check=False, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
     for name in (f"rolekeeper_{NEW_VERSION}_amd64.deb", f"rolekeeper-{NEW_VERSION}-1.x86_64.rpm"):
-        shutil.copy(built / name, older)
+        fresh = older / f".{name}-{os.getpid()}"
+        shutil.copy(built / name, fresh)
+        fresh.replace(older / name)  # at once: boxes of another worker may be installing it
     return older
 
 
