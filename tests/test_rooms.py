@@ -54,7 +54,7 @@ KEPT_TO = {
     "boto3": r"(adapters\.(sts|operator)|emulator\..*)",
     "urllib3": r"emulator\..*",
     "psutil": r"adapters\.hardware",
-    "cryptography": r"(adapters\.ssm\.(nodekey|peer)|adapters\.vault\.box|emulator\..*)",
+    "cryptography": r"(adapters\.ssm\.nodekey|adapters\.vault\.box|emulator\..*)",
     "pydantic": r"config\..*",
     "pydantic_core": r"config\..*",
     "structlog": r"adapters\.supervision\.journal",

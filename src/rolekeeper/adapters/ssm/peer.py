@@ -1,18 +1,21 @@
 """Who signed the certificate that a server shows, whether or not it is trusted: for a diagnosis, never for a request.
 
-An inspecting proxy shows certificates of its own making. Its name in them tells a person whose CA to trust.
+An inspecting proxy shows certificates of its own making. Its name in them tells a person whose CA to trust. The two
+parts of a name that matter are read from the certificate's DER here (RFC 5280, section 4.1): a library for X.509 would
+be larger than the rest of the diagnosis.
 """
 
 import socket
 import ssl
+from collections.abc import Iterator
 from typing import Any
-
-from cryptography import x509
-from cryptography.x509.oid import NameOID
 
 from rolekeeper.errors import one_line
 
 _LONGEST = 100  # characters
+_VERSION = 0xA0  # the tag of the one optional field in front of the issuer
+_BMP = 0x1E  # the tag of a string in UTF-16
+_COMMON_NAME, _ORGANIZATION = b"\x55\x04\x03", b"\x55\x04\x0a"
 
 
 def issuer(link: Any, host: str) -> str:
@@ -25,9 +28,32 @@ def issuer(link: Any, host: str) -> str:
     with context.wrap_socket(link, server_hostname=host) as tls:
         shown = tls.getpeercert(binary_form=True)
     try:
-        name = x509.load_der_x509_certificate(shown or b"").issuer
-    except ValueError:
+        names = _issuer_names(shown or b"")
+    except (IndexError, StopIteration, ValueError):  # not a certificate
         return ""
-    kinds = (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME)
-    words = (str(one.value) for kind in kinds for one in name.get_attributes_for_oid(kind))
-    return one_line(", ".join(dict.fromkeys(words)))[:_LONGEST]
+    words = (names.get(kind, "") for kind in (_COMMON_NAME, _ORGANIZATION))
+    return one_line(", ".join(dict.fromkeys(word for word in words if word)))[:_LONGEST]
+
+
+def _issuer_names(certificate: bytes) -> dict[bytes, str]:
+    """The parts of the issuer's name, by the bytes of their object identifiers."""
+    _, signed_certificate = next(_elements(certificate))
+    _, to_be_signed = next(_elements(signed_certificate))
+    _serial, _algorithm, issuer, *_ = (value for tag, value in _elements(to_be_signed) if tag != _VERSION)
+    found: dict[bytes, str] = {}
+    for _, one in _elements(issuer):
+        for _, attribute in _elements(one):
+            (_, kind), (tag, value) = _elements(attribute)
+            found.setdefault(kind, value.decode("utf-16-be" if tag == _BMP else "utf-8", "replace"))
+    return found
+
+
+def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The elements of DER, one after the other: tag and value."""
+    while data:
+        tag, length, start = data[0], data[1], 2
+        if length & 0x80:
+            start += length & 0x7F
+            length = int.from_bytes(data[2:start], "big")
+        yield tag, data[start : start + length]
+        data = data[start + length :]
