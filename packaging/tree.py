@@ -57,7 +57,8 @@ LEFT_OUT = {
     "cryptography/hazmat/primitives/hpke.py": "as above",
     "cryptography/hazmat/primitives/twofactor": "one-time passwords",
     "cryptography/x509": "certificates; TLS is Python's own",
-    "dateutil/rrule.py": "recurring dates",
+    "dateutil/easter.py": "recurring dates",
+    "dateutil/rrule.py": "as above",
     "dateutil/tz/win.py": "for Windows",
     "dateutil/tzwin.py": "for Windows",
     "dateutil/zoneinfo": "time zones; the system has its own",
@@ -65,6 +66,8 @@ LEFT_OUT = {
     "psutil/tests": "tests",
     "pycparser": "cffi's",
     "pycparser-*": "as above",
+    "pydantic/_internal/_validate_call.py": "as validate_call_decorator.py below",
+    "pydantic/alias_generators.py": "types that we do not use",
     "pydantic/color.py": "deprecated by pydantic",
     "pydantic/dataclasses.py": "we use models only",
     "pydantic/deprecated/[!_]*.py": "as above",
@@ -73,6 +76,7 @@ LEFT_OUT = {
     "pydantic/networks.py": "types that we do not use",
     "pydantic/root_model.py": "as above",
     "pydantic/type_adapter.py": "as above",
+    "pydantic/validate_call_decorator.py": "as above",
     "pydantic/v1": "the interface of pydantic 1",
     "s3transfer/crt.py": "as botocore/crt",
     "s3transfer/processpool.py": "for S3; boto3 imports the rest of s3transfer",
@@ -262,6 +266,8 @@ def _trim(site_packages: Path) -> None:
         for path in information.iterdir():
             if path.name not in KEPT_OF_DIST_INFO:
                 _remove(path)
+        for crates in information.glob("sboms/*.json"):
+            crates.write_bytes(_json(json.loads(crates.read_text(encoding="utf-8"))))
         metadata = information / "METADATA"
         metadata.write_text(metadata.read_text(encoding="utf-8").partition("\n\n")[0] + "\n", encoding="utf-8")
     _trim_data(site_packages / "botocore" / "data")

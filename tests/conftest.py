@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -145,10 +145,20 @@ class Server:
         self.heard += [said.out, said.err]
         return said
 
-    def process(self, *arguments: str, stdin: str = "", env: Mapping[str, str] | None = None) -> Said:
-        """Run the installed command to its end as a process."""
+    def module(self, *arguments: str, options: Sequence[str] = ()) -> list[str]:
+        """The command past the launcher, which keeps PYTHON* variables out; `options` are the interpreter's."""
+        return [sys.executable, *options, "-m", "rolekeeper", "--config", str(self.config), *arguments]
+
+    def process(
+        self,
+        *arguments: str,
+        stdin: str = "",
+        env: Mapping[str, str] | None = None,
+        options: Sequence[str] | None = None,
+    ) -> Said:
+        """Run the installed command to its end as a process; or, with `options` of the interpreter, the module."""
         done = subprocess.run(
-            self.command(*arguments),
+            self.command(*arguments) if options is None else self.module(*arguments, options=options),
             input=stdin,
             capture_output=True,
             text=True,

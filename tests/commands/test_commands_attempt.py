@@ -392,7 +392,7 @@ def test_a_silent_service_is_given_up_at_the_deadline_and_the_hint_names_its_set
 
 
 def test_an_attempt_loads_no_sdk_and_nothing_that_only_key_files_need(node: Server) -> None:
-    said = node.process("attempt", env={"PYTHONPROFILEIMPORTTIME": "1"})
+    said = node.process("attempt", options=["-I", "-X", "importtime"])
     loaded = {line.rpartition("|")[2].strip() for line in said.err.splitlines()}
     assert (said.code, said.json["outcome"]) == (0, "issued")
     assert {"http.client", "cryptography.hazmat.primitives.asymmetric.rsa"} <= loaded

@@ -138,7 +138,7 @@ def test_check_prints_the_configuration_resolved(server: Server, tmp_path: Path)
 @pytest.mark.parametrize("verb", ["check", "fingerprint"])
 def test_a_character_that_the_locale_lacks_is_printed_as_an_escape(node: Server, verb: str) -> None:
     node.configure(output='profile = "r\u00fcck"')
-    said = node.process(verb, env={"PYTHONIOENCODING": "ascii"})
+    said = node.process(verb, env={"PYTHONIOENCODING": "ascii"}, options=())
     assert (said.code, said.err) == (0, "")
     assert ("r\\xfcck" if verb == "check" else "\\u2026") in said.out
 
@@ -246,7 +246,7 @@ def test_what_is_wrong_or_left_out_is_named(server: Server, arguments: tuple[str
 @pytest.mark.parametrize("error", ["MemoryError", "ImportError('failed to map segment')"])
 def test_a_library_that_cannot_be_loaded_is_told_in_a_line(node: Server, error: str) -> None:
     (node.directory / "cryptography.py").write_text(f"raise {error}")
-    said = node.process("attempt", env={"PYTHONPATH": str(node.directory)})
+    said = node.process("attempt", env={"PYTHONPATH": str(node.directory)}, options=())
     assert (said.code, said.out) == (74, "")
     assert re.fullmatch(
         r"rolekeeper: Cannot run: (out of memory|failed to map segment) \[library-unusable\]\n  hint: .*\n", said.err

@@ -192,7 +192,7 @@ def test_the_password_of_a_proxy_is_in_no_status_no_log_and_not_in_the_daemon(no
 
 def test_the_password_of_a_proxy_is_in_neither_pipe_and_in_no_repr(node: Server) -> None:
     through_a_proxy(node)
-    order = {"version": __version__, "reload": True, "reuse": True}
+    order = {"version": __version__, "digest": None, "reload": True, "reuse": True}
     kept = os.memfd_create("settings")
     command = [COMMAND, "--config", str(node.config), "attempt", "--supervised"]
     said = Said(*under_a_supervisor(command, json.dumps(order) + "\ngo\n", kept, node.environment()))

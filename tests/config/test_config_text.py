@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rolekeeper import durations
@@ -167,6 +167,7 @@ VALUES = st.recursive(
 TABLE = st.dictionaries(KEYS, VALUES, max_size=6)
 
 
+@settings(suppress_health_check=[HealthCheck.filter_too_much])  # names are few, and those drawn twice are filtered out
 @given(st.dictionaries(NAMES, TABLE | VALUES | st.lists(TABLE, max_size=3), max_size=8))
 def test_any_document_gives_settings_or_a_configuration_error(tmp_path_factory: Any, document: dict[str, Any]) -> None:
     path = tmp_path_factory.mktemp("config") / "config.toml"

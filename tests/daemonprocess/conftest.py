@@ -137,7 +137,7 @@ def daemons() -> Iterator[Start]:
         log_file = server.directory / f"log-{len(started)}"
         with log_file.open("wb") as log:
             process = subprocess.Popen(
-                [*under, *server.command("run")],
+                [*under, *(server.module("run") if "PYTHONPATH" in environment else server.command("run"))],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -90,6 +90,7 @@ TROUBLE: dict[str, Callable[[Server], None]] = {
 def test_a_report_is_never_in_the_way_of_a_refresh_or_of_the_end(reporting: Server, start: Start, trouble: str) -> None:
     TROUBLE[trouble](reporting)
     daemon = start(reporting)
+    daemon.until_state("waiting")
     until(lambda: reports(reporting) or "--report-health" in str(processes(reporting)), "a report")
     assert reporting.run("refresh").code == 0
     assert len(reporting.tokens()) == 2

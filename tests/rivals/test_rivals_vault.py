@@ -256,8 +256,11 @@ def test_every_command_at_once_beside_a_daemon_leaves_it_well_and_the_vault_whol
         ("credential-process", "--file", str(node.output)),
         (*node.registration(),),
     ]
-    assert codes_of(node, *verbs) == [0] * (len(verbs) - 1) + [77]
+    codes = codes_of(node, *verbs)
+    assert codes.pop(verbs.index(("status",))) in {0, 2}  # 2: an attempt by hand has published, unknown to the daemon
+    assert codes == [0] * (len(verbs) - 2) + [77]
     assert node.run("refresh").code == 0
+    assert node.run("status").code == 0
     contents = node.vault()
     assert contents.fingerprint
     assert contents.fingerprint.threshold == 55
