@@ -25,7 +25,7 @@ import tree
 
 ROOT = tree.ROOT
 PACKAGING = ROOT / "packaging"
-LARGEST_INSTALLED = 45_000_000  # bytes, with the bytecode of one Python; SSM Agent's package has 108 MB
+LARGEST_INSTALLED = 45 << 20  # bytes, with the bytecode of one Python; SSM Agent's package has 108 MB
 LARGEST_DEB = 16_000_000  # bytes
 SOURCES = ("LICENSE", "config", "packaging", "pyproject.toml", "src/rolekeeper", "systemd")
 OTHER_TOOLS = (
@@ -280,7 +280,7 @@ def _print_figures(order: Order) -> None:
     for package in (order.deb, order.rpm):
         sys.stdout.write(f"{package.stat().st_size / 1e6:6.1f} MB  {package}\n")
     installed = int(order.stamp.read_text().split()[1])
-    sys.stdout.write(f"{installed / 1e6:6.1f} MB  installed, with bytecode (at most {LARGEST_INSTALLED / 1e6:.0f})\n")
+    sys.stdout.write(f"{installed / 1e6:6.1f} MB  installed, with bytecode (at most {LARGEST_INSTALLED / 1e6:.1f})\n")
     if order.quick:
         return
     if installed > LARGEST_INSTALLED or order.deb.stat().st_size > LARGEST_DEB:

@@ -267,13 +267,20 @@ def _trim(site_packages: Path) -> None:
             if path.name not in KEPT_OF_DIST_INFO:
                 _remove(path)
         for crates in information.glob("sboms/*.json"):
-            crates.write_bytes(_json(json.loads(crates.read_text(encoding="utf-8"))))
+            crates.write_bytes(_json(_identities(json.loads(crates.read_text(encoding="utf-8")))))
         metadata = information / "METADATA"
         metadata.write_text(metadata.read_text(encoding="utf-8").partition("\n\n")[0] + "\n", encoding="utf-8")
     _trim_data(site_packages / "botocore" / "data")
     for directory in sorted((path for path in site_packages.rglob("*") if path.is_dir()), reverse=True):
         if not any(directory.iterdir()):
             directory.rmdir()
+
+
+def _identities(bill: dict[str, Any]) -> dict[str, Any]:
+    """Of a bill of materials, what a scanner matches; descriptions and the graph of dependencies are most of it."""
+    kept = ("type", "name", "version", "purl", "hashes", "licenses")
+    components = [{name: one[name] for name in kept if name in one} for one in bill.pop("components")]
+    return {name: value for name, value in bill.items() if name != "dependencies"} | {"components": components}
 
 
 def _trim_data(data: Path) -> None:
