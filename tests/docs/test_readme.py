@@ -130,7 +130,7 @@ def test_the_table_of_events_holds_every_event_of_the_log() -> None:
 
 
 def test_the_table_of_status_holds_every_field() -> None:
-    document, _, output = section(ROOT / "docs" / "operating.md", "## Is it well?").partition("\nOf each output:\n")
+    document, _, output = section(ROOT / "docs" / "operating.md", "## Is it healthy?").partition("\nOf each output:\n")
     assert members(document) == sorted(status.FIELDS)
     assert members(output) == sorted(field.name for field in dataclasses.fields(status.OutputStatus))
 
