@@ -129,8 +129,8 @@ class SealableVault(Vault, Protocol):
 class VaultKeys(Protocol):
     """Where vault keys are kept, encrypted for this machine. Methods raise VaultError, which names the remedy."""
 
-    def exist(self) -> bool:
-        """Whether there are any; whether this machine can decrypt them is another question."""
+    def kept(self) -> tuple[VaultKey, ...]:
+        """The keys on disk, if this machine can decrypt them; else none, although a running unit may have them."""
 
     def read(self) -> tuple[VaultKey, ...]:
         """The keys, decrypted: the current one first, and during a change the one before it."""

@@ -392,6 +392,21 @@ def test_a_refused_role_is_retried_with_the_held_token_and_what_the_others_hold_
     assert (report.outcome, current(report)) == (Outcome.ROLE_REFUSED, (FIRST.output_name,))
 
 
+def test_short_credentials_of_a_role_are_renewed_at_their_refresh_point_while_another_role_is_refused() -> None:
+    vault = held(HOUR / 5)
+    short = issue("SHORT", HOUR / 4)
+    short = replace(short, life=replace(short.life, expires_at=NOW.wall + HOUR / 5))
+    vault = replace(vault, issues={**vault.issues, "backup": short})
+    of_another = replace(file("/other"), role="other")
+    roles = {"backup": BACKUP, "other": replace(BACKUP, name="other")}
+    what = seen(SeenOutput(FIRST, holds(vault.issues[NODE_ROLE])), SeenOutput(OF_ROLE, holds(short)), contents=vault)
+    what = replace(what, outputs=(*what.outputs, SeenOutput(of_another, NOTHING)), roles=roles)
+    world = World()
+    world.run(what)
+    assumed = [step.role.name for step in world.of(Assume) if isinstance(step, Assume)]
+    assert assumed == ["backup", "other"]
+
+
 def test_an_output_that_fails_before_a_role_that_is_refused_is_retried_first() -> None:
     world = World({Assume: [ROLE_ERRORS["refused"][0]]})
     report = world.run(seen(SeenOutput(SECOND, None, BROKEN), SeenOutput(OF_ROLE, NOTHING)))

@@ -2,6 +2,7 @@
 
 import configparser
 import itertools
+import json
 import os
 import shutil
 import subprocess
@@ -87,6 +88,8 @@ class Machine(Box):
         said = self.run("cat", path, expect=None)
         if said.code:
             return ""
+        if path.endswith(".json"):
+            return str(json.loads(said.out)["AccessKeyId"])
         found = configparser.ConfigParser(default_section="")
         found.read_string(said.out)
         values = found["default"]

@@ -15,13 +15,14 @@ from rolekeeper.adapters.vault.agent import read_agent_vault
 
 AGENT_VAULT = ROOT / "tests" / "vectors" / "vaults" / "tz-kolkata" / "Vault"
 ACTIVATION_ID, REGION = "12345678-1234-1234-1234-123456789012", "eu-central-1"
-APP_OUTPUT = "/srv/app/aws/credentials"  # of the README's example, which the test before has configured
+APP_OUTPUT = "/srv/app/aws/credentials.json"  # of the README's example, which the test before has configured
 AGENT = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n"
 PROGRAM = """\
 Type=oneshot
 RemainAfterExit=yes
 User=app
-ExecStart=/bin/grep aws_session_token ${AWS_SHARED_CREDENTIALS_FILE}
+ExecStart=/bin/grep credential_process ${AWS_SHARED_CREDENTIALS_FILE}
+ExecStart=/bin/grep SessionToken /srv/app/aws/credentials.json
 """
 CALLER = re.compile(r'"Arn": "arn:aws:sts::\d+:assumed-role/RackServer/mi-[0-9a-f]{17}"')
 
@@ -53,7 +54,9 @@ def follow(machine: Machine, text: str, stdin: str = "") -> str:
 
 
 def test_the_quick_start_arrives(machine: Machine) -> None:
-    install, _, register = blocks(machine, "## In production")[-3:]
+    steps = blocks(machine, "## In production")
+    (install,) = (text for text in steps if "apt install" in text)
+    (register,) = (text for text in steps if "rolekeeper register" in text)
     build, _, rest = install.partition("\n")
     assert build == "make packages"  # which was done
     assert machine.activation is not None
@@ -62,16 +65,17 @@ def test_the_quick_start_arrives(machine: Machine) -> None:
 
 
 def test_a_program_of_another_user_finds_its_credentials(machine: Machine) -> None:
-    (configuration,) = blocks(machine, "## How programs use it", "toml")
+    configuration = blocks(machine, "## How programs use it", "toml")[0]
     opened, _ = blocks(machine, "## How programs use it")
-    unit, profile = blocks(machine, "## How programs use it", "ini")
+    unit, _ = blocks(machine, "## How programs use it", "ini")
     machine.write("/etc/rolekeeper/conf.d/app.toml", configuration)
     follow(machine, opened)
     machine.write("/etc/systemd/system/program.service", unit + PROGRAM)
     machine.systemctl("daemon-reload")
     machine.systemctl("start", "program")
-    machine.write("/root/.aws/config", profile)
-    assert CALLER.search(machine.run("env", "AWS_PROFILE=rack", "aws", "sts", "get-caller-identity").out)
+    program = ("runuser", "-u", "app", "--", "env", f"AWS_SHARED_CREDENTIALS_FILE={APP_OUTPUT}.profile")
+    region = f"AWS_DEFAULT_REGION={machine.service.region}"
+    assert CALLER.search(machine.run(*program, region, "/usr/local/bin/aws", "sts", "get-caller-identity").out)
 
 
 def test_the_registration_moves_from_ssm_agent_and_back(machine: Machine, tmp_path: Path) -> None:
@@ -98,4 +102,4 @@ def test_the_registration_moves_from_ssm_agent_and_back(machine: Machine, tmp_pa
     shutil.copytree(machine.root / "var/lib/amazon/ssm/Vault", tmp_path / "Vault")
     exported = read_agent_vault(str(tmp_path / "Vault")).registration
     assert (exported.node_id, public_key(exported.key)) == (node, machine.service.nodes[node].public_key)
-    assert "x_security_token_expires" not in machine.read(APP_OUTPUT)
+    assert "SessionToken" in machine.read(APP_OUTPUT)  # what is published stays until it expires

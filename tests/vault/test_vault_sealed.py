@@ -216,7 +216,7 @@ def test_seal_rekey_and_unseal_keep_what_the_vault_holds(vault: FileVault, machi
     assert stat.S_IMODE(machine.credstore.stat().st_mode) == 0o700
     locked(seal.unseal, machine)
     assert vault.load() == FULL
-    assert not machine.exist()
+    assert not (machine.credstore / CREDENTIAL).exists()
     assert not machine.drop_in.exists()
 
 
@@ -270,7 +270,7 @@ def test_a_key_that_cannot_be_decrypted_again_is_never_relied_on(vault: FileVaul
     with pytest.raises(VaultError):
         locked(seal.seal, machine)
     assert vault.load() == FULL
-    assert not machine.exist()
+    assert not (machine.credstore / CREDENTIAL).exists()
 
 
 def fail(machine: SystemdKeys, said: str) -> None:

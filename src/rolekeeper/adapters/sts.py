@@ -40,6 +40,9 @@ _LARGEST_POLICY = 64 * 1024  # bytes; AWS allows 2,048 characters
 
 _POLICY = "correct the role's policy_file and policy_arns"
 _TIME = Meaning(SignatureRefusedError, CLOCK)
+_FORM = Meaning(
+    RoleRefusedError, "check the role's arn, session_name, external_id, tags and duration (at most 1h for a node)"
+)
 ROLE_MEANINGS: Mapping[str, Meaning] = {
     "AccessDenied": Meaning(
         RoleRefusedError,
@@ -68,9 +71,8 @@ ROLE_MEANINGS: Mapping[str, Meaning] = {
     "InvalidSignature": _TIME,
     "RequestExpired": _TIME,
     "RequestTimeTooSkewed": _TIME,
-    "Validation": Meaning(
-        RoleRefusedError, "check the role's arn, session_name, external_id, tags and duration (at most 1h for a node)"
-    ),
+    "ValidationError": _FORM,
+    "Validation": _FORM,
 }
 _UNKNOWN = "see what the service says, and check the role's settings"
 
@@ -141,13 +143,17 @@ def _parameters(action: str, role: Role, registration: Registration) -> dict[str
 def _policy(action: str, path: str) -> str:
     """The session policy without its blanks, which count towards AWS's limit."""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_without_waiting) as file:
             policy = json.loads(file.read(_LARGEST_POLICY))
     except OSError as error:
         raise _bad_policy(action, path, error.strerror or "it cannot be opened") from error
     except (ValueError, RecursionError) as error:
         raise _bad_policy(action, path, "it is not JSON") from error
     return json.dumps(policy, separators=(",", ":"))
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # for a FIFO
 
 
 def _bad_policy(action: str, path: str, reason: str) -> RoleRefusedError:

@@ -22,7 +22,6 @@ def look(world: World, settings: Settings, contents: VaultContents, node: Node, 
     """
     boot_id = world.clock.boot_id()
     hardware, comparison = _hardware(world, contents, node, settings.daemon.attempt_timeout)
-    world.outputs.remove_others(settings.outputs)
     outputs = tuple(_output(world, output, settings) for output in settings.outputs)
     return Seen(
         contents=contents,

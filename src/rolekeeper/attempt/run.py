@@ -31,16 +31,22 @@ def run(
     settings: Settings,
     *,
     reuse: bool,
+    owns_outputs: bool = False,
     deliver: Deliver = lambda _: None,
     deliver_found: DeliverFound = lambda _: None,
 ) -> AttemptReport:
     """Make one attempt. With `reuse`, fresh credentials that are published everywhere make a request unnecessary.
+
+    `owns_outputs`: what the runtime directory holds for other endpoints goes. That is for the daemon's attempts: one by
+    hand may have another configuration, and a token that is made anew shuts out programs that have the old one.
 
     `deliver` gets the report while the vault is still locked, so a command that changes the vault next cannot have its
     signal to the daemon overtaken by this report. `deliver_found` is called before the service is asked for a token.
     """
     try:
         with world.vault.lock(longest_wait_for_vault(settings)):
+            if owns_outputs:
+                world.outputs.remove_others(settings.outputs)
             report = _attempt(world, settings, reuse=reuse, deliver_found=deliver_found)
             deliver(report)
     except VaultError as error:  # of the lock

@@ -3,7 +3,7 @@
 At every instant the vault on disk can be read with the keys that are kept. So keys and vault change in this order:
 
 - *seal*: keep a new key, then save the vault sealed with it. A crash in between leaves a plain vault and a key that
-  nothing needs yet; the next `seal` uses that key.
+  nothing needs yet; the next `seal` uses that key. A key that only the running unit still has is kept again.
 - *rekey*: keep the new key and the old one, save the vault sealed with the new one, keep the new one alone.
 - *unseal*: save the vault plain, then forget the key.
 
@@ -15,13 +15,15 @@ from rolekeeper.model import VaultContents, VaultKey
 from rolekeeper.ports import SealableVault, VaultKeys
 
 
-def seal(vault: SealableVault, keys: VaultKeys) -> VaultKey:
-    """Seal the vault and every later save; returns the key. A vault that is sealed keeps its key."""
+def seal(vault: SealableVault, keys: VaultKeys, *, encrypt_again: bool = False) -> VaultKey:
+    """Seal the vault and every later save; returns the key. A vault that is sealed keeps its key.
+
+    With `encrypt_again`, also a key that is kept is encrypted for what the settings name now.
+    """
     contents, name = vault.load(), vault.sealed_with()
-    is_new = name is None and not keys.exist()
-    held = (keys.new_key(),) if is_new else keys.read()
+    held = keys.read() if name is not None else keys.kept() or (keys.new_key(),)
     key = next((one for one in held if one.name == name), held[0])
-    if is_new or held != (key,):
+    if encrypt_again or keys.kept() != (key,):
         keys.write((key,))
     keys.hand_out()
     if name is None:

@@ -55,7 +55,14 @@ def _supervised(configuration: str | None) -> int:
     if settings is None or order.reload:
         settings = _read(configuration, pipe, settings)
     die_after(settings.daemon.attempt_timeout)
-    run_attempt(_world(settings), settings, reuse=order.reuse, deliver=pipe.report, deliver_found=pipe.found)
+    run_attempt(
+        _world(settings),
+        settings,
+        reuse=order.reuse,
+        owns_outputs=True,
+        deliver=pipe.report,
+        deliver_found=pipe.found,
+    )
     return 0
 
 

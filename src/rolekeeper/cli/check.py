@@ -74,7 +74,10 @@ def endpoint_warnings(loaded: Loaded, *, socket_is_active: bool) -> Iterator[Pro
     """The endpoints that nothing serves, because systemd does not listen for them."""
     if not socket_is_active:
         for place in loaded.places[ENDPOINTS]:
-            hint = f"`systemctl enable --now {SOCKET}`, or run `rolekeeper endpoint`"
+            hint = (
+                f"`systemctl enable --now {SOCKET}`, or run `rolekeeper endpoint`; if it fails, `systemctl status "
+                f"{SOCKET}` says why, and `ss -tlnp 'sport = 4580'` shows who has the port"
+            )
             yield place.problem("", f"nothing serves it: {SOCKET} is not active", hint)
 
 

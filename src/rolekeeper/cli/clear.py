@@ -44,15 +44,20 @@ def forget(settings: Settings, check: Callable[[SealableVault], None] = lambda _
     """Empty the vault and forget its key, once `check` has seen it under its lock; the daemon learns it at once."""
     vault = compose.vault(settings)
     with vault.lock(longest_wait_for_vault(settings)):
-        check(vault)
         has_key = settings.vault_seal != UNSEALED or _is_sealed(vault)
-        vault.save(VaultContents())
+        keys = compose.vault_keys(settings)
         if has_key:
-            compose.vault_keys(settings).remove()
-    _withdraw(settings)
-    if has_key:
-        take_over_drop_in()
-    compose.tell_daemon(settings)
+            keys.refuse_another_vault()
+        check(vault)
+        vault.save(VaultContents())
+        try:
+            if has_key:
+                keys.remove()
+        finally:  # the registration is gone, whatever becomes of the key
+            _withdraw(settings)
+            if has_key:
+                take_over_drop_in()
+            compose.tell_daemon(settings)
 
 
 def confirmed(question: str, verb: str) -> bool:

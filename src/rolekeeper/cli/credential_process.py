@@ -113,7 +113,13 @@ def _first_output(profile: str | None) -> tuple[str, str]:
         raise _Unusable(
             "no-daemon", "No daemon says where credentials are published", "name the file with --file"
         ) from error
-    except (ValueError, KeyError, TypeError, StopIteration, RecursionError) as error:
+    except StopIteration as error:
+        raise _Unusable(
+            "no-credentials",
+            "The daemon publishes in no shared credentials file" + (f" with the profile {profile}" if profile else ""),
+            "name the file with --file; for an endpoint, use its file in /run/rolekeeper/env",
+        ) from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _Unusable(
             "status-unreadable", f"Cannot find an output in {STATUS}", "name the file with --file"
         ) from error

@@ -66,7 +66,7 @@ def _sealed(settings: Settings, options: argparse.Namespace) -> VaultKey:
     keys = compose.vault_keys(settings, options.pcrs, options.recovery_key)
     vault = compose.vault(settings, keys)
     with vault.lock(longest_wait_for_vault(settings)):
-        return seal.rekey(vault, keys) if options.rekey else seal.seal(vault, keys)
+        return seal.rekey(vault, keys) if options.rekey else seal.seal(vault, keys, encrypt_again=True)
 
 
 def _print(settings: Settings, key: VaultKey, *, as_json: bool) -> None:

@@ -12,10 +12,9 @@ from rolekeeper.config.files import RawFile, read_regular
 from rolekeeper.config.load import ROLES, Loaded
 from rolekeeper.errors import Problem
 
-LONGEST = 2_048  # characters; sts:AssumeRole takes no more
-MOST_BYTES = 4 * LONGEST  # of so many characters in UTF-8
+LONGEST = 2_048  # characters without blanks between words; sts:AssumeRole takes no more
+MOST_BYTES = 64 * 1024  # that an attempt reads of a policy file
 
-_BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 _CHANGEABLE, _READABLE = 0o022, 0o004
 
 
@@ -40,18 +39,16 @@ def _error(found: RawFile | str) -> tuple[str, str]:
     """What is wrong with a policy file, and the remedy; empty when nothing is."""
     if isinstance(found, str):
         return found, "write the policy there, as a file that the user who runs rolekeeper may read"
+    too_long = (f"is longer than {LONGEST} characters", "AWS takes no more: name managed policies in policy_arns")
+    if len(found.data) > MOST_BYTES:
+        return too_long
     try:
-        text = found.data.decode()
-        is_a_policy = isinstance(json.loads(text.removeprefix(_BOM)), dict)
-    except (ValueError, RecursionError):  # no UTF-8, no JSON, or a number of too many digits
-        text, is_a_policy = "", False
-    if len(found.data) > MOST_BYTES or len(text) > LONGEST:
-        return f"is longer than {LONGEST} characters", "AWS takes no more: name managed policies in policy_arns"
-    if not is_a_policy:
+        policy = json.loads(found.data)
+    except (ValueError, RecursionError):  # no text, no JSON, or a number of too many digits
+        policy = None
+    if not isinstance(policy, dict):
         return "is not a JSON object", "write an IAM policy document, such as the console's JSON tab shows"
-    if text.startswith(_BOM):
-        return "begins with a byte order mark", "save it as UTF-8 without one: AWS refuses it"
-    return "", ""
+    return too_long if len(json.dumps(policy, separators=(",", ":"))) > LONGEST else ("", "")
 
 
 def _warning(found: RawFile | str) -> tuple[str, str]:

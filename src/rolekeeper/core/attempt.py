@@ -230,15 +230,19 @@ class _Attempt:
         """
         if held.issue.node_id != self.seen.node.registration.node_id or not self._is_issue_fresh(held.issue):
             return False
-        is_due = lifetime.is_spent(held.issue.life, self.seen.refresh_share * (1 - JITTER), self.seen.now)
-        return not is_due and not all(map(self._has_newest, self.seen.outputs))
+        return not self._is_due(held.issue) and not all(map(self._has_newest, self.seen.outputs))
+
+    def _is_due(self, issue: IssueRecord) -> bool:
+        return lifetime.is_spent(issue.life, self.seen.refresh_share * (1 - JITTER), self.seen.now)
 
     def _has_newest(self, one: SeenOutput) -> bool:
         """Whether an output needs nothing; one of the node's own may hold a token that the vault did not record."""
         held = self.contents.held_token
         if one.role == NODE_ROLE and held:
             return holding(one.contents, held.issue) is Holding.OURS
-        return self.outputs[one.output.output_name].is_current and self._is_fresh(one.role)
+        issue = issue_of(self.contents, one.role, self.seen.node.registration.node_id)
+        is_fresh = issue is not None and self._is_issue_fresh(issue) and not self._is_due(issue)
+        return is_fresh and self.outputs[one.output.output_name].is_current
 
     def _token_accepted(self, by: Registration, answer: TokenAnswer, fingerprint: str) -> None:
         self.by, self.request_id, self.clock_difference = by, answer.request_id, answer.clock_difference

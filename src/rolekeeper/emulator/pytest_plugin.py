@@ -20,6 +20,6 @@ def rolekeeper_emulator() -> Iterator["Emulator"]:
     try:
         module = importlib.import_module("rolekeeper.emulator.emulator")
     except ModuleNotFoundError as error:
-        pytest.fail(f"The emulator needs {error.name}: install rolekeeper[emulator].")
+        pytest.fail(f"The emulator needs {error.name}: install rolekeeper from its sources with [emulator].")
     with module.Emulator() as emulator:
         yield emulator

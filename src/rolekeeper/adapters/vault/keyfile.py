@@ -19,7 +19,7 @@ LOST = (
 def credential(directory: str | None) -> tuple[VaultKey, ...] | None:
     """The keys that systemd has put into the unit's credential directory; None when it has not."""
     path = Path(directory, CREDENTIAL) if directory else None
-    if path is None or not path.exists():
+    if path is None or not os.path.exists(path):
         return None
     return read_keys(path)
 
@@ -41,11 +41,15 @@ def save_recovery_key(path: str, key: VaultKey) -> None:
     refuse_existing(path)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise file_error("write", path, error) from error
+    try:
         with open(descriptor, "wb") as file:
             file.write(box.encode_keys((key,)))
             file.flush()
             os.fsync(descriptor)
     except OSError as error:
+        os.unlink(path)  # so that the same command can be run again
         raise file_error("write", path, error) from error
 
 

@@ -9,6 +9,7 @@ systemd-creds has one exit code for everything, so what went wrong is found in w
 not known has a code of its own, and is repeated).
 """
 
+import os
 import re
 import subprocess
 from dataclasses import dataclass
@@ -110,9 +111,12 @@ class SystemdKeys:
     unit_credentials: str | None = None
     command: str = "systemd-creds"
 
-    def exist(self) -> bool:
-        """Whether there is a credential."""
-        return self._file.exists()
+    def kept(self) -> tuple[VaultKey, ...]:
+        """The keys in the credential; none when it is missing or cannot be decrypted. A running unit does not count."""
+        try:
+            return self._decrypted()
+        except VaultError:
+            return ()
 
     def read(self) -> tuple[VaultKey, ...]:
         """The keys, decrypted."""
@@ -128,7 +132,7 @@ class SystemdKeys:
 
     def write(self, keys: tuple[VaultKey, ...]) -> None:
         """Encrypt the keys, see that they can be decrypted, and only then replace the credential."""
-        self._refuse_another_vault()
+        self.refuse_another_vault()
         data = box.encode_keys(keys)
         pcrs = (f"--tpm2-pcrs={self.pcrs}",) if "tpm2" in self.with_key else ()
         encrypted = self._systemd_creds("encrypt", f"--with-key={self.with_key}", *pcrs, "-", "-", given=data)
@@ -142,13 +146,13 @@ class SystemdKeys:
 
     def hand_out(self) -> None:
         """Write the unit's drop-in."""
-        self._refuse_another_vault()
+        self.refuse_another_vault()
         text = f"{DROP_IN_TEXT}{_VAULT_LINE}{self.vault_directory}\n"
         self._replace(self.drop_in, text.encode(), _READABLE, _OPEN_DIRECTORY)
 
     def remove(self) -> None:
         """Remove drop-in and credential."""
-        self._refuse_another_vault()
+        self.refuse_another_vault()
         for path in (self.drop_in, self._file):
             try:
                 remove_file(str(path))
@@ -166,24 +170,24 @@ class SystemdKeys:
         except VaultError:
             return False
 
-    @property
-    def _file(self) -> Path:
-        return self.credstore / CREDENTIAL
-
-    def _refuse_another_vault(self) -> None:
+    def refuse_another_vault(self) -> None:
         """Raise RefusedError when the keys are those of a vault in another directory that is still there."""
         try:
             lines = (read_file(str(self.drop_in)) or b"").decode("utf-8", errors="replace").splitlines()
         except OSError as error:
             raise file_error("read", str(self.drop_in), error) from error
         named = [line.removeprefix(_VAULT_LINE) for line in lines if line.startswith(_VAULT_LINE)]
-        if named and named[-1] != self.vault_directory and Path(named[-1], FILE).exists():
+        if named and named[-1] != self.vault_directory and os.path.exists(f"{named[-1]}/{FILE}"):
             raise RefusedError(
                 "vault-key-in-use",
                 f"Cannot change the vault's key: it is that of the vault {named[-1]}, and this one is "
                 f"{self.vault_directory}",
                 f"`rolekeeper unseal` that vault first, or remove {named[-1]} if nobody needs it",
             )
+
+    @property
+    def _file(self) -> Path:
+        return self.credstore / CREDENTIAL
 
     def _decrypted(self) -> tuple[VaultKey, ...]:
         path = str(self._file)

@@ -4,6 +4,7 @@ A link is skipped when one that it needs has failed or was skipped. Each has its
 network that is dead, a resolver or a disk that hangs costs a bounded time, and the findings before it are kept.
 """
 
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -90,4 +91,7 @@ def _look(link: Link, case: Case, longest: timedelta) -> list[Finding]:
         return [*seen, failed(link.name, error)]
     except RolekeeperError as error:
         return [*seen, failed(link.name, error)]
+    except (OSError, subprocess.SubprocessError) as error:  # one link that cannot be looked at costs no other
+        hint = "run `rolekeeper doctor` as root outside a container"
+        return [*seen, failed(link.name, UnavailableError("not-looked-at", f"cannot look at it: {error}", hint))]
     return seen

@@ -8,7 +8,7 @@ from rolekeeper import __version__, compose
 from rolekeeper.adapters.supervision import unit
 from rolekeeper.adapters.vault import FILE
 from rolekeeper.cli import health
-from rolekeeper.cli.check import account_warnings
+from rolekeeper.cli.check import account_warnings, seal_warnings
 from rolekeeper.cli.probes.case import Case
 from rolekeeper.cli.status import OUTDATED
 from rolekeeper.config import policies
@@ -27,6 +27,7 @@ from rolekeeper.errors import (
     UnregisteredError,
 )
 from rolekeeper.model import THRESHOLD_OFF, Outcome, OutputProblem, Verdict
+from rolekeeper.settings import Settings
 
 _ENABLED = ("enabled", "enabled-runtime", "static", "alias", "indirect", "generated", "linked", "linked-runtime")
 _OTHERS = 0o077
@@ -39,7 +40,7 @@ def configuration(case: Case) -> Iterator[Finding]:
     code = ConfigurationError(()).code
     for problem in wrong:
         yield misconfigured("configuration", Level.FAILED, code, problem, ConfigurationError.exit_code)
-    for problem in (*warnings, *account_warnings(case.loaded)):
+    for problem in (*warnings, *account_warnings(case.loaded), *seal_warnings(case.settings)):
         yield misconfigured("configuration", Level.WARNING, "configuration-doubtful", problem)
     if not wrong:
         outputs, roles = len(case.settings.outputs), len(case.settings.roles)
@@ -139,7 +140,15 @@ def vault(case: Case) -> Iterator[Finding]:
         hint = "register with `rolekeeper register`, or `rolekeeper adopt`"
         yield failed("vault", UnregisteredError("unregistered", f"No registration in the vault {directory}", hint))
         return
+    yield from _key_at_risk(case.settings)
     yield ok("vault", f"{node.node_id} in {node.region}, key of {node.key.created_at:%Y-%m-%d}")
+
+
+def _key_at_risk(settings: Settings) -> Iterator[Finding]:
+    """A sealed vault whose key only the running unit still has: the next restart would lose it."""
+    if compose.vault(settings).sealed_with() is not None and not compose.vault_keys(settings).kept():
+        message = "only the running daemon still has the vault's key: it is missing on disk, or cannot be decrypted"
+        yield warning("vault", OutputProblem("vault-key-at-risk", message, "`rolekeeper seal` before the next restart"))
 
 
 def _open_to_others(directory: str) -> Iterator[Finding]:
