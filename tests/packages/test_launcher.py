@@ -165,7 +165,7 @@ def test_a_virtual_environment_whose_python_has_changed_says_so(by_make: Path, t
 
 
 def test_an_attempt_of_the_daemon_writes_no_bytecode_either(unpacked: Unpacked) -> None:
-    program = "from rolekeeper.compose import _command as f; print(*f(None, 'attempt')[1:3])"
+    program = "from rolekeeper.compose import own_command as f; print(*f(None, 'attempt')[1:3])"
     assert unpacked.execute("-c", program).stdout == "-I -B\n"
 
 

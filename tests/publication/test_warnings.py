@@ -65,6 +65,14 @@ def test_a_profile_of_its_own_is_called_profile_in_the_config_file(written: Serv
     assert f"sso_session in {config} outrank them" in found.message
 
 
+def test_default_may_be_called_profile_default_in_the_config_file(written: Server) -> None:
+    config = written.output.with_name("config")
+    config.write_text(f"[profile default]\n{OUTRANKING['sso_session']}")
+    found = warning(attempt(written))
+    assert found is not None
+    assert f"sso_session in {config} outrank them" in found.message
+
+
 @pytest.mark.parametrize("config", ["[default]\nregion = x\n", "no config file\n", "[other]\nrole_arn = x\n", None])
 def test_anything_else_there_is_no_warning(written: Server, config: str | None) -> None:
     if config is not None:

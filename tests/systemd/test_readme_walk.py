@@ -73,7 +73,7 @@ def test_a_program_of_another_user_finds_its_credentials(machine: Machine) -> No
     machine.write("/etc/systemd/system/program.service", unit + PROGRAM)
     machine.systemctl("daemon-reload")
     machine.systemctl("start", "program")
-    program = ("runuser", "-u", "app", "--", "env", f"AWS_SHARED_CREDENTIALS_FILE={APP_OUTPUT}.profile")
+    program = ("env", f"AWS_SHARED_CREDENTIALS_FILE={APP_OUTPUT}.profile")
     region = f"AWS_DEFAULT_REGION={machine.service.region}"
     assert CALLER.search(machine.run(*program, region, "/usr/local/bin/aws", "sts", "get-caller-identity").out)
 

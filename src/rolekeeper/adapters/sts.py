@@ -144,12 +144,13 @@ def _policy(action: str, path: str) -> str:
     """The session policy without its blanks, which count towards AWS's limit."""
     try:
         with open(path, "rb", opener=_without_waiting) as file:
-            policy = json.loads(file.read(_LARGEST_POLICY))
+            policy = json.dumps(json.loads(file.read(_LARGEST_POLICY)), ensure_ascii=False, separators=(",", ":"))
+        policy.encode()  # JSON can escape what is no text
     except OSError as error:
         raise _bad_policy(action, path, error.strerror or "it cannot be opened") from error
     except (ValueError, RecursionError) as error:
         raise _bad_policy(action, path, "it is not JSON") from error
-    return json.dumps(policy, separators=(",", ":"))
+    return policy
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -13,6 +13,7 @@ from rolekeeper.settings import Output, Settings
 LOOKS = 3
 BETWEEN_LOOKS = timedelta(seconds=5)
 LONGEST_FOR_OUTPUT = timedelta(seconds=10)
+ORDINARY_PUBLICATION = timedelta(milliseconds=500)
 
 
 def look(world: World, settings: Settings, contents: VaultContents, node: Node, *, reuse: bool) -> Seen:
@@ -43,9 +44,10 @@ def longest_for_output(settings: Settings) -> timedelta:
     """How long one output may keep the attempt, in the look and again in publishing.
 
     All looks together take an eighth of the attempt's time, and so do all publications: an output that is locked or
-    hangs starves no other.
+    hangs starves no other. With very many outputs each still has as long as an ordinary publication needs.
     """
-    return min(LONGEST_FOR_OUTPUT, settings.daemon.attempt_timeout / 8 / max(1, len(settings.outputs)))
+    eighth = settings.daemon.attempt_timeout / 8
+    return min(LONGEST_FOR_OUTPUT, max(eighth / max(1, len(settings.outputs)), min(ORDINARY_PUBLICATION, eighth)))
 
 
 def _output(world: World, output: Output, settings: Settings) -> SeenOutput:

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import IntEnum
 
+from rolekeeper.adapters.files.paths import RefusedFileError
 from rolekeeper.adapters.files.replace import read_file
+from rolekeeper.adapters.outputs.accounts import user_number
 from rolekeeper.adapters.supervision import runtime
 from rolekeeper.core import credentialsfile, lifetime, processfile
 from rolekeeper.core.loop.phases import Phase
@@ -126,9 +128,9 @@ def _held(one: OutputStatus, settings: Settings) -> Freshness | None:
     if file is None:
         return None
     try:
-        data = read_file(file.path, LARGEST_FILE)
+        data = read_file(file.path, LARGEST_FILE, user_number(file.owner, file.path))
         found = "" if data is None else _access_key_id(file, data)
-    except PermissionError:
+    except (PermissionError, RefusedFileError):  # this user may follow fewer links than the daemon
         return None
     except (OSError, OutputError):
         return Freshness.UNKNOWN

@@ -6,9 +6,11 @@ from datetime import timedelta
 
 from rolekeeper import compose
 from rolekeeper.adapters.supervision import runtime
+from rolekeeper.cli import health
 from rolekeeper.cli.arguments import duration
 from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import print_json
+from rolekeeper.cli.status import OUTDATED
 from rolekeeper.core.loop.states import LastOutcome
 from rolekeeper.core.outcomes import exit_code
 from rolekeeper.errors import UnavailableError
@@ -27,7 +29,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Signal the daemon, and wait until status.json tells of an outcome that came after it."""
     longest = duration("--timeout", options.timeout)
-    directory = compose.settings(options.config).daemon.runtime_directory
+    settings = compose.settings(options.config)
+    directory = settings.daemon.runtime_directory
     before = _last_outcome(directory)
     if not runtime.send(directory, signal.SIGUSR1):
         raise UnavailableError("no-daemon", f"No daemon runs on {directory}", "`systemctl start rolekeeper`")
@@ -37,6 +40,8 @@ def run(options: argparse.Namespace) -> int:
             "timeout", f"No outcome within {options.timeout}", "`rolekeeper status` says what the daemon does"
         )
     _print(outcome, as_json=options.json)
+    if health.read(settings, compose.clock()).is_outdated:
+        say(OUTDATED, "systemctl reload rolekeeper")
     return exit_code(outcome.outcome, outcome.code)
 
 
@@ -59,7 +64,7 @@ def _last_outcome(directory: str) -> LastOutcome | None:
 def _print(outcome: LastOutcome, *, as_json: bool) -> None:
     if as_json:
         print_json(outcome)
-    elif outcome.outcome is Outcome.ISSUED:
+    elif outcome.outcome is Outcome.ISSUED and not outcome.code:
         print("Refreshed.")
     else:
         say(f"{outcome.outcome}: {outcome.message}", outcome.hint, code=outcome.code)

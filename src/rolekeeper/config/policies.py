@@ -44,11 +44,13 @@ def _error(found: RawFile | str) -> tuple[str, str]:
         return too_long
     try:
         policy = json.loads(found.data)
+        sent = json.dumps(policy, ensure_ascii=False, separators=(",", ":"))
+        sent.encode()  # JSON can escape what is no text
     except (ValueError, RecursionError):  # no text, no JSON, or a number of too many digits
-        policy = None
+        policy, sent = None, ""
     if not isinstance(policy, dict):
         return "is not a JSON object", "write an IAM policy document, such as the console's JSON tab shows"
-    return too_long if len(json.dumps(policy, separators=(",", ":"))) > LONGEST else ("", "")
+    return too_long if len(sent) > LONGEST else ("", "")
 
 
 def _warning(found: RawFile | str) -> tuple[str, str]:

@@ -79,8 +79,8 @@ class Directory:
 
 def is_name(text: str) -> bool:
     """Whether this can be an endpoint's name (identifiers.NAME): no other is ever put into a path."""
-    letters = text[:1] + "".join(one for one in text[1:] if one not in _PUNCTUATION)
-    return text.isascii() and letters.isalnum() and len(text) <= LONGEST_NAME
+    letters = "".join(one for one in text if one not in _PUNCTUATION)
+    return text[:1] not in ("", ".") and f"{letters}0".isalnum() and text.isascii() and len(text) <= LONGEST_NAME
 
 
 def _contents(path: str) -> bytes:

@@ -122,10 +122,11 @@ def _config_beside(output: CredentialsFile) -> "tuple[str, credentialsfile.Value
 
 def config_profile(path: str, profile: str) -> "credentialsfile.Values":
     """The settings of a profile in a `config` file; none when the file is missing or programs cannot read it."""
-    name = profile if profile == "default" else f"profile {profile}"
+    names = ("default", "profile default") if profile == "default" else (f"profile {profile}",)
     try:
         text = credentialsfile.decode(read_file(path) or b"", where=path)
-        return credentialsfile.read_profile(text, name, where=path) or {}
+        found = (credentialsfile.read_profile(text, name, where=path) or {} for name in names)
+        return {key: value for values in found for key, value in values.items()}
     except (OSError, OutputError):  # it is not ours: that programs cannot read it is for them to say
         return {}
 

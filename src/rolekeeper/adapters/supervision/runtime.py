@@ -36,6 +36,7 @@ LOCK = "lock"
 STATUS = "status.json"
 SUDO = "run this as the daemon's user, or with sudo"
 METRICS = "metrics.prom"
+_LONGEST_ADDRESS = 107  # bytes, unix(7)
 _OPEN = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _PEER = struct.Struct("iII")  # struct ucred: pid, uid, gid
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock: type, whence, start, length (0: all of it), pid
@@ -138,7 +139,11 @@ def _listening(directory: str) -> int:
 
 @contextmanager
 def _short_path(directory: str) -> Iterator[str]:
-    """The socket's path in a form that unix(7) has room for, however long the directory's own is."""
+    """The socket's path, without /proc if it is short enough for unix(7), however long the directory's own is."""
+    plain = f"{directory}/{ALIVE}"
+    if len(os.fsencode(plain)) <= _LONGEST_ADDRESS:
+        yield plain
+        return
     at = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield f"/proc/self/fd/{at}/{ALIVE}"
