@@ -1,4 +1,4 @@
-"""What an operator does to this node with credentials of his own: the one place where boto3's ordinary chain is right.
+"""What an operator does to this node with credentials of their own: the one place where boto3's chain is right.
 
 boto3 looks where the operator's other AWS commands look: AWS_* variables, profiles, SSO, the metadata of an instance.
 Region, endpoint, proxy and certificates come from rolekeeper's configuration where it names them. As root on the node,

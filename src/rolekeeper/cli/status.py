@@ -184,7 +184,7 @@ def distance(far: timedelta) -> str:
     number = next((number for number, (_, unit) in enumerate(UNITS) if far >= unit), len(UNITS) - 1)
     name, unit = UNITS[number]
     text = f"{far // unit} {name}"
-    if number < len(UNITS) - 2:  # nobody needs the seconds of minutes
+    if number < len(UNITS) - 2:  # the seconds of minutes do not matter
         smaller, its_unit = UNITS[number + 1]
         rest = far % unit // its_unit
         text += f" {rest} {smaller}" if rest else ""
