@@ -78,7 +78,6 @@ def test_nothing_is_lost_at_any_kind_of_step(followed: Course, sample: Callable[
         ("sandbox", "statfs aws", "EIO"),  # as the remedy is looked for, like the next
         ("sandbox", "newfstatat aws", "EACCES"),
         ("rotation", "openat boot_id", "EMFILE"),
-        ("attempt", "openat run/env", "EMFILE"),  # as endpoints of an earlier configuration are looked for
     ],
 )
 def test_nothing_is_lost_at_every_step_of_a_kind(

@@ -109,7 +109,7 @@ def test_an_attempt_that_crashes_with_key_and_token_in_memory_leaves_no_core(mac
     machine.systemctl("kill", "--kill-whom=main", "--signal=SEGV", UNIT)
     machine.until("systemd restarts it", lambda: machine.property(UNIT, "NRestarts") == "1")
     if not PATTERN.read_text().startswith(("|", "/")):  # so a core that is allowed is found where we look
-        (core,) = cores(machine)
+        (core,) = machine.until("the core is written", lambda: cores(machine))
         assert hits(core.read_bytes().decode("latin-1"), wanted) == []
     machine.until_status("Waiting")
 

@@ -45,9 +45,7 @@ def run(
     """
     try:
         with world.vault.lock(longest_wait_for_vault(settings)):
-            if owns_outputs:
-                world.outputs.remove_others(settings.outputs)
-            report = _attempt(world, settings, reuse=reuse, deliver_found=deliver_found)
+            report = _attempt(world, settings, reuse=reuse, owns_outputs=owns_outputs, deliver_found=deliver_found)
             deliver(report)
     except VaultError as error:  # of the lock
         report = attempt.failure(error)
@@ -60,7 +58,9 @@ def longest_wait_for_vault(settings: Settings) -> timedelta:
     return min(LONGEST_WAIT_FOR_VAULT, settings.daemon.attempt_timeout / 2)
 
 
-def _attempt(world: World, settings: Settings, *, reuse: bool, deliver_found: DeliverFound) -> AttemptReport:
+def _attempt(
+    world: World, settings: Settings, *, reuse: bool, owns_outputs: bool, deliver_found: DeliverFound
+) -> AttemptReport:
     roles_until = world.clock.now().boot + settings.daemon.attempt_timeout * ROLES_UNTIL
     contents = VaultContents()
     entries: tuple[LogEntry, ...] = ()
@@ -68,6 +68,8 @@ def _attempt(world: World, settings: Settings, *, reuse: bool, deliver_found: De
         contents, entries = _registered(world, settings)
         if contents.node is None:
             raise _unregistered(settings)
+        if owns_outputs:
+            world.outputs.remove_others(settings.outputs)
         seen = look(world, settings, contents, contents.node, reuse=reuse)
     except RolekeeperError as error:
         return replace(attempt.failure(error, contents.node), entries=entries)
