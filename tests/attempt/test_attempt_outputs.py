@@ -14,7 +14,7 @@ from tests.reports import current, events, life, written
 from rolekeeper.adapters.outputs.dispatch import AllOutputs
 from rolekeeper.attempt.run import run
 from rolekeeper.model import Hardware, HeldToken, IssueRecord, Outcome, RoleToken
-from rolekeeper.settings import CredentialsFile, Output
+from rolekeeper.settings import CredentialsFile, Endpoint, Output
 
 HOUR = timedelta(hours=1)
 BROKEN = "[default\nnot a credentials file\n"
@@ -317,3 +317,17 @@ def test_a_token_that_can_be_neither_held_nor_published_everywhere_is_no_reason_
     assert (report.outcome, report.code) == (Outcome.ISSUED, "unparsable-file")
     assert str(pair.output(1)) in report.message
     assert current(report) == pair.named(0)
+
+
+def test_an_attempt_by_hand_leaves_the_endpoints_of_another_configuration_and_the_daemons_removes_them(
+    machine: Machine,
+) -> None:
+    machine.change(endpoints=(Endpoint("web"),))
+    machine.attempt()
+    token = Path(machine.settings.daemon.runtime_directory, "token", "web")
+    kept = token.read_bytes()
+    machine.change(endpoints=())
+    machine.attempt()
+    assert token.read_bytes() == kept
+    run(machine.world(), machine.settings, reuse=False, owns_outputs=True)
+    assert not token.exists()

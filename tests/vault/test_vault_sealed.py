@@ -422,3 +422,16 @@ def test_a_process_is_kept_out_of_swap_where_that_is_allowed(prefix: tuple[str, 
     allowed, locked = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
     assert allowed == locked
     assert not prefix or allowed == "False"
+
+
+def test_a_key_that_only_the_running_unit_still_has_is_kept_again(
+    vault: FileVault, machine: SystemdKeys, tmp_path: Path
+) -> None:
+    save(vault, FULL)
+    locked(seal.seal, machine)
+    unit = tmp_path / "unit"
+    unit.mkdir()
+    (unit / CREDENTIAL).write_bytes(box.encode_keys(machine.kept()))
+    (machine.credstore / CREDENTIAL).unlink()
+    locked(seal.seal, replace(machine, unit_credentials=str(unit)))
+    assert [key.name for key in machine.kept()] == [vault.sealed_with()]
