@@ -13,7 +13,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from typing import IO
 
 import pytest
@@ -23,6 +23,7 @@ from rolekeeper import cli
 PR_GET_DUMPABLE, PR_SET_DUMPABLE = 3, 4  # linux/prctl.h
 AT_START = ("PYTHON", "LD_", "TZ")
 LIBC = ctypes.CDLL(None)
+SET_LIMIT = resource.setrlimit
 STREAMS = ("stdin", "stdout", "stderr")
 
 
@@ -36,6 +37,7 @@ def call(words: list[str], environment: Mapping[str, str], stdin: str = "") -> t
             stream = open(number, "w" if number else "r", encoding="utf-8", closefd=False)  # noqa: SIM115
             patch.setattr(sys, name, files.enter_context(stream))
         patch.setattr(sys, "argv", words)
+        patch.setattr(resource, "setrlimit", _set_soft_limit)
         for name in list(os.environ):
             patch.delenv(name)
         for name, value in environment.items():
@@ -67,7 +69,7 @@ def _text(file: IO[bytes]) -> str:
 
 @contextmanager
 def _kept() -> Iterator[None]:
-    """What a command does to its process is undone, as far as this user may."""
+    """What a command does to its process is undone."""
     limits, dumpable = resource.getrlimit(resource.RLIMIT_CORE), LIBC.prctl(PR_GET_DUMPABLE, 0, 0, 0, 0)
     timer, handler = signal.setitimer(signal.ITIMER_REAL, 0), signal.getsignal(signal.SIGALRM)
     try:
@@ -77,6 +79,10 @@ def _kept() -> Iterator[None]:
         signal.signal(signal.SIGALRM, handler)
         signal.setitimer(signal.ITIMER_REAL, *timer)
         LIBC.prctl(PR_SET_DUMPABLE, dumpable, 0, 0, 0)
-        with suppress(ValueError):  # only root may raise it again
-            resource.setrlimit(resource.RLIMIT_CORE, limits)
+        resource.setrlimit(resource.RLIMIT_CORE, limits)
         gc.enable()
+
+
+def _set_soft_limit(which: int, limits: tuple[int, int]) -> None:
+    """Leave the hard limit as it is: without CAP_SYS_RESOURCE nothing could raise it again for the next test."""
+    SET_LIMIT(which, (limits[0], resource.getrlimit(which)[1]))

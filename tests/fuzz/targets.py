@@ -10,6 +10,7 @@ import configparser
 import io
 import json
 import os
+import resource
 import shutil
 import socket
 import sys
@@ -19,6 +20,8 @@ from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+import pytest
 
 from rolekeeper.adapters.clock import SystemClock
 from rolekeeper.adapters.ssm.service import SsmService
@@ -164,13 +167,13 @@ def status(data: bytes) -> None:
 
 def _said(act: Callable[[], int]) -> tuple[int, bytes, str]:
     """What a command of this process returned and said, on its standard streams or straight on their descriptors."""
-    credential_process.setrlimit = lambda *_: None  # a limit that is lowered would stay so for all other tests
     words, saved, files = io.StringIO(), [os.dup(1), os.dup(2)], [os.memfd_create("out"), os.memfd_create("err")]
     sys.stdout.flush()
     for number, file in enumerate(files, 1):
         os.dup2(file, number)
     try:
-        with redirect_stderr(words):
+        with redirect_stderr(words), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(resource, "setrlimit", lambda *_: None)  # a lower hard limit would stay for all other tests
             code = act()
         sys.stdout.flush()
         out, err = (os.pread(file, 1 << 22, 0) for file in files)

@@ -1,8 +1,8 @@
 """What a command that holds a token does to itself, where it must start like a bare interpreter."""
 
+import resource
 from os import O_WRONLY, close, write
 from os import open as open_descriptor
-from resource import RLIMIT_CORE, setrlimit
 
 COREDUMP_FILTER = "/proc/self/coredump_filter"
 
@@ -12,7 +12,7 @@ def keep_out_of_cores() -> None:
 
     What process.py does beside the limit would take ctypes.
     """
-    setrlimit(RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         descriptor = open_descriptor(COREDUMP_FILTER, O_WRONLY)
         write(descriptor, b"0")
