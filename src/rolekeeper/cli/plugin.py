@@ -6,8 +6,8 @@ The line is always there and always begins with OK, WARNING, CRITICAL or UNKNOWN
 from enum import IntEnum
 
 from rolekeeper import compose
-from rolekeeper.cli import health
-from rolekeeper.cli.health import ExitCode, Health
+from rolekeeper.cli import condition
+from rolekeeper.cli.condition import Condition, ExitCode
 from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.status import OutputStatus
 from rolekeeper.errors import RolekeeperError
@@ -30,7 +30,7 @@ def run(configuration: str | None) -> int:
     """Print the line; the exit code is the state."""
     try:
         settings = compose.settings(configuration)
-        now = health.read(settings, compose.clock())
+        now = condition.read(settings, compose.clock())
     except RolekeeperError as error:
         return _print(State.UNKNOWN, error.message.splitlines()[0], "")
     state = State.CRITICAL if now.pid is None else STATES.get(now.exit_code, State.CRITICAL)
@@ -44,7 +44,7 @@ def _print(state: State, words: str, performance: str) -> int:
     return state
 
 
-def _words(now: Health) -> str:
+def _words(now: Condition) -> str:
     if now.pid is None:
         return "no daemon runs"
     if now.document is None or now.state is Phase.UNREGISTERED:
@@ -63,13 +63,13 @@ def _output(one: OutputStatus) -> str:
     return f"{one.name} {one.freshness}" + (f" ({one.problem.code})" if one.problem else "")
 
 
-def _performance(now: Health) -> str:
+def _performance(now: Condition) -> str:
     """Seconds until the first credentials expire, outputs that are fresh, and attempts."""
     if now.document is None:
         return ""
     fresh = sum(one.freshness is Freshness.FRESH for one in now.outputs())
     values = [f"fresh_outputs={fresh};;;0;{len(now.outputs())}", f"attempts={now.document.attempts}c"]
     if now.document.expires_at is not None:
-        left = (now.document.expires_at - health.service_now(now.document, compose.clock())).total_seconds()
+        left = (now.document.expires_at - condition.service_now(now.document, compose.clock())).total_seconds()
         values.insert(0, f"expires_in={max(0, round(left))}s")
     return " ".join(values)

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from rolekeeper import compose
 from rolekeeper.adapters.supervision import runtime
-from rolekeeper.cli import health
+from rolekeeper.cli import condition
 from rolekeeper.cli.arguments import duration
 from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import print_json
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
             "timeout", f"No outcome within {options.timeout}", "`rolekeeper status` says what the daemon does"
         )
     _print(outcome, as_json=options.json)
-    if health.read(settings, compose.clock()).is_outdated:
+    if condition.read(settings, compose.clock()).is_outdated:
         say(OUTDATED, "systemctl reload rolekeeper")
     return exit_code(outcome.outcome, outcome.code)
 

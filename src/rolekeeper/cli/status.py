@@ -12,8 +12,8 @@ from typing import NamedTuple, NoReturn
 
 from rolekeeper import compose
 from rolekeeper.adapters.supervision import unit
-from rolekeeper.cli import health, plugin
-from rolekeeper.cli.health import Health
+from rolekeeper.cli import condition, plugin
+from rolekeeper.cli.condition import Condition
 from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import print_json
 from rolekeeper.core import similarity
@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
     if options.watch:
         _watch(options.config)
     settings, clock = compose.settings(options.config), compose.clock()
-    now = health.read(settings, clock)
+    now = condition.read(settings, clock)
     if options.json:
         print_json(now.document if now.document is not None else dict.fromkeys(status.FIELDS))
     for complaint in _complaints(now, settings):
@@ -115,7 +115,7 @@ def _seen(configuration: str | None, clock: Clock) -> tuple[object, list[str]]:
     """What is seen now, without what only time changes; and how it is printed."""
     try:
         settings = compose.settings(configuration)
-        now = health.read(settings, clock)
+        now = condition.read(settings, clock)
         complaints = [*_complaints(now, settings)]
     except RolekeeperError as error:
         complaint = Complaint(error.message, error.hint, error.code)
@@ -129,7 +129,7 @@ def _complaint_text(complaint: Complaint) -> str:
     return f"{complaint.message}{code}" + (f"\n  hint: {complaint.hint}" if complaint.hint else "")
 
 
-def _complaints(now: Health, settings: Settings) -> Iterator[Complaint]:
+def _complaints(now: Condition, settings: Settings) -> Iterator[Complaint]:
     """What is wrong, and what to do about it, the most important first."""
     if now.pid is None:
         why, remedy = unit.why_not_running(unit.state())
@@ -154,7 +154,7 @@ def _complaints(now: Health, settings: Settings) -> Iterator[Complaint]:
 
 
 def _text(document: Document, clock: Clock) -> str:
-    now = Times(clock.now().wall, health.service_now(document, clock))
+    now = Times(clock.now().wall, condition.service_now(document, clock))
     lines = [
         ("State", document.state.value),
         ("Node", document.node_id),

@@ -4,9 +4,9 @@ import argparse
 from datetime import timedelta
 
 from rolekeeper import compose
-from rolekeeper.cli import health
+from rolekeeper.cli import condition
 from rolekeeper.cli.arguments import duration
-from rolekeeper.cli.health import Health
+from rolekeeper.cli.condition import Condition
 from rolekeeper.core.loop.phases import Phase
 from rolekeeper.errors import UnavailableError, UsageError
 from rolekeeper.model import Freshness, OutputName
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     clock = compose.clock()
     until = clock.now().boot + longest
     while True:
-        lacking = _lacking(health.read(settings, clock), names)
+        lacking = _lacking(condition.read(settings, clock), names)
         if not lacking:
             return 0
         left = until - clock.now().boot
@@ -64,7 +64,7 @@ def _is_wanted(options: argparse.Namespace, output: Output) -> bool:
     return output.path == options.file and options.profile in (None, output.profile)
 
 
-def _lacking(now: Health, names: tuple[OutputName, ...]) -> str:
+def _lacking(now: Condition, names: tuple[OutputName, ...]) -> str:
     """What there is still to wait for; empty when nothing is. Credentials of a dropped registration do not count."""
     if now.pid is None:
         return "no daemon runs"

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from rolekeeper.adapters.ssm.reach import Route
 from rolekeeper.adapters.supervision.unit import Unit
-from rolekeeper.cli.health import Health
+from rolekeeper.cli.condition import Condition
 from rolekeeper.config.load import Loaded
 from rolekeeper.model import TokenAnswer, VaultContents
 from rolekeeper.ports import Clock
@@ -30,7 +30,7 @@ class Case:
     loaded: Loaded
     settings: Settings = field(init=False)
     unit: Unit | None = None
-    health: Health | None = None
+    condition: Condition | None = None
     contents: VaultContents = field(default_factory=VaultContents)
     route: Route | None = None
     clock_difference: timedelta | None = None

@@ -7,7 +7,7 @@ from pathlib import Path
 from rolekeeper import __version__, compose
 from rolekeeper.adapters.supervision import unit
 from rolekeeper.adapters.vault import FILE
-from rolekeeper.cli import health
+from rolekeeper.cli import condition
 from rolekeeper.cli.check import account_warnings, seal_warnings
 from rolekeeper.cli.probes.case import Case
 from rolekeeper.cli.status import OUTDATED
@@ -91,7 +91,7 @@ def _unit_error(found: unit.Unit) -> UnavailableError | None:
 
 def daemon(case: Case) -> Iterator[Finding]:
     """Whether a daemon runs, by which configuration, and what came of its last attempt."""
-    case.health = now = health.read(case.settings, case.clock)
+    case.condition = now = condition.read(case.settings, case.clock)
     if now.pid is None:
         why, remedy = unit.why_not_running(case.unit)
         message = f"no daemon runs on {case.settings.daemon.runtime_directory}" + (f": {why}" if why else "")

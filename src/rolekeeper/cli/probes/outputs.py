@@ -88,10 +88,10 @@ def _creatable(output: CredentialsFile, missing: str, subject: str) -> Finding:
 
 def credentials(case: Case) -> Iterator[Finding]:
     """What each output holds, as status.json and the files tell."""
-    if case.health is None or case.health.document is None:
+    if case.condition is None or case.condition.document is None:
         yield skipped("credentials", "no daemon has reported what the outputs hold")
         return
-    known = {one.output_name: one for one in case.health.outputs()}
+    known = {one.output_name: one for one in case.condition.outputs()}
     for output in case.settings.outputs:
         subject = label(output.output_name)
         found = known.get(output.output_name)

@@ -35,7 +35,7 @@ class ExitCode(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class Condition:
     """status.json as it reads now; `document` is None when there is none, `pid` None when no daemon lives.
 
     `is_outdated`: the daemon uses an older configuration than the one in the files.
@@ -79,17 +79,17 @@ class Health:
         return tuple(one for one in found if not names or one.output_name in names)
 
 
-def read(settings: Settings, clock: Clock) -> Health:
+def read(settings: Settings, clock: Clock) -> Condition:
     """How daemon and outputs are. Raises InputOutputError when status.json cannot be read."""
     directory = settings.daemon.runtime_directory
     document = runtime.read_status(directory)
     pid = _pid(directory, document)
     if document is None:
-        return Health(None, pid)
+        return Condition(None, pid)
     outputs = tuple(_now(one, document, settings, clock) for one in document.outputs)
     freshness = lifetime.worst(one.freshness for one in outputs)
     is_outdated = document.configuration is not None and document.configuration.digest != settings.digest
-    return Health(replace(document, outputs=outputs, freshness=freshness, pid=pid), pid, is_outdated)
+    return Condition(replace(document, outputs=outputs, freshness=freshness, pid=pid), pid, is_outdated)
 
 
 def service_now(document: Document, clock: Clock) -> datetime:
