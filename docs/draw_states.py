@@ -6,13 +6,13 @@ leads is found out by letting an attempt end that way, once outside a hibernatio
 
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from rolekeeper.core.loop import table
 from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.states import Configured, Event, Finished, Policy, State
 from rolekeeper.model import AttemptReport, Holding, Instant, Lifetime, Outcome, OutputName, OutputReport
+from rolekeeper.values import replace
 
 NOW = Instant(datetime(2026, 11, 23, tzinfo=UTC), timedelta(days=1))
 LIFE = Lifetime(NOW.wall, NOW.wall + timedelta(hours=1), NOW.boot)

@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from rolekeeper.adapters.vault.store import FileVault
 from rolekeeper.attempt import register
 from rolekeeper.emulator import Activation, Emulator, Token
 from rolekeeper.model import NodeKey, VaultContents
+from rolekeeper.values import replace
 
 COMMAND = str(Path(sys.executable).parent / "rolekeeper")
 LONGEST = 60  # seconds, for whatever should end by itself

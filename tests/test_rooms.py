@@ -20,7 +20,7 @@ SOURCE = Path(rolekeeper.__file__).parent
 
 # A room is named by the modules in it, as patterns of their names below rolekeeper; the first one that fits counts.
 ROOMS = {
-    "leaf": r"(__init__|errors|model|settings|durations|identifiers)",
+    "leaf": r"(__init__|errors|model|settings|durations|identifiers|values)",
     "core": r"core(\..*)?",
     "ports": r"ports",
     "adapters": r"adapters(\..*)?",

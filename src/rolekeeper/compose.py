@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -27,6 +26,7 @@ from rolekeeper.ports import (
     World,
 )
 from rolekeeper.settings import UNSEALED, NodeSettings, Settings
+from rolekeeper.values import replace
 
 if TYPE_CHECKING:
     from rolekeeper.adapters.ssm.reach import Reach

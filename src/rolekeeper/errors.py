@@ -5,8 +5,9 @@ and a `hint` that says what to do about it. The class says which exit code a com
 else in rolekeeper maps errors to exit codes. No error text ever holds a key, an activation code or a token.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
+
+from rolekeeper.values import Value
 
 
 def one_line(text: str) -> str:
@@ -68,8 +69,7 @@ class UnregisteredError(RefusedError):
     """There is no registration in the vault."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Value):
     """One thing that is wrong in a configuration file.
 
     `where` is the file, `key` the key path in it (`credentials_file[0].path`), empty when the file as a whole is wrong.

@@ -5,9 +5,10 @@ Secrets (`NodeKey`, `RoleToken`) never show in a repr.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+
+from rolekeeper.values import NOTHING, Value
 
 HardwareHash = Mapping[str, str]
 """The nine components of docs/protocol.md, section 1.1; a component that could not be read is the empty string."""
@@ -19,36 +20,32 @@ DEFAULT_SIMILARITY_THRESHOLD = 40  # percent; docs/protocol.md, section 1.3
 THRESHOLD_OFF = -1
 
 
-@dataclass(frozen=True, slots=True)
-class Instant:
+class Instant(Value):
     """One moment on both clocks: `wall` may step, `boot` (CLOCK_BOOTTIME, since boot) only runs, also in suspend."""
 
     wall: datetime
     boot: timedelta
 
 
-@dataclass(frozen=True, slots=True)
-class Hardware:
+class Hardware(Value):
     """The hardware hash of this moment, and for each component that could not be read the reason why.
 
     `transient` names those of them that another look may find.
     """
 
     hash: HardwareHash
-    unreadable: Mapping[str, str] = field(default_factory=dict)
+    unreadable: Mapping[str, str] = NOTHING
     transient: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class NodeKey:
+class NodeKey(Value, hidden=("private_key",)):
     """An RSA-2048 node key: base64 of the PKCS#1 DER, as in SSM Agent's vault (docs/protocol.md, section 4)."""
 
-    private_key: str = field(repr=False)
+    private_key: str
     created_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Registration:
+class Registration(Value):
     """What the service and this machine agreed on: node id (`mi-` and 17 hex digits), region, and the node key."""
 
     node_id: str
@@ -56,8 +53,7 @@ class Registration:
     key: NodeKey
 
 
-@dataclass(frozen=True, slots=True)
-class AcceptedFingerprint:
+class AcceptedFingerprint(Value):
     """The last fingerprint that the service accepted, the hardware hash bound to it, and the threshold in percent."""
 
     fingerprint: str
@@ -65,8 +61,7 @@ class AcceptedFingerprint:
     threshold: int = DEFAULT_SIMILARITY_THRESHOLD
 
 
-@dataclass(frozen=True, slots=True)
-class PendingRegistration:
+class PendingRegistration(Value):
     """A registration that was begun: stored before the service is called, so that a crash can be taken up again."""
 
     activation_id: str
@@ -76,19 +71,17 @@ class PendingRegistration:
     key: NodeKey
 
 
-@dataclass(frozen=True, slots=True)
-class RoleToken:
+class RoleToken(Value, hidden=("secret_access_key", "session_token")):
     """Role credentials as the service issued them; `expires_at` is on the service's clock."""
 
     access_key_id: str
-    secret_access_key: str = field(repr=False)
-    session_token: str = field(repr=False)
+    secret_access_key: str
+    session_token: str
     expires_at: datetime
     update_key_pair: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Lifetime:
+class Lifetime(Value):
     """From when until when credentials are good, on the service's clock.
 
     `issued_boot` is this machine's CLOCK_BOOTTIME at the issue: ages are reckoned from it, for the wall clock may step.
@@ -100,8 +93,7 @@ class Lifetime:
     issued_boot: timedelta
 
 
-@dataclass(frozen=True, slots=True)
-class IssueRecord:
+class IssueRecord(Value):
     """The last token that was published, without its secrets. `boot_id` tells whether `issued_boot` still counts."""
 
     node_id: str
@@ -110,16 +102,14 @@ class IssueRecord:
     boot_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class HeldToken:
+class HeldToken(Value):
     """The node's role token while an output still needs it; it is kept in the vault as long as it is fresh."""
 
     token: RoleToken
     issue: IssueRecord
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Value):
     """A registration with the fingerprint that the service accepted; there is never one without the other."""
 
     registration: Registration
@@ -129,9 +119,8 @@ class Node:
 NODE_ROLE = ""  # where credentials are named by their role, this names the node's own
 
 
-@dataclass(frozen=True, slots=True)
-class VaultContents:
-    """Everything in the vault at one moment. A change is a `dataclasses.replace` and a `Vault.save`.
+class VaultContents(Value):
+    """Everything in the vault at one moment. A change is a `replace` and a `Vault.save`.
 
     `measured` is the hardware hash at the last accepted request, `pending_key` a key that the service may know
     already, `superseded_key` one that was replaced or refused and is kept until another is accepted. `issues` holds the
@@ -143,7 +132,7 @@ class VaultContents:
     pending_key: NodeKey | None = None
     superseded_key: NodeKey | None = None
     pending_registration: PendingRegistration | None = None
-    issues: Mapping[str, IssueRecord] = field(default_factory=dict)
+    issues: Mapping[str, IssueRecord] = NOTHING
     held_token: HeldToken | None = None
 
     @property
@@ -157,16 +146,14 @@ class VaultContents:
         return self.node.accepted if self.node else None
 
 
-@dataclass(frozen=True, slots=True)
-class VaultKey:
+class VaultKey(Value, hidden=("value",)):
     """A key that the vault is sealed with: 256 random bits. `name` is derived from them, and is no secret."""
 
     name: str
-    value: bytes = field(repr=False)
+    value: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class TokenAnswer:
+class TokenAnswer(Value):
     """The service's answer to a token request.
 
     `received_at` is the moment on the service's clock, `received_boot` the same on this machine's CLOCK_BOOTTIME;
@@ -226,8 +213,7 @@ class Verdict(StrEnum):
     UNREADABLE = "unreadable"  # not similar, but would be if the components that could not be read matched
 
 
-@dataclass(frozen=True, slots=True)
-class FingerprintSummary:
+class FingerprintSummary(Value):
     """How the hardware compared: `matched` of `compared` components, threshold in percent (-1: check off).
 
     `decided_by` names the one component that decided, whatever the others are; empty when the share decided.
@@ -240,14 +226,13 @@ class FingerprintSummary:
     decided_by: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class LogEntry:
+class LogEntry(Value):
     """Something that happened and belongs in the log: event name, level, one line, further fields."""
 
     event: str
     level: str
     message: str
-    fields: Mapping[str, str] = field(default_factory=dict)
+    fields: Mapping[str, str] = NOTHING
 
 
 class OutputKind(StrEnum):
@@ -257,8 +242,7 @@ class OutputKind(StrEnum):
     ENDPOINT = "endpoint"
 
 
-@dataclass(frozen=True, slots=True)
-class OutputName:
+class OutputName(Value):
     """What tells one output from another: `name` is a path, with a profile in it, or the name of an endpoint."""
 
     name: str
@@ -266,8 +250,7 @@ class OutputName:
     kind: OutputKind = OutputKind.CREDENTIALS_FILE
 
 
-@dataclass(frozen=True, slots=True)
-class OutputProblem:
+class OutputProblem(Value):
     """Why an output does not hold what it should, or why programs may not use it, in the words of an error."""
 
     code: str
@@ -275,8 +258,7 @@ class OutputProblem:
     hint: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class OutputContents:
+class OutputContents(Value):
     """What an output holds, as it is there: access key id and expiry are empty strings when it has none.
 
     `is_complete`: everything that a program needs is there. `warning`: why programs may still not use it.
@@ -288,8 +270,7 @@ class OutputContents:
     warning: OutputProblem | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OutputReport:
+class OutputReport(Value):
     """What an output holds at the end of an attempt.
 
     `access_key_id` and `life` are those of our credentials, when it holds them. `is_current`: these are the newest that
@@ -306,8 +287,7 @@ class OutputReport:
     problem: OutputProblem | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptReport:
+class AttemptReport(Value):
     """What one attempt reports. `code`, `message` and `hint` are empty when all went well.
 
     `expires_at` is that of the node's role token at hand. `is_reused`: every output held fresh credentials, and no
@@ -332,8 +312,7 @@ class AttemptReport:
     entries: tuple[LogEntry, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class HealthFacts:
+class HealthFacts(Value):
     """What a health report says of this machine; empty: it cannot be told (docs/protocol.md, section 2.4)."""
 
     agent_version: str
@@ -343,8 +322,7 @@ class HealthFacts:
     platform_version: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class HealthReported:
+class HealthReported(Value):
     """What came of a health report. `code`, `message` and `hint` are empty when the service took it.
 
     `is_due`: False when there was nothing to report with, such as before the first token.
@@ -357,8 +335,7 @@ class HealthReported:
     hint: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RegistrationFound:
+class RegistrationFound(Value):
     """The attempt has read the vault and looked at the outputs; the service has not answered yet."""
 
     node_id: str

@@ -6,7 +6,6 @@ cryptography.
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Protocol
@@ -29,6 +28,7 @@ from rolekeeper.model import (
     VaultKey,
 )
 from rolekeeper.settings import Output, Role, SupervisorSettings
+from rolekeeper.values import Value
 
 
 class Clock(Protocol):
@@ -178,8 +178,7 @@ class ServiceManager(Protocol):
         """Send assignments such as `READY=1` or `STATUS=...`."""
 
 
-@dataclass(frozen=True, slots=True)
-class World:
+class World(Value):
     """Everything that an attempt, a registration or an adoption needs from outside."""
 
     clock: Clock
@@ -209,29 +208,25 @@ class Signals(Protocol):
         """Sleep until a signal comes, `longest` at most; None when none came."""
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(Value):
     """The attempt has read the configuration; it goes on when it is told to."""
 
     settings: SupervisorSettings
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejected(Value):
     """The attempt has read a configuration that is wrong, and uses the one in force; without one it ends."""
 
     problems: str
 
 
-@dataclass(frozen=True, slots=True)
-class Outdated:
+class Outdated(Value):
     """The attempt is of another version than the daemon, and has done nothing: rolekeeper was upgraded."""
 
     version: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Value):
     """The attempt has ended without a report: `status` is its exit status, negative for a signal.
 
     `why` says why it could not be started, if it could not.
@@ -293,8 +288,7 @@ class Log(Protocol):
         """Write one entry; never raises and never waits."""
 
 
-@dataclass(frozen=True, slots=True)
-class DaemonWorld:
+class DaemonWorld(Value):
     """Everything that the daemon needs from outside."""
 
     clock: Clock

@@ -1,17 +1,16 @@
 """What the configuration says, as values; `config` reads them from TOML, and only there every default is written."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
 from rolekeeper.model import NODE_ROLE, OutputKind, OutputName, OutputReport
+from rolekeeper.values import NOTHING, Value
 
 UNSEALED = "none"  # of `vault_seal`
 
 
-@dataclass(frozen=True, slots=True)
-class NodeSettings:
+class NodeSettings(Value):
     """What a registration without a person needs."""
 
     region: str | None
@@ -19,12 +18,11 @@ class NodeSettings:
     activation_code_file: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceSettings:
+class ServiceSettings(Value, hidden=("proxy_url",)):
     """How the service is reached."""
 
     endpoint_url: str | None
-    proxy_url: str | None = field(repr=False)  # it may hold a password
+    proxy_url: str | None  # it may hold a password
     ca_bundle: str | None
     fips: bool
     dual_stack: bool
@@ -33,8 +31,7 @@ class ServiceSettings:
     sts_endpoint_url: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DaemonSettings:
+class DaemonSettings(Value):
     """Where the running daemon keeps its lock and status, and how long an attempt may take."""
 
     runtime_directory: str
@@ -42,8 +39,7 @@ class DaemonSettings:
     log_level: str
 
 
-@dataclass(frozen=True, slots=True)
-class HibernationSettings:
+class HibernationSettings(Value):
     """The first and the longest interval between two probes."""
 
     first_probe: timedelta
@@ -57,8 +53,7 @@ class FileFormat(StrEnum):
     PROCESS = "process"
 
 
-@dataclass(frozen=True, slots=True)
-class CredentialsFile:
+class CredentialsFile(Value):
     """An output: one profile in one credentials file, or a file with the JSON of `credential_process`.
 
     `mode` is for a new file; an existing one keeps its own unless `keep_mode` is false. `owner` and `group` are names
@@ -82,8 +77,7 @@ class CredentialsFile:
         return OutputName(self.path, self.profile)
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Value):
     """An output: credentials behind the container credentials endpoint, under `name`.
 
     `owner` and `group` may read its authorization token; None: root. `role` names a Role; None is the node's own.
@@ -103,8 +97,7 @@ class Endpoint:
 Output = CredentialsFile | Endpoint
 
 
-@dataclass(frozen=True, slots=True)
-class Role:
+class Role(Value):
     """A role that is assumed with the node's role token (sts:AssumeRole).
 
     `session_name` None: the node id. `policy_file` holds a session policy; `policy_arns` are those of managed ones.
@@ -117,11 +110,10 @@ class Role:
     duration: timedelta = timedelta(hours=1)
     policy_file: str | None = None
     policy_arns: tuple[str, ...] = ()
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Value):
     """The accepted configuration, resolved; config/schema.py holds every default.
 
     `report_health_every` None: never. `digest` names the bytes of the files that this was read from (config/files.py);
@@ -140,7 +132,7 @@ class Settings:
     roles: tuple[Role, ...] = ()
     vault_seal: str = UNSEALED
     report_health_every: timedelta | None = None
-    digest: str = field(default="", compare=False)
+    digest: str = ""
 
     @property
     def outputs(self) -> tuple[Output, ...]:
@@ -148,8 +140,7 @@ class Settings:
         return (*self.credentials_files, *self.endpoints)
 
 
-@dataclass(frozen=True, slots=True)
-class SupervisorSettings:
+class SupervisorSettings(Value):
     """The part of the settings that the supervisor needs; there is no secret in it.
 
     `outputs` are reports as they are before anybody has looked. `digest` is that of the configuration files.

@@ -6,7 +6,7 @@ hardware is a dict.
 
 import configparser
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -47,6 +47,7 @@ from rolekeeper.settings import (
     ServiceSettings,
     Settings,
 )
+from rolekeeper.values import replace
 
 TOKEN = "RequestManagedInstanceRoleToken"
 REGISTER = "RegisterManagedInstance"

@@ -6,7 +6,7 @@ leaves the old contents or the new ones (tests/vault). Vault, service and everyt
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar
 
@@ -20,6 +20,7 @@ from rolekeeper.attempt.run import run
 from rolekeeper.errors import ServiceRefusedError
 from rolekeeper.model import AttemptReport, NodeKey, Outcome, Registration, TokenAnswer, VaultContents
 from rolekeeper.ports import NodeService, Vault
+from rolekeeper.values import replace
 
 SHORT = timedelta(milliseconds=200)  # to wait for the answer to a key change that does not come
 MOST_ATTEMPTS = 8

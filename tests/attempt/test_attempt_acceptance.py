@@ -1,6 +1,5 @@
 """An operator says that other hardware is this machine: the fingerprint is bound to it after the service's yes."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -17,6 +16,7 @@ from rolekeeper.errors import (
 )
 from rolekeeper.model import Outcome, VaultContents
 from rolekeeper.ports import World
+from rolekeeper.values import replace
 
 
 def accepted(machine: Machine, world: World | None = None) -> Acceptance:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +12,7 @@ from tests.reports import current, life
 
 from rolekeeper.emulator import Emulator
 from rolekeeper.model import NodeKey, Outcome
+from rolekeeper.values import replace
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "outcomes.md"
 ROW = re.compile(r"^\| `([A-Za-z]+)` \| ([a-z-]+) \|", re.MULTILINE)

@@ -4,7 +4,7 @@ The service has a clock of its own here, and it is the true one.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from rolekeeper.core.loop.delays import refresh_delay
 from rolekeeper.emulator import Emulator
 from rolekeeper.model import AttemptReport, Freshness, NodeKey, Outcome, TokenAnswer
 from rolekeeper.ports import NodeService
+from rolekeeper.values import replace
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=n) for n in (1, 60, 3600, 86400))
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

@@ -4,7 +4,7 @@ tests/core/test_attempt.py has every answer in every state as a table; here is a
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +20,7 @@ from rolekeeper.emulator import Emulator, Node
 from rolekeeper.emulator.faults import ANY, Fault
 from rolekeeper.model import NODE_ROLE, HeldToken, NodeKey, Outcome, RoleToken, VaultContents
 from rolekeeper.settings import NodeSettings
+from rolekeeper.values import replace
 
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # as in conftest: to flush a disk takes its time
 OTHERS = "[work]\naws_access_key_id = AKIAIOSFODNN7EXAMPLE\n"

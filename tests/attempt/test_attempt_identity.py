@@ -1,7 +1,6 @@
 """Which fingerprint leaves the machine, when hardware changes, returns, hides, or is somebody else's."""
 
 import re
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from tests.attempt.conftest import HARDWARE, Machine, Machinery
 from tests.reports import events
 
 from rolekeeper.model import THRESHOLD_OFF, Outcome, Verdict
+from rolekeeper.values import replace
 
 UUID_4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 FIVE_SECONDS = timedelta(seconds=5)

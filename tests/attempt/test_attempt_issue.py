@@ -2,7 +2,6 @@
 
 import stat
 import sys
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,6 +13,7 @@ from rolekeeper.attempt.run import run
 from rolekeeper.core.lifetime import freshness
 from rolekeeper.errors import VaultError
 from rolekeeper.model import NODE_ROLE, AttemptReport, Freshness, Outcome
+from rolekeeper.values import replace
 
 HOUR = timedelta(hours=1)
 

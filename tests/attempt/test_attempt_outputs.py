@@ -3,7 +3,6 @@
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from rolekeeper.adapters.outputs.dispatch import AllOutputs
 from rolekeeper.attempt.run import run
 from rolekeeper.model import Hardware, HeldToken, IssueRecord, Outcome, RoleToken
 from rolekeeper.settings import CredentialsFile, Endpoint, Output
+from rolekeeper.values import replace
 
 HOUR = timedelta(hours=1)
 BROKEN = "[default\nnot a credentials file\n"

@@ -1,6 +1,6 @@
 """An activation becomes a registration, and nothing on the way loses one."""
 
-from dataclasses import replace
+import dataclasses
 from datetime import timedelta
 from uuid import uuid4
 
@@ -14,6 +14,7 @@ from rolekeeper.emulator import Activation as EmulatedActivation
 from rolekeeper.errors import RefusedError, ServiceError, ServiceRefusedError
 from rolekeeper.model import Outcome, VaultContents
 from rolekeeper.settings import NodeSettings
+from rolekeeper.values import replace
 
 
 def in_unattended_mode(machine: Machine, *, code: str | None = None) -> None:
@@ -127,7 +128,7 @@ def test_a_mistyped_activation_id_does_not_forget_what_a_lost_try_began(unregist
     activation = unregistered.emulator.create_activation(limit=2)
     lose_the_answer(unregistered, activation)
     with pytest.raises(ServiceRefusedError):
-        unregistered.register(replace(activation, activation_id=str(uuid4())))
+        unregistered.register(dataclasses.replace(activation, activation_id=str(uuid4())))
     unregistered.register(activation)
     first, _, third = unregistered.requests(REGISTER)
     assert first.body == third.body

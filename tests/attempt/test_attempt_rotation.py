@@ -1,7 +1,6 @@
 """The node key changes, whatever becomes of the answer and of the process, and one usable key remains."""
 
 from base64 import b64encode
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -13,6 +12,7 @@ from tests.reports import events
 
 from rolekeeper.adapters.ssm.nodekey import public_key
 from rolekeeper.model import NodeKey, Outcome
+from rolekeeper.values import replace
 
 MONTH = timedelta(days=30)
 

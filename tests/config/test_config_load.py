@@ -12,6 +12,7 @@ from rolekeeper.config.load import load_settings
 from rolekeeper.errors import ConfigurationError, Problem
 from rolekeeper.model import OutputName
 from rolekeeper.settings import Endpoint, FileFormat, Role, Settings
+from rolekeeper.values import replace
 
 Write = Callable[..., Path]
 
@@ -57,7 +58,8 @@ def test_without_any_file_the_defaults_hold(tmp_path: Path) -> None:
 
 
 def test_an_empty_file_says_what_no_file_says(write: Write, tmp_path: Path) -> None:
-    assert load_settings(write("")) == load_settings(Path(os.devnull)) == defaults(tmp_path)
+    empty, none = load_settings(write("")), load_settings(Path(os.devnull))
+    assert replace(empty, digest="") == replace(none, digest="") == replace(defaults(tmp_path), digest="")
 
 
 def test_a_file_that_was_named_must_exist(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """The supervisor's rules driven by hand: a loop without processes, signals or waiting, in virtual time."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -24,6 +24,7 @@ from rolekeeper.core.loop.states import (
     VaultChanged,
 )
 from rolekeeper.model import AttemptReport, Holding, Instant, Lifetime, LogEntry, Outcome, OutputName, OutputReport
+from rolekeeper.values import replace
 
 NODE = "mi-0123456789abcdef0"
 BEGINNING = Instant(datetime(2026, 11, 23, 12, tzinfo=UTC), timedelta(days=3))

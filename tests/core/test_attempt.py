@@ -4,7 +4,7 @@ No process, file or socket: `decide` is asked until it reports, and every answer
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -46,6 +46,7 @@ from rolekeeper.model import (
     VaultContents,
 )
 from rolekeeper.settings import CredentialsFile, Role
+from rolekeeper.values import replace
 
 HOUR = timedelta(hours=1)
 NOW = Instant(datetime(2026, 11, 23, 12, tzinfo=UTC), timedelta(days=1))

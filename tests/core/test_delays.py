@@ -1,7 +1,6 @@
 """How long the loop waits, history by history, in virtual time."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +10,7 @@ from rolekeeper.core.loop import delays
 from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.states import Elapsed
 from rolekeeper.model import Outcome
+from rolekeeper.values import replace
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=n) for n in (1, 60, 3600, 86400))
 

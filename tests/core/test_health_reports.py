@@ -1,6 +1,5 @@
 """When a node is reported as online, and what is logged of it and of long sessions, in virtual time."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,6 +23,7 @@ from rolekeeper.model import (
     RoleToken,
     TokenAnswer,
 )
+from rolekeeper.values import replace
 
 EVERY, MINUTE, HOUR, DAY = timedelta(minutes=5), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 DENIED = HealthReported("mi-1", code="AccessDeniedException", message="Cannot report mi-1", hint="give it")

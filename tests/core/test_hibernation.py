@@ -1,6 +1,5 @@
 """What keeps a node in hibernation, what leads out of it, and what is said meanwhile."""
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -8,6 +7,7 @@ import pytest
 
 from rolekeeper.core.loop.phases import Phase
 from rolekeeper.model import LogEntry, Outcome
+from rolekeeper.values import replace
 
 MINUTE = timedelta(minutes=1)
 STAYS = [one for one in Outcome if one not in (Outcome.ISSUED, Outcome.UNREGISTERED)]

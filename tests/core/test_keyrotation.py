@@ -1,7 +1,6 @@
 """The two-phase change of the node key: whatever the service and crashes do, no key that it may know is dropped."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 
 from rolekeeper.core import keyrotation
 from rolekeeper.model import AcceptedFingerprint, Node, NodeKey, Registration, VaultContents
+from rolekeeper.values import replace
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -22,6 +21,7 @@ from rolekeeper.model import (
     RegistrationFound,
     Verdict,
 )
+from rolekeeper.values import replace
 
 OUTPUT = "/root/.aws/credentials"
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)

@@ -3,7 +3,7 @@
 import gc
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -24,6 +24,7 @@ from rolekeeper.model import (
     Verdict,
 )
 from rolekeeper.settings import CredentialsFile, DaemonSettings, HibernationSettings, ServiceSettings, Settings
+from rolekeeper.values import Value
 
 LIFE = {"issued_at": "2026-11-23T12:00:00Z", "expires_at": "2026-11-23T13:00:00Z"}
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -37,6 +38,17 @@ json_values = st.recursive(
 
 def through_json(value: Any) -> Any:
     return decode(type(value), json.loads(json.dumps(encode(value))))
+
+
+def built(kind: type[Value], **given: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """A value of that kind: whatever its other fields may hold, where they have no default."""
+    hints = get_type_hints(kind)
+    for name in kind.__match_args__:
+        if name not in given and not hasattr(kind, name):
+            hint = hints[name]
+            is_value = isinstance(hint, type) and issubclass(hint, Value)
+            given[name] = built(hint) if is_value else st.from_type(hint)
+    return st.builds(kind, **given)
 
 
 moments = st.datetimes(timezones=st.just(UTC))
@@ -77,10 +89,10 @@ outputs = st.builds(
     replace_long_lived_keys=st.booleans(),
 )
 spans = st.timedeltas(timedelta(0), timedelta(days=9999))
-settings_values = st.builds(
+settings_values = built(
     Settings,
-    service=st.builds(ServiceSettings, connect_timeout=spans, read_timeout=spans),
-    daemon=st.builds(DaemonSettings, attempt_timeout=spans),
+    service=built(ServiceSettings, connect_timeout=spans, read_timeout=spans),
+    daemon=built(DaemonSettings, attempt_timeout=spans),
     refresh_share=st.floats(0.1, 0.9),
     hibernation=st.builds(HibernationSettings, spans, spans),
     rotate_key_after=st.none() | spans,

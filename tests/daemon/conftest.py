@@ -4,7 +4,7 @@ Nothing here decides what the daemon does: every part behaves as its port says, 
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -34,6 +34,7 @@ from rolekeeper.settings import (
     Settings,
     supervisor_settings,
 )
+from rolekeeper.values import replace
 
 NODE = "mi-0123456789abcdef0"
 NAME = OutputName("/root/.aws/credentials", "default")

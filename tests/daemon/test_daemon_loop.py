@@ -1,6 +1,5 @@
 """The running daemon in virtual time: hangs, crashes, signals, reloads, changed vaults, outages."""
 
-from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -11,6 +10,7 @@ from rolekeeper.errors import UnavailableError
 from rolekeeper.model import Outcome
 from rolekeeper.ports import Ended, Outdated, Wakeup
 from rolekeeper.settings import DaemonSettings, HibernationSettings
+from rolekeeper.values import replace
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=n) for n in (1, 60, 3600, 86400))
 STATES = {"waiting": Outcome.ISSUED, "backing-off": Outcome.REFUSED, "hibernating": Outcome.NODE_UNKNOWN}

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 
 from rolekeeper.errors import InputOutputError
 from rolekeeper.model import FingerprintSummary, Freshness, Outcome, OutputName, Verdict
+from rolekeeper.values import replace
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=n) for n in (1, 60, 3600, 86400))
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -6,7 +6,7 @@ longest time from the beginning of an attempt to that of the next is what a reco
 length that is not longer than the one that is lived through here.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -16,6 +16,7 @@ from tests.daemon.test_request_bound import documented
 
 from rolekeeper.model import Outcome
 from rolekeeper.ports import Ended, Wakeup
+from rolekeeper.values import replace
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=n) for n in (1, 60, 3600, 86400))
 ATTEMPTS = 30  # in an outage; two hours of failures, and more than a day of a hibernation

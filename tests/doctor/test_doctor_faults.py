@@ -7,7 +7,6 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -22,6 +21,7 @@ from tests.ssm.test_proxies import Tunnel
 
 from rolekeeper.emulator import Emulator
 from rolekeeper.model import SMBIOS_COMPONENTS, THRESHOLD_OFF, IssueRecord, Lifetime
+from rolekeeper.values import replace
 
 TOKEN = "RequestManagedInstanceRoleToken"
 ASSUME = "AssumeRole"

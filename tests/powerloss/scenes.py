@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.conftest import LONGEST, Server
@@ -17,6 +17,7 @@ from tests.powerloss.disk import Disk
 from tests.powerloss.trace import Operation
 
 from rolekeeper.adapters.vault.agentformat import encode_fingerprint, encode_manifest, encode_registration
+from rolekeeper.values import replace
 
 OTHER = "# by hand\n[other]\naws_access_key_id = AKIAOTHER\naws_secret_access_key = a#b\n\n"
 NODE = re.compile(rb"Credential=(mi-[0-9a-f]+)/")

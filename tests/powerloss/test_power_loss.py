@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from pathlib import Path, PurePath
@@ -25,6 +25,7 @@ from rolekeeper.emulator import Emulator
 from rolekeeper.model import NodeKey, Outcome, VaultContents
 from rolekeeper.ports import World
 from rolekeeper.settings import Settings
+from rolekeeper.values import replace
 
 ATTEMPTS = 1_000_000 if WHOLE else 4  # real ones, from what survives of a scene
 

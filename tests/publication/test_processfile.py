@@ -4,7 +4,6 @@ import json
 import os
 import stat
 import subprocess
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from tests.sinks import Sink, process_sink
 
 from rolekeeper.model import RoleToken
 from rolekeeper.settings import CredentialsFile, FileFormat
+from rolekeeper.values import replace
 
 GROUP = 12345
 

@@ -9,7 +9,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from tests.ssm.certificates import Authority
 from rolekeeper.adapters.ssm.service import SsmService
 from rolekeeper.model import Instant, NodeKey, Registration
 from rolekeeper.settings import ServiceSettings
+from rolekeeper.values import replace
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 NOON = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)

@@ -1,6 +1,6 @@
 """The client against the shipped emulator, which was written from docs/protocol.md alone and verifies every request."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +12,7 @@ from rolekeeper.adapters.ssm.service import SsmService
 from rolekeeper.emulator import Emulator
 from rolekeeper.errors import FingerprintRefusedError, NodeUnknownError, ServiceRefusedError, SignatureRefusedError
 from rolekeeper.model import NodeKey, Registration
+from rolekeeper.values import replace
 
 FINGERPRINT = "9241fa42-e110-472a-b0ec-39d185eb63cf"
 OTHER = "d5f28cf9-89a6-471d-996f-aacdeca08e23"

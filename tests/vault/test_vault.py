@@ -6,7 +6,6 @@ import stat
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from rolekeeper.model import (
     RoleToken,
     VaultContents,
 )
+from rolekeeper.values import replace
 
 LOCK = ".vault.json.rolekeeper-lock"
 

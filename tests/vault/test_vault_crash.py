@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from tests.vault.conftest import FULL, ISSUE, NODE, REGISTERED, UUIDS, names, sa
 from rolekeeper.adapters.vault.store import FileVault
 from rolekeeper.errors import VaultError
 from rolekeeper.model import Node, VaultContents
+from rolekeeper.values import replace
 
 CHANGING = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.truncate", "os.setxattr"}
 KILLED, FAILED = 9, 3

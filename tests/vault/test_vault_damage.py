@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from tests.vault.conftest import FULL, SHAPES, save
 from rolekeeper.adapters.vault.store import FileVault
 from rolekeeper.errors import VaultError
 from rolekeeper.model import VaultContents
+from rolekeeper.values import replace
 
 GARBAGE = [
     b"",
@@ -245,12 +245,12 @@ def test_a_directory_in_ssm_agents_layout_is_not_taken_for_empty(name: str, vaul
 BAD_DISK = """
 import os, subprocess, sys
 from datetime import timedelta
-from dataclasses import replace
 from rolekeeper.adapters.vault.agent import read_agent_vault
 from rolekeeper.adapters.clock import SystemClock
 from rolekeeper.adapters.vault.store import FileVault
 from rolekeeper.errors import VaultError
 from rolekeeper.model import VaultContents
+from rolekeeper.values import replace
 
 agent, place, fault = sys.argv[1:]
 vault = FileVault(place + "/vault", SystemClock())

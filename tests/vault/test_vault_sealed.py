@@ -7,7 +7,6 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from rolekeeper.adapters.vault.store import FileVault
 from rolekeeper.attempt import seal
 from rolekeeper.errors import RefusedError, RolekeeperError, VaultError
 from rolekeeper.model import VaultContents
+from rolekeeper.values import replace
 
 NO_WAIT = timedelta()
 KEY, OTHER = box.new_key(), box.new_key()

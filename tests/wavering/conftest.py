@@ -7,7 +7,7 @@ hardware only the host name and the address are the test's word: they are the ke
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +21,7 @@ from rolekeeper.adapters.hardware import HardwareProbe, Sources
 from rolekeeper.emulator import Emulator
 from rolekeeper.model import SMBIOS_COMPONENTS, Hardware, NodeKey
 from rolekeeper.ports import Clock
+from rolekeeper.values import replace
 
 SMBIOS = tuple(name.removesuffix("-hash") for name in SMBIOS_COMPONENTS)
 DMIDECODE = """#!/bin/sh

@@ -19,7 +19,6 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -27,6 +26,7 @@ from pathlib import Path
 from rolekeeper.adapters import netlink
 from rolekeeper.model import COMPONENTS, Hardware
 from rolekeeper.ports import Clock
+from rolekeeper.values import Value
 
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"}
 """What systemd gives a service whose unit sets nothing."""
@@ -36,8 +36,7 @@ _LONGEST_PATIENCE = timedelta(seconds=20)
 _LONGEST_COMPLAINT = 120  # characters of a program's own words that a reason repeats
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
+class Sources(Value):
     """Where the components are read; `patience` is for all programs together.
 
     `network` lists what netlink.LINKS or netlink.ADDRESSES request, as netlink.dump does.

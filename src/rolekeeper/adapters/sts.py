@@ -19,7 +19,6 @@ import logging
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -34,6 +33,7 @@ from rolekeeper.errors import RoleRefusedError, ServiceError, ServiceRefusedErro
 from rolekeeper.model import Registration, RoleToken, TokenAnswer
 from rolekeeper.ports import Clock
 from rolekeeper.settings import Role, ServiceSettings
+from rolekeeper.values import Value
 
 _API_VERSION = "2011-06-15"
 _LARGEST_POLICY = 64 * 1024  # bytes; AWS allows 2,048 characters
@@ -77,8 +77,7 @@ ROLE_MEANINGS: Mapping[str, Meaning] = {
 _UNKNOWN = "see what the service says, and check the role's settings"
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
+class _Call(Value):
     """One role to assume: how an error begins, for which region, with what, and what no error may show."""
 
     action: str

@@ -8,7 +8,6 @@ The token that comes with the answer is dropped, as in `adopt`: the daemon reque
 vault's lock.
 """
 
-from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from rolekeeper.attempt.look import look_until
@@ -17,10 +16,10 @@ from rolekeeper.core.similarity import Comparison
 from rolekeeper.errors import FingerprintRefusedError, SignatureRefusedError
 from rolekeeper.model import Hardware, Node, Registration, VaultContents
 from rolekeeper.ports import World
+from rolekeeper.values import Value, replace
 
 
-@dataclass(frozen=True, slots=True)
-class Acceptance:
+class Acceptance(Value):
     """The node as it is in the vault now, the hardware, and how that compared with the hash bound before."""
 
     node: Node

@@ -5,17 +5,15 @@ fingerprint. After that, our vault's contents are replaced in one step. If they 
 stay: ours may know more, such as a key change in progress. The caller holds the vault's lock.
 """
 
-from dataclasses import dataclass
-
 from rolekeeper.core import similarity
 from rolekeeper.core.similarity import Comparison
 from rolekeeper.errors import FingerprintRefusedError, RefusedError
 from rolekeeper.model import Node, Registration, VaultContents
 from rolekeeper.ports import World
+from rolekeeper.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Adoption:
+class Adoption(Value):
     """What was taken over, and how this machine's hardware compares with it."""
 
     registration: Registration

@@ -10,25 +10,24 @@ dropped. The old registration stays in force until the new one replaces it on di
 vault's lock.
 """
 
-from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from rolekeeper.attempt.look import BETWEEN_LOOKS, look_until
 from rolekeeper.errors import RefusedError, ServiceRefusedError
 from rolekeeper.model import AcceptedFingerprint, Node, PendingRegistration, Registration, VaultContents
 from rolekeeper.ports import World
+from rolekeeper.values import Value, replace
 
 LIMIT_EXCEEDED = "RegistrationLimitExceeded"
 ALREADY_REGISTERED = "InstanceAlreadyRegistered"
 NEVER_TAKEN = (ALREADY_REGISTERED, "InvalidPublicKey", "PublicKeyAlreadyRegistered")  # with this fingerprint and key
 
 
-@dataclass(frozen=True, slots=True)
-class Activation:
+class Activation(Value, hidden=("code",)):
     """What a hybrid activation gives: its id, its code, and the region that it was made in."""
 
     activation_id: str
-    code: str = field(repr=False)
+    code: str
     region: str
 
 

@@ -5,7 +5,6 @@ performing of each step, which is the only input and output of an attempt.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 
 from rolekeeper.attempt.look import between_looks, longest_for_output, look
@@ -18,6 +17,7 @@ from rolekeeper.errors import RolekeeperError, ServiceError, UnregisteredError, 
 from rolekeeper.model import AttemptReport, LogEntry, RegistrationFound, VaultContents
 from rolekeeper.ports import World
 from rolekeeper.settings import Role, Settings
+from rolekeeper.values import replace
 
 LONGEST_WAIT_FOR_VAULT = timedelta(seconds=30)
 ROLES_UNTIL = 1 / 2  # of the attempt's time: no role is assumed later, so a service that hangs costs no record

@@ -7,7 +7,6 @@ not looked for here.
 
 import argparse
 import signal
-from dataclasses import replace
 
 from rolekeeper import compose
 from rolekeeper.adapters import agentconfig
@@ -24,6 +23,7 @@ from rolekeeper.core import agentsettings, similarity
 from rolekeeper.core.agentsettings import AgentSettings, Difference
 from rolekeeper.errors import RefusedError, RolekeeperError
 from rolekeeper.model import Verdict
+from rolekeeper.values import replace
 
 EXAMPLE = "systemctl disable --now amazon-ssm-agent && rolekeeper adopt --write-config"
 HOW_TO_WRITE = "`rolekeeper adopt --write-config` writes conf.d/ssm-agent.toml; or change the configuration by hand"

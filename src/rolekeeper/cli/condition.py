@@ -5,7 +5,6 @@ again what it can: ages by the clock, and a file by what it holds now, if this u
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import IntEnum
 
@@ -21,6 +20,7 @@ from rolekeeper.errors import HardwareError, OutputError
 from rolekeeper.model import Freshness, OutputName
 from rolekeeper.ports import Clock
 from rolekeeper.settings import CredentialsFile, FileFormat, Settings
+from rolekeeper.values import Value, replace
 
 LARGEST_FILE = 4 * 1024 * 1024  # bytes; the daemon publishes into none that is larger
 
@@ -34,8 +34,7 @@ class ExitCode(IntEnum):
     NOTHING = 3  # not registered, or no daemon
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(Value):
     """status.json as it reads now; `document` is None when there is none, `pid` None when no daemon lives.
 
     `is_outdated`: the daemon uses an older configuration than the one in the files.

@@ -2,8 +2,6 @@
 
 import argparse
 import re
-from dataclasses import replace
-from typing import Any
 
 from rolekeeper import compose
 from rolekeeper.adapters.process import give_up_after, keep_secrets_in_memory
@@ -18,6 +16,7 @@ from rolekeeper.errors import HardwareError, RefusedError, UnregisteredError, Us
 from rolekeeper.model import THRESHOLD_OFF, HardwareHash, Node, OutputProblem, VaultContents, Verdict
 from rolekeeper.ports import World
 from rolekeeper.settings import Settings
+from rolekeeper.values import fields, replace
 
 EXAMPLE = "rolekeeper fingerprint check || rolekeeper fingerprint show"
 PERCENTAGE = re.compile(r"[1-9][0-9]?|100")
@@ -133,17 +132,13 @@ def _set_threshold(world: World, settings: Settings, threshold: int, *, as_json:
 def _print(report: Comparison, *, as_json: bool) -> None:
     summary = report.summary()
     if as_json:
-        print_json({**_fields(summary), "components": [_fields(one) for one in report.components]})
+        print_json({**fields(summary), "components": [fields(one) for one in report.components]})
         return
     for one in report.components:
         saved, current = (_shown(value) for value in (one.saved, one.current))
         note = one.reason or (f"{saved} -> {current}" if saved != current else saved)
         print(f"{one.name:17}{one.state:12}{note}")
     print(similarity.explain(summary))
-
-
-def _fields(value: Any) -> dict[str, Any]:
-    return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
 
 def _shown(value: str | None) -> str:

@@ -11,7 +11,6 @@ import os
 import re
 import signal
 import sys
-from dataclasses import replace
 
 from rolekeeper import compose
 from rolekeeper.adapters import activationcode
@@ -27,6 +26,7 @@ from rolekeeper.errors import InputOutputError, UsageError
 from rolekeeper.identifiers import REGION, UUID
 from rolekeeper.model import Registration
 from rolekeeper.settings import Settings
+from rolekeeper.values import replace
 
 EXAMPLE = (
     "rolekeeper register --activation-id 12345678-1234-1234-1234-123456789012 --region eu-central-1 "

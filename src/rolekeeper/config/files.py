@@ -10,11 +10,11 @@ import errno
 import hashlib
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rolekeeper.errors import InputOutputError, Problem
+from rolekeeper.values import Value
 
 DEFAULT_PATH = Path("/etc/rolekeeper/config.toml")
 FRAGMENTS = "conf.d"
@@ -33,16 +33,14 @@ _NO_CONFIGURATION = "this cannot be a configuration file"
 _MAIN = "config.toml"  # the main file's name in the digest, whatever its path is
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFile:
+class SourceFile(Value):
     """One file of the configuration: its path as the user wrote it, and the TOML document in it."""
 
     where: str
     content: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class RawFile:
+class RawFile(Value):
     """The bytes of a file, and its permissions."""
 
     data: bytes

@@ -41,14 +41,14 @@ from rolekeeper.settings import (
     ServiceSettings,
     Settings,
 )
+from rolekeeper.values import Value
 
 FILES, ENDPOINTS, ROLES = ARRAYS  # the names of the arrays
 PROCESS = FileFormat.PROCESS.value
 NO_MEANING_IN_A_PROCESS_FILE = ("profile", "replace_long_lived_keys")
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Value):
     """Where something is written: the file, and the key path in it."""
 
     where: str
@@ -62,8 +62,7 @@ class Place:
         return Problem(self.where, f"{self.key}.{key}" if key else self.key, message, hint)
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(Value):
     """What the files say: the settings, from everything that is right in them, and every problem.
 
     `places` has the place of each element of settings.credentials_files, .endpoints and .roles, under the name of its

@@ -12,20 +12,19 @@ A difference that our configuration can express has the table, key and value for
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 from rolekeeper import durations
 from rolekeeper.settings import CredentialsFile, FileFormat, Settings
+from rolekeeper.values import NOTHING, Value
 
 DEFAULT_FILE, DEFAULT_PROFILE = "/root/.aws/credentials", "default"
 FILES = "credentials_file"
 
 
-@dataclass(frozen=True, slots=True)
-class AgentSettings:
+class AgentSettings(Value, hidden=("proxy_url",)):
     """SSM Agent's settings; empty or None: its default. `shares`: whether it publishes credentials at all."""
 
     file: str = DEFAULT_FILE
@@ -33,17 +32,16 @@ class AgentSettings:
     shares: bool = True
     region: str = ""
     endpoint_url: str = ""
-    proxy_url: str = field(default="", repr=False)  # it may hold a password
+    proxy_url: str = ""  # it may hold a password
     rotate_after: timedelta | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(Value):
     """One line for a person; `table` and `values` are what our configuration lacks, empty when it has no key for it."""
 
     text: str
     table: str = ""
-    values: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Any] = NOTHING
 
 
 def differences(agent: AgentSettings, settings: Settings, region: str) -> tuple[Difference, ...]:

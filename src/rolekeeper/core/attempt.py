@@ -23,7 +23,6 @@ What an output holds is one of four things, never a None (core/holding.py).
 """
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from rolekeeper.core import attemptlog, keyrotation, lifetime, similarity
@@ -61,12 +60,11 @@ from rolekeeper.model import (
     Node,
     Outcome,
     OutputName,
-    OutputReport,
     Registration,
     TokenAnswer,
-    VaultContents,
     Verdict,
 )
+from rolekeeper.values import replace
 
 Course = Generator[Step, Answer, None]
 
@@ -98,24 +96,21 @@ def _of_node(report: AttemptReport, node: Node | None) -> AttemptReport:
     return replace(report, node_id=registration.node_id, region=registration.region, key_created_at=created_at)
 
 
-@dataclass(slots=True)
 class _Attempt:
     """What is known so far. `contents` is what the vault holds, or what is about to be saved."""
 
-    seen: Seen
-    contents: VaultContents = field(init=False)
-    outputs: dict[OutputName, OutputReport] = field(init=False)
-    entries: list[LogEntry] = field(default_factory=list)
-    errors: dict[OutputName, RolekeeperError] = field(default_factory=dict)  # of outputs that lack their credentials
-    token: HeldToken | None = None  # the node's, at hand
-    request_id: str | None = None
-    clock_difference: timedelta | None = None
-    by: Registration | None = None  # the registration that the service accepted in this attempt
-
-    def __post_init__(self) -> None:
-        self.contents = self.seen.contents
-        self.outputs = {one.name: one for one in reports(self.seen)}
-        self.errors = {one.output.output_name: one.problem for one in self.seen.outputs if one.problem}
+    def __init__(self, seen: Seen) -> None:
+        self.seen = seen
+        self.contents = seen.contents
+        self.outputs = {one.name: one for one in reports(seen)}
+        self.errors: dict[OutputName, RolekeeperError] = {
+            one.output.output_name: one.problem for one in seen.outputs if one.problem
+        }  # of outputs that lack their credentials
+        self.entries: list[LogEntry] = []
+        self.token: HeldToken | None = None  # the node's, at hand
+        self.request_id: str | None = None
+        self.clock_difference: timedelta | None = None
+        self.by: Registration | None = None  # the registration that the service accepted in this attempt
 
     def course(self) -> Course:
         self._log_what_was_seen()

@@ -6,11 +6,11 @@ be looked at is skipped, which is no failure of its own.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 
 from rolekeeper.errors import Problem, RolekeeperError, one_line
 from rolekeeper.model import OutputProblem
+from rolekeeper.values import Value
 
 
 class Level(StrEnum):
@@ -22,8 +22,7 @@ class Level(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Value):
     """One link. `subject` says which of several it is, such as an output; `code` is empty when all is well.
 
     `exit_code` is that of a command which fails for this reason (`errors`); 0 unless the level is failed.

@@ -7,11 +7,12 @@ Unknown fields are ignored, so that a newer version may add some.
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from rolekeeper.values import Value, fields
 
 T = TypeVar("T")
 Json = Any
@@ -23,9 +24,9 @@ def rfc3339(moment: datetime) -> str:
 
 
 def encode(value: Any) -> Json:
-    """What `json.dumps` takes, for a value made of dataclasses, tuples, mappings, enums, times and JSON's own types."""
-    if is_dataclass(value):
-        return {field.name: encode(getattr(value, field.name)) for field in fields(value)}
+    """What `json.dumps` takes, for a value made of ours, tuples, mappings, enums, times and JSON's own types."""
+    if isinstance(value, Value):
+        return {name: encode(field) for name, field in fields(value).items()}
     if isinstance(value, datetime):
         return rfc3339(value)
     if isinstance(value, timedelta):
@@ -40,7 +41,7 @@ def encode(value: Any) -> Json:
 
 
 def to_json(value: Any) -> bytes:
-    """A dataclass as a JSON object, a field a line.
+    """A value as a JSON object, a field a line.
 
     Without json's `indent`: that leaves cycles behind, which add up in a process that lives for months.
     """
@@ -65,8 +66,8 @@ def _decode(kind: Any, value: Json) -> Any:
         return tuple(_decode(get_args(kind)[0], item) for item in _decode_plain(list, value))
     if origin is not None:  # Mapping
         return {str(key): _decode(get_args(kind)[1], item) for key, item in value.items()}
-    if is_dataclass(kind):
-        return _decode_dataclass(kind, value)
+    if issubclass(kind, Value):
+        return _decode_value(kind, value)
     if kind is datetime:
         return _aware(datetime.fromisoformat(value))
     if kind is timedelta:
@@ -86,7 +87,7 @@ def _decode_optional(kinds: tuple[Any, ...], value: Json) -> Any:
     return _decode_plain(next(kind for kind in candidates if type(value) is kind), value)
 
 
-def _decode_dataclass(kind: Any, value: Json) -> Any:
+def _decode_value(kind: Any, value: Json) -> Any:
     hints = get_type_hints(kind)
     return kind(**{name: _decode(hints[name], item) for name, item in value.items() if name in hints})
 

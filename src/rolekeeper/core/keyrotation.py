@@ -15,10 +15,10 @@ still there when the current one is accepted is sent to the service again, not r
 have taken it meanwhile.
 """
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from rolekeeper.model import NodeKey, Registration, VaultContents
+from rolekeeper.values import replace
 
 
 def candidates(contents: VaultContents, registration: Registration) -> tuple[Registration, ...]:

@@ -5,10 +5,10 @@ when credentials were issued and when they expire.
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from rolekeeper.model import Freshness, Holding, Instant, IssueRecord, Lifetime
+from rolekeeper.values import replace
 
 FRESH_SHARE = 0.25  # of the life, that must be left
 

@@ -4,7 +4,6 @@ One table for all three, so that the daemon, `attempt`, `refresh` and `status` c
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from rolekeeper.core.loop.phases import Phase
 from rolekeeper.errors import (
@@ -21,10 +20,10 @@ from rolekeeper.errors import (
     UnregisteredError,
 )
 from rolekeeper.model import Outcome
+from rolekeeper.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Consequence:
+class Consequence(Value):
     """`error` is the most special class of errors that leads to the outcome; None for success."""
 
     error: type[RolekeeperError] | None

@@ -19,7 +19,6 @@ Rules 3 and 4 let one component decide, whatever the share is. A report names th
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 
 from rolekeeper.model import (
@@ -31,6 +30,7 @@ from rolekeeper.model import (
     HardwareHash,
     Verdict,
 )
+from rolekeeper.values import Value
 
 MACHINE_ID, IP_ADDRESS = "machine-id", "ipaddress-info"
 
@@ -43,8 +43,7 @@ class ComponentState(StrEnum):
     UNREADABLE = "unreadable"
 
 
-@dataclass(frozen=True, slots=True)
-class Component:
+class Component(Value):
     """One component; `saved` is None when it was not saved, `reason` says why it could not be read."""
 
     name: str
@@ -54,8 +53,7 @@ class Component:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Value):
     """How two hardware hashes compare, component by component; `threshold` in percent, -1 when the check is off.
 
     `decided_by` names the one component that decided; empty when the share or the threshold did.

@@ -1,7 +1,6 @@
 """What an attempt sees, what it may do next, and what comes back: values only, core/attempt.py holds the rules."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from rolekeeper.core.similarity import Comparison
@@ -21,10 +20,10 @@ from rolekeeper.model import (
     VaultContents,
 )
 from rolekeeper.settings import Output, Role
+from rolekeeper.values import NOTHING, Value
 
 
-@dataclass(frozen=True, slots=True)
-class SeenOutput:
+class SeenOutput(Value):
     """One output before the attempt: what it holds (None: it cannot be read), and why it cannot be written, if so."""
 
     output: Output
@@ -37,8 +36,7 @@ class SeenOutput:
         return self.output.role or NODE_ROLE
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Value):
     """Everything that an attempt looked at, once. `contents` holds `node`; `comparison` judges `hardware`.
 
     `refresh_share` is the share of a token's life after which another is requested. `rotate_after` None: the node key
@@ -52,23 +50,21 @@ class Seen:
     outputs: tuple[SeenOutput, ...]
     now: Instant
     boot_id: str
-    roles: Mapping[str, Role] = field(default_factory=dict)
+    roles: Mapping[str, Role] = NOTHING
     refresh_share: float = 0.5
     reuse: bool = False
     rotate_after: timedelta | None = None
     keeps_token: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Value):
     """Request the node's role token, signed with the registration's key. Answer: TokenAnswer or an error."""
 
     registration: Registration
     fingerprint: str
 
 
-@dataclass(frozen=True, slots=True)
-class Assume:
+class Assume(Value):
     """Assume a role with the node's role token. Answer: TokenAnswer or an error."""
 
     role: Role
@@ -76,8 +72,7 @@ class Assume:
     token: RoleToken
 
 
-@dataclass(frozen=True, slots=True)
-class Publish:
+class Publish(Value):
     """Put credentials, issued at `issue`, into an output. Answer: None or an error."""
 
     output: Output
@@ -85,15 +80,13 @@ class Publish:
     issue: IssueRecord
 
 
-@dataclass(frozen=True, slots=True)
-class Save:
+class Save(Value):
     """Make the vault hold this. Answer: None or an error."""
 
     contents: VaultContents
 
 
-@dataclass(frozen=True, slots=True)
-class Rotate:
+class Rotate(Value):
     """Replace the node key with the service's consent. Answer: the vault's contents then, and what to log."""
 
     contents: VaultContents
@@ -102,8 +95,7 @@ class Rotate:
     now: datetime  # the service's time
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Value):
     """The attempt is over."""
 
     report: AttemptReport

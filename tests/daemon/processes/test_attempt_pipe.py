@@ -9,7 +9,6 @@ import subprocess
 import sys
 import weakref
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from rolekeeper.core.jsonvalues import encode
 from rolekeeper.model import AttemptReport
 from rolekeeper.ports import Accepted, Ended, Outdated, Rejected, Wakeup
 from rolekeeper.settings import Settings, supervisor_settings
+from rolekeeper.values import replace
 
 pytestmark = pytest.mark.alone
 

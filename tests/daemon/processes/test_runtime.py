@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +21,7 @@ from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.status import Document, LoadedConfiguration, OutputStatus
 from rolekeeper.errors import InputOutputError, UnavailableError
 from rolekeeper.model import Freshness, Lifetime, OutputKind, OutputProblem
+from rolekeeper.values import replace
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 LIFE = Lifetime(NOON, NOON + timedelta(hours=1), timedelta(days=3))

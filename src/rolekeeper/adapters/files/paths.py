@@ -24,7 +24,8 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+
+from rolekeeper.values import NOTHING, Value
 
 _ACL = "system.posix_acl_access"
 _LABEL = "security.selinux"
@@ -49,8 +50,7 @@ class RefusedFileError(OSError):
         self.remedy = remedy
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(Value):
     """Mode, owner and group (None: as the kernel gives them to us), POSIX ACL (None: none), and what else is kept.
 
     `extended` are the SELinux label and the user's extended attributes, by name.
@@ -60,11 +60,10 @@ class Attributes:
     uid: int | None = None
     gid: int | None = None
     acl: bytes | None = None
-    extended: Mapping[str, bytes] = field(default_factory=dict)
+    extended: Mapping[str, bytes] = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Value):
     """A file's place: an open directory and a name in it, symlinks resolved. The file need not exist.
 
     `owners` are those of the directories on the way; `shared`: other users may write in one of them.

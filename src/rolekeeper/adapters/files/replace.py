@@ -26,7 +26,6 @@ import signal
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 
 from rolekeeper.adapters.files.paths import (
     Attributes,
@@ -39,6 +38,7 @@ from rolekeeper.adapters.files.paths import (
     temporary_name,
     temporary_names,
 )
+from rolekeeper.values import Value
 
 LIMIT_BYTES = 1024 * 1024
 
@@ -85,8 +85,7 @@ def describe(error: OSError) -> tuple[str, str]:
     return _REMEDIES.get(error.errno or 0, _UNKNOWN)
 
 
-@dataclass(frozen=True, slots=True)
-class Contents:
+class Contents(Value):
     """A file at one moment: its bytes, its attributes, and how many names it has.
 
     `is_written`: another process has it open for writing; None when the kernel cannot tell. `is_mounted`: it is a mount
@@ -183,15 +182,15 @@ def remove_file(path: str) -> None:
         flush_directory(target.directory)
 
 
-@dataclass(slots=True)
 class Staged:
     """Content that waits under the name `temporary` beside its target, complete and flushed, to take its name."""
 
-    target: Place
-    temporary: str
-    descriptor: int
-    durable: bool
-    committed: bool = False
+    def __init__(self, target: Place, temporary: str, descriptor: int, *, durable: bool) -> None:
+        self.target = target
+        self.temporary = temporary
+        self.descriptor = descriptor
+        self.durable = durable
+        self.committed = False
 
     def commit(self) -> None:
         """Take the target's name; RefusedFileError `file-replaced` when another file has it then, or none."""
@@ -225,7 +224,7 @@ def staged(
     remove_leftovers(target)
     temporary = temporary_name(target.name)
     descriptor = os.open(temporary, _CREATE, 0o600, dir_fd=target.directory)
-    new = Staged(target, temporary, descriptor, durable)
+    new = Staged(target, temporary, descriptor, durable=durable)
     try:
         _write(descriptor, data)
         if check:

@@ -23,7 +23,6 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from rolekeeper.adapters.files.paths import Attributes, make_directories, place
@@ -34,6 +33,7 @@ from rolekeeper.core.steps import SeenOutput
 from rolekeeper.errors import OutputError
 from rolekeeper.model import IssueRecord, Lifetime, OutputContents, RoleToken
 from rolekeeper.settings import Endpoint, Role
+from rolekeeper.values import Value
 
 ADDRESS = "127.0.0.1:4580"  # systemd/rolekeeper-endpoint.socket listens there
 _ENDPOINT, _TOKEN, _ENV = "endpoint", "token", "env"
@@ -56,8 +56,7 @@ def shown_paths(directory: str, output: Endpoint) -> tuple[str, ...]:
     return tuple(f"{directory}/{kind}/{output.name}" for kind in (_TOKEN, _ENV))
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(Value):
     """What an endpoint holds: the access key id and the expiry, on the service's clock, of its credentials."""
 
     access_key_id: str

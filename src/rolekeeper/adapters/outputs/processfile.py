@@ -17,7 +17,6 @@ and group of FILE. `publishedfile` says how FILE is replaced. The rules beyond t
 
 import errno
 import re
-from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from rolekeeper.adapters.outputs.publishedfile import SAMPLE, PublishedFiles
@@ -26,6 +25,7 @@ from rolekeeper.core.steps import SeenOutput
 from rolekeeper.errors import OutputError
 from rolekeeper.model import IssueRecord, RoleToken
 from rolekeeper.settings import CredentialsFile
+from rolekeeper.values import Value, replace
 
 DEFAULT = "default"
 PROFILE = ".profile"  # the end of the name of the file beside FILE
@@ -64,8 +64,7 @@ class ProcessFiles:
         return _profile_text(output) in (self._files.read(_beside(output)) or b"")
 
 
-@dataclass(frozen=True, slots=True)
-class _Json:
+class _Json(Value):
     """publishedfile.Format of FILE."""
 
     output: CredentialsFile
@@ -83,8 +82,7 @@ class _Json:
             raise OSError(errno.EIO, "what was written cannot be read back")
 
 
-@dataclass(frozen=True, slots=True)
-class _Profile:
+class _Profile(Value):
     """publishedfile.Format of FILE.profile."""
 
     output: CredentialsFile

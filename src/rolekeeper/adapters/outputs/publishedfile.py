@@ -20,7 +20,6 @@ take the name. The rules, in order:
 import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from os import getegid, geteuid
 from typing import Protocol
@@ -32,6 +31,7 @@ from rolekeeper.adapters.outputs import accounts, sandbox
 from rolekeeper.errors import OutputError
 from rolekeeper.model import RoleToken
 from rolekeeper.settings import CredentialsFile
+from rolekeeper.values import Value
 
 SAMPLE = RoleToken(  # as large as role tokens come
     "ASIA" + "0" * 16, "0" * 40, "0" * 4096, datetime(2000, 1, 1, tzinfo=UTC)
@@ -56,8 +56,7 @@ class Format(Protocol):
         """Read what was written as SDKs will; raises unless it is the old file with the token in it."""
 
 
-@dataclass(frozen=True, slots=True)
-class SeenFile:
+class SeenFile(Value):
     """What a file holds, and why it cannot be published to, if so; `data` None: it cannot be read."""
 
     data: bytes | None

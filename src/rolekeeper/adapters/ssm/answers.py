@@ -16,7 +16,6 @@ The rules (docs/protocol.md, section 2):
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -26,6 +25,7 @@ from rolekeeper.adapters.ssm.http import Answer
 from rolekeeper.errors import ServiceError, SignatureRefusedError
 from rolekeeper.identifiers import NODE_ID
 from rolekeeper.model import RoleToken
+from rolekeeper.values import Value
 
 _LONGEST_SESSION_HOURS = 36
 _SHORTEST_LIFE = timedelta(seconds=1)
@@ -50,8 +50,7 @@ _IN_BETWEEN = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Value, hidden=("secrets",)):
     """One operation, how an error of it begins (`Cannot request ...`), the region, and what is sent in it.
 
     `secrets` are sent beside the parameters: a service that refuses a signature repeats the headers.
@@ -61,7 +60,7 @@ class Call:
     action: str
     region: str
     parameters: Mapping[str, str]
-    secrets: tuple[str, ...] = field(default=(), repr=False)
+    secrets: tuple[str, ...] = ()
 
 
 def is_from_service(answer: Answer) -> bool:

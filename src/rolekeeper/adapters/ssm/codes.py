@@ -8,7 +8,6 @@ The rules:
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from rolekeeper.errors import (
     FingerprintRefusedError,
@@ -17,6 +16,7 @@ from rolekeeper.errors import (
     ServiceRefusedError,
     SignatureRefusedError,
 )
+from rolekeeper.values import Value
 
 _TOO_MANY_REQUESTS = 429
 _SERVER_ERROR = 500
@@ -35,8 +35,7 @@ _PERMIT = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Meaning:
+class Meaning(Value):
     """The error that a code comes to, and its hint; `code` is our name for what failed, None for the service's own."""
 
     error: type[ServiceError] | type[ServiceRefusedError]

@@ -12,7 +12,6 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 from rolekeeper.errors import ServiceRefusedError
 from rolekeeper.identifiers import REGION
 from rolekeeper.settings import ServiceSettings
+from rolekeeper.values import Value
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 _WITHOUT_DUAL_STACK = frozenset({"aws-iso-e", "aws-iso-f"})  # partitions.json offers it there; endpoints.json does not
@@ -29,8 +29,7 @@ _PATH = re.compile(r"[!-~]*", re.ASCII)
 _SETTINGS = {"ssm": "service.endpoint_url", "sts": "service.sts_endpoint_url"}
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Value):
     """What requests go to. `setting` is the key of the configuration that can change it."""
 
     scheme: str

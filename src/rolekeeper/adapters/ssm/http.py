@@ -15,7 +15,6 @@ import io
 import socket
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
 from typing import Any
@@ -27,13 +26,13 @@ from rolekeeper.adapters.ssm.tls import TlsInTls, is_systems_own, secured, trust
 from rolekeeper.model import Instant
 from rolekeeper.ports import Clock
 from rolekeeper.settings import ServiceSettings
+from rolekeeper.values import Value
 
 LONGEST_ANSWER = 1024 * 1024  # bytes; the longest that the service is known to send has 2 KiB
 _SUCCESS = range(200, 300)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Value):
     """What came back: header names in lower case; `sent` and `received` are this machine's clocks at either end."""
 
     status: int

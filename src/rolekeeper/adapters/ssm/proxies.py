@@ -7,21 +7,20 @@ it. A password must be ASCII once it is decoded, as in the configuration.
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 from rolekeeper.adapters.ssm.endpoints import Endpoint, parse
 from rolekeeper.errors import ServiceError
+from rolekeeper.values import Value
 
 _QUOTES = "\"'`"
 
 
-@dataclass(frozen=True, slots=True)
-class Proxy:
+class Proxy(Value, hidden=("authorization",)):
     """A proxy; `authorization` is the value of the header Proxy-Authorization, empty without a user."""
 
     endpoint: Endpoint
-    authorization: str = field(repr=False)
+    authorization: str
 
 
 def proxy_for(action: str, to: Endpoint, configured: str | None, environment: Mapping[str, str]) -> Proxy | None:

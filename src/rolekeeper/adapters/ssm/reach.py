@@ -10,7 +10,6 @@ import errno
 import socket
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from http.client import HTTPException
 
@@ -25,6 +24,7 @@ from rolekeeper.adapters.ssm.tls import trust_store
 from rolekeeper.errors import ServiceError, ServiceRefusedError
 from rolekeeper.ports import Clock
 from rolekeeper.settings import ServiceSettings
+from rolekeeper.values import Value, replace
 
 ACTION = "Cannot reach the service"
 _ANY_REGION = "us-east-1"  # where a URL is configured, the region decides nothing before a signature is made
@@ -39,8 +39,7 @@ _CONNECTION_CODES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Value):
     """Where requests go, and over which proxy, if any."""
 
     endpoint: Endpoint

@@ -27,7 +27,6 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 from rolekeeper import __version__
@@ -36,6 +35,7 @@ from rolekeeper.core.jsonvalues import decode, encode
 from rolekeeper.model import AttemptReport, HealthReported, RegistrationFound
 from rolekeeper.ports import Accepted, Ended, Message, Outdated, Rejected
 from rolekeeper.settings import Settings, SupervisorSettings, supervisor_settings
+from rolekeeper.values import Value
 
 LONGEST_BYTES = 1 << 20  # of everything that an attempt says; a report has some thousand
 CANNOT_START = 71  # EX_OSERR
@@ -45,12 +45,12 @@ GO = b"go\n"
 SETTINGS = 3  # the descriptor of the settings in force, in an attempt
 
 
-@dataclass
 class SettingsInForce:
     """A file in memory that attempts write and read, and the digest of those settings that the daemon was told of."""
 
-    descriptor: int = field(default_factory=lambda: os.memfd_create("rolekeeper-settings", os.MFD_CLOEXEC))
-    digest: str | None = None
+    def __init__(self) -> None:
+        self.descriptor = os.memfd_create("rolekeeper-settings", os.MFD_CLOEXEC)
+        self.digest: str | None = None
 
 
 class AttemptProcesses:
@@ -126,14 +126,14 @@ class AttemptProcesses:
         gc.collect()  # which also empties Python's free lists: over hundreds of attempts these grow by a megabyte
 
 
-@dataclass(slots=True)
 class _Running:
     """One attempt: its pid, and our ends of its pipes."""
 
-    pid: int
-    orders: int
-    answers: int
-    heard: bytearray = field(default_factory=bytearray)
+    def __init__(self, pid: int, orders: int, answers: int) -> None:
+        self.pid = pid
+        self.orders = orders
+        self.answers = answers
+        self.heard = bytearray()
 
     def tell(self, word: bytes) -> None:
         with suppress(BrokenPipeError):  # it has ended, which is heard
@@ -226,8 +226,7 @@ def _kill(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Value):
     """What the supervisor wants of an attempt, and the settings in force, if there are any."""
 
     settings: Settings | None

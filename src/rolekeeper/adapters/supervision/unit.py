@@ -4,7 +4,8 @@ import os
 import shlex
 import subprocess
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+from rolekeeper.values import Value
 
 UNIT = "rolekeeper.service"
 _PATIENCE = 5  # seconds
@@ -16,8 +17,7 @@ _DROP_INS = "/etc/systemd/system"  # where an administrator writes them
 _SYSTEMD = "/run/systemd/system"  # sd_booted(3)
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(Value):
     """The state of the unit: systemd's ActiveState, Result, the main process's last exit status, and UnitFileState.
 
     `load` is LoadState; `needs_reload`: its files have changed since systemd read them.

@@ -12,7 +12,6 @@ not known has a code of its own, and is repeated).
 import os
 import re
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 from rolekeeper.adapters.files.paths import Attributes, make_directories
@@ -21,6 +20,7 @@ from rolekeeper.adapters.vault import FILE, KEY_MISSING, box
 from rolekeeper.adapters.vault.keyfile import CREDENTIAL, LOST, credential, decoded, file_error
 from rolekeeper.errors import RefusedError, VaultError
 from rolekeeper.model import VaultKey
+from rolekeeper.values import Value
 
 CREDSTORE = Path("/etc/credstore.encrypted")
 DROP_IN = Path("/etc/systemd/system/rolekeeper.service.d/vault-key.conf")
@@ -89,8 +89,7 @@ _MEANINGS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SystemdKeys:
+class SystemdKeys(Value):
     """The keys of the vault in `vault_directory` as systemd keeps them, as ports.VaultKeys.
 
     There is one unit, so there is one credential; the drop-in says which vault it is for, and another vault's key is

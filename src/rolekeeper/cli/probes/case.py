@@ -1,7 +1,7 @@
 """What is known so far about this machine: filled by the probes, link after link."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from rolekeeper.adapters.ssm.reach import Route
@@ -11,6 +11,7 @@ from rolekeeper.config.load import Loaded
 from rolekeeper.model import TokenAnswer, VaultContents
 from rolekeeper.ports import Clock
 from rolekeeper.settings import Settings
+from rolekeeper.values import replace
 
 _LONGEST_CONNECT, _LONGEST_READ = timedelta(seconds=4), timedelta(seconds=6)
 _LONGEST_ATTEMPT = timedelta(seconds=20)  # from which the times for hardware and outputs derive

@@ -6,7 +6,6 @@ network that is dead, a resolver or a disk that hangs costs a bounded time, and 
 
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 
 from rolekeeper.adapters.patience import within
@@ -14,14 +13,14 @@ from rolekeeper.cli.probes import machine, network, outputs, programs
 from rolekeeper.cli.probes.case import Case
 from rolekeeper.core.findings import Finding, Level, failed, skipped
 from rolekeeper.errors import RolekeeperError, UnavailableError
+from rolekeeper.values import Value
 
 LONGEST = timedelta(seconds=28)
 
 Probe = Callable[[Case], Iterator[Finding]]
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(Value):
     """One link: its name, which it gives to its findings, its probe, the links that it needs, and its time."""
 
     name: str

@@ -1,7 +1,6 @@
 """Configuration, unit, daemon, vault and hardware."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from rolekeeper import __version__, compose
@@ -28,6 +27,7 @@ from rolekeeper.errors import (
 )
 from rolekeeper.model import THRESHOLD_OFF, Outcome, OutputProblem, Verdict
 from rolekeeper.settings import Settings
+from rolekeeper.values import replace
 
 _ENABLED = ("enabled", "enabled-runtime", "static", "alias", "indirect", "generated", "linked", "linked-runtime")
 _OTHERS = 0o077

@@ -23,11 +23,11 @@ more sees more than 2%. That takes retries over most of a minute at the least, s
 """
 
 from binascii import crc32
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from rolekeeper.core import lifetime
 from rolekeeper.model import Instant, Lifetime
+from rolekeeper.values import Value
 
 JITTER = 0.1  # share of a delay, either way; not after a failure
 LEAST_INTERVAL = timedelta(seconds=1)  # between the beginnings of two attempts
@@ -42,8 +42,7 @@ REFUSED_BACKOFF = (timedelta(minutes=5), timedelta(minutes=10), timedelta(minute
 PROBES_AN_INTERVAL = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(Value):
     """A moment on both clocks, of which the one that comes first counts."""
 
     wall: datetime

@@ -9,7 +9,6 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from rolekeeper.core.loop import daily, delays
@@ -17,19 +16,19 @@ from rolekeeper.core.loop.daily import Said
 from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.states import State
 from rolekeeper.model import HealthReported, Instant, LogEntry
+from rolekeeper.values import NOTHING, Value, replace
 
 LONGEST_REPORT = timedelta(minutes=1)
 REPORTING = (Phase.WAITING, Phase.BACKING_OFF)
 
 
-@dataclass(frozen=True, slots=True)
-class Reports:
+class Reports(Value):
     """What is remembered of the reports. `due` is on the boot clock; None: at once."""
 
     due: timedelta | None = None
     number: int = 0
     is_shown: bool = False  # the last report succeeded
-    said: Said = field(default_factory=dict)
+    said: Said = NOTHING
 
 
 def is_due(reports: Reports, state: State, now: Instant) -> bool:

@@ -1,7 +1,6 @@
 """What the loop can be in, what can happen to it, and what it can want: values only, `table` holds the rules."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from rolekeeper.core.loop.daily import Said
@@ -17,10 +16,10 @@ from rolekeeper.model import (
     OutputReport,
     RegistrationFound,
 )
+from rolekeeper.values import NOTHING, Value
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Value):
     """What the rules need of the configuration: `refresh_share` is a share of a token's life."""
 
     refresh_share: float
@@ -30,8 +29,7 @@ class Policy:
     digest: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(Value):
     """What the next attempt is to do: read the configuration again; reuse credentials that are fresh everywhere."""
 
     reload: bool = False
@@ -39,8 +37,7 @@ class Ask:
     scheduled: bool = False  # by the clock, not by a request
 
 
-@dataclass(frozen=True, slots=True)
-class LastOutcome:
+class LastOutcome(Value):
     """How the last attempt ended."""
 
     outcome: Outcome
@@ -50,22 +47,21 @@ class LastOutcome:
     hint: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(Value):
     """Everything that the loop remembers. `due` is set in waiting, backing-off and hibernating."""
 
     phase: Phase
     policy: Policy | None = None  # None until the first attempt has read the configuration
     attempts: int = 0  # begun since the daemon started
     began: Instant | None = None  # the last of them
-    ask: Ask = field(default_factory=Ask)  # of the attempt that runs or is due next
+    ask: Ask = Ask()  # of the attempt that runs or is due next
     reload_wanted: bool = False  # during an attempt
     refresh_wanted: bool = False  # the same
     due: Due | None = None
     failures: int = 0
     refusals: int = 0
     unsuccessful: int = 0  # attempts in a row, whatever they came to
-    outcomes: Mapping[Outcome, int] = field(default_factory=dict)  # of all attempts that ended
+    outcomes: Mapping[Outcome, int] = NOTHING  # of all attempts that ended
     probes: int | None = None  # made in this hibernation; None outside one
     hibernating_since_at: datetime | None = None
     node_id: str | None = None
@@ -73,68 +69,59 @@ class State:
     refresh_at: datetime | None = None
     last: LastOutcome | None = None
     logged: tuple[LogEntry, ...] = ()  # the entries of the last attempt that had any, since credentials were issued
-    said: Said = field(default_factory=dict)  # of what is said once a day
+    said: Said = NOTHING  # of what is said once a day
     last_success_at: datetime | None = None
     fingerprint: FingerprintSummary | None = None
     clock_difference: timedelta | None = None  # the service's clock minus ours, as far as it was told
     key_created_at: datetime | None = None  # of the node key in use
-    outputs: Mapping[OutputName, OutputReport] = field(default_factory=dict)
-    published_at: Mapping[OutputName, datetime] = field(default_factory=dict)
+    outputs: Mapping[OutputName, OutputReport] = NOTHING
+    published_at: Mapping[OutputName, datetime] = NOTHING
     loaded_at: datetime | None = None  # when the configuration in force was read
 
 
-@dataclass(frozen=True, slots=True)
-class Configured:
+class Configured(Value):
     """The attempt in progress has read the configuration and found no problem."""
 
     policy: Policy
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Value):
     """The attempt has ended, by itself or at its deadline."""
 
     report: AttemptReport
 
 
-@dataclass(frozen=True, slots=True)
-class Elapsed:
+class Elapsed(Value):
     """The next attempt is due."""
 
 
-@dataclass(frozen=True, slots=True)
-class RefreshWanted:
+class RefreshWanted(Value):
     """An operator, or a command that changed the registration, wants an attempt now."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReloadWanted:
+class ReloadWanted(Value):
     """The configuration is to be read again."""
 
 
-@dataclass(frozen=True, slots=True)
-class VaultChanged:
+class VaultChanged(Value):
     """Something other than an attempt wrote to the vault."""
 
 
-@dataclass(frozen=True, slots=True)
-class StopWanted:
+class StopWanted(Value):
     """The daemon is to end."""
 
 
 Event = Configured | RegistrationFound | Finished | Elapsed | RefreshWanted | ReloadWanted | VaultChanged | StopWanted
 
 
-@dataclass(frozen=True, slots=True)
-class StartAttempt:
+class StartAttempt(Value):
     """Start attempt `number`."""
 
     number: int
     ask: Ask
 
 
-@dataclass(frozen=True, slots=True)
-class EndAttempt:
+class EndAttempt(Value):
     """End the attempt that runs, at once."""
 
 

@@ -6,7 +6,6 @@ does not mean that anything is healthy again.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,10 +23,10 @@ from rolekeeper.model import (
     OutputProblem,
     OutputReport,
 )
+from rolekeeper.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class OutputStatus:
+class OutputStatus(Value):
     """One output. `path` is the name of a file again; `life` is that of our credentials, while it holds them."""
 
     kind: OutputKind
@@ -55,16 +54,14 @@ class OutputStatus:
         return Freshness.EXPIRED if is_past else self.freshness
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedConfiguration:
+class LoadedConfiguration(Value):
     """The configuration in force: the digest of its files, and when they were read."""
 
     digest: str
     loaded_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(Value):
     """The content of status.json, field by field. `boot_id` names the boot in which it was written."""
 
     state: Phase
@@ -85,7 +82,7 @@ class Document:
     boot_id: str = ""
 
 
-FIELDS = tuple(field.name for field in fields(Document))
+FIELDS = Document.__match_args__
 
 
 def line(state: State, now: Instant) -> str:

@@ -5,7 +5,6 @@ drawn from the table; what each entry does stands in `transitions`, how long to 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from rolekeeper.core.loop import transitions
 from rolekeeper.core.loop.phases import Phase
@@ -24,6 +23,7 @@ from rolekeeper.core.loop.states import (
     VaultChanged,
 )
 from rolekeeper.model import Instant, RegistrationFound
+from rolekeeper.values import Value
 
 
 def start(now: Instant) -> Step:
@@ -42,8 +42,7 @@ def step(state: State, event: Event, now: Instant) -> Step:
     return after, effects
 
 
-@dataclass(frozen=True, slots=True)
-class Transition:
+class Transition(Value):
     """What an event does in a phase, and the phases that it can lead to."""
 
     handle: Callable[[State, Event, Instant], Step]

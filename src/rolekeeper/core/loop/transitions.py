@@ -13,7 +13,6 @@
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from datetime import timedelta
 
 from rolekeeper.core import lifetime
@@ -45,6 +44,7 @@ from rolekeeper.model import (
     OutputReport,
     RegistrationFound,
 )
+from rolekeeper.values import replace
 
 ONCE_A_DAY = frozenset({"long_session"})
 
