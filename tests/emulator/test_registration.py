@@ -1,6 +1,7 @@
 import base64
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +14,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tests.emulator.conftest import Machine, exchange, public_key, unsigned
 
 from rolekeeper.emulator import Emulator
-from rolekeeper.values import replace
 
 
 def register(machine: Machine, **changes: Any) -> Any:

@@ -265,7 +265,7 @@ def test_the_emulator_imports_neither_the_daemon_nor_an_sdk() -> None:
     program = "import sys, rolekeeper.emulator.emulator; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     ours = {name for name in loaded if name.startswith("rolekeeper.") and not name.startswith("rolekeeper.emulator")}
-    files = {"adapters", "adapters.files", "adapters.files.paths", "adapters.files.replace"}
+    files = {"adapters", "adapters.files", "adapters.files.paths", "adapters.files.replace", "values"}
     assert ours == {f"rolekeeper.{name}" for name in {*files, "errors"}}
     assert not {"boto3", "botocore", "pydantic", "structlog"} & set(loaded)
 

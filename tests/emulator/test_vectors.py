@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,7 +23,6 @@ from rolekeeper.emulator.signature import (
     parse_public_key,
     string_to_sign,
 )
-from rolekeeper.values import replace
 
 
 def recorded(name: str) -> list[Any]:

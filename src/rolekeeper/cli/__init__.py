@@ -2,7 +2,7 @@
 
 import sys
 
-from rolekeeper.cli.messages import open_standard_streams
+from rolekeeper.cli.messages import guarded, open_standard_streams
 
 
 def main() -> int:
@@ -17,6 +17,14 @@ def main() -> int:
         from rolekeeper.cli.endpoint import main as endpoint
 
         return endpoint()
+    if arguments[-1:] in (["--supervised"], ["--report-health"]):  # started by the daemon for each refresh: likewise
+        return guarded(lambda: _supervised(arguments))
     from rolekeeper.cli.parser import main as run
 
     return run(arguments)
+
+
+def _supervised(arguments: list[str]) -> int:
+    from rolekeeper.cli.supervised import main
+
+    return main(arguments)

@@ -5,6 +5,10 @@ contextlib is not imported here, because its import would be half of what `endpo
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 def say(message: str, hint: str = "", *, code: str = "") -> None:
     """Write a message to standard error, that of an error with its code; a closed or full one changes nothing else."""
@@ -13,6 +17,24 @@ def say(message: str, hint: str = "", *, code: str = "") -> None:
         os.write(2, text.encode(errors="backslashreplace"))
     except OSError:
         return
+
+
+def guarded(run: "Callable[[], int]", print_error: "Callable[[dict[str, str]], None] | None" = None) -> int:
+    """The exit code of `run`; an error becomes a message, and a document for `print_error`."""
+    from rolekeeper.errors import InputOutputError, RolekeeperError
+
+    try:
+        return run()
+    except RolekeeperError as failed:
+        error = failed
+    except (ImportError, MemoryError) as failed:  # a library that is gone, or no memory to load it
+        what = f"Cannot run: {str(failed) or 'out of memory'}"
+        hint = "free memory or raise its limit (ulimit -v, MemoryMax=); otherwise, reinstall rolekeeper"
+        error = InputOutputError("library-unusable", what, hint)
+    say(error.message, error.hint, code=error.code)
+    if print_error is not None:
+        print_error({"code": error.code, "message": error.message, "hint": error.hint})
+    return error.exit_code
 
 
 def open_standard_streams() -> None:

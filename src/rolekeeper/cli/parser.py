@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from rolekeeper.cli.messages import say
+from rolekeeper.cli.messages import guarded, say
 from rolekeeper.cli.output import print_json
-from rolekeeper.errors import InputOutputError, RolekeeperError, UsageError
+from rolekeeper.errors import InputOutputError, UsageError
 
 VERBS = {
     "run": "run the daemon in the foreground",
@@ -97,26 +97,16 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    try:
+    def parsed_and_run() -> int:
         options = parse(arguments)
         return int(options.run(options))
-    except RolekeeperError as error:
-        return _fail(error, as_json="--json" in arguments)
+
+    try:
+        return guarded(parsed_and_run, print_json if "--json" in arguments else None)
     except SystemExit as ended:  # --help
         return int(ended.code or 0)
     except KeyboardInterrupt:
         return 130
-    except (ImportError, MemoryError) as error:  # a library that is gone, or no memory to load it
-        what = f"Cannot run: {str(error) or 'out of memory'}"
-        hint = "free memory or raise its limit (ulimit -v, MemoryMax=); otherwise, reinstall rolekeeper"
-        return _fail(InputOutputError("library-unusable", what, hint), as_json=False)
-
-
-def _fail(error: RolekeeperError, *, as_json: bool) -> int:
-    say(error.message, error.hint, code=error.code)
-    if as_json:
-        print_json({"code": error.code, "message": error.message, "hint": error.hint})
-    return error.exit_code
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
