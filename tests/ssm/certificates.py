@@ -1,5 +1,6 @@
 """Certificates for tests: an authority, and what it signed, good for a day around a moment."""
 
+import hashlib
 import ipaddress
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -46,6 +47,13 @@ class Authority:
         self._certificate = ca.add_extension(usage, critical=True).sign(self._key, SHA256())
         self.file = directory / "ca.pem"
         self.file.write_bytes(self._certificate.public_bytes(Encoding.PEM))
+
+    def hash_into(self, directory: Path) -> None:
+        """Put the certificate under the name by which OpenSSL finds it in a directory: see openssl-rehash(1)."""
+        subject = self._certificate.subject.public_bytes()[2:].replace(b"CA", b"ca")  # without its head, in lower case
+        number = int.from_bytes(hashlib.sha1(subject).digest()[:4], "little")  # noqa: S324 - OpenSSL's choice
+        directory.mkdir(exist_ok=True)
+        (directory / f"{number:08x}.0").write_bytes(self.file.read_bytes())
 
     def server(self, host: str = "127.0.0.1", *, self_signed: bool = False, send_ca: bool = False) -> ssl.SSLContext:
         """A server's context, with a certificate for `host`: a name or an address."""

@@ -105,6 +105,25 @@ def test_the_systems_trust_store_does_not_trust_a_private_ca(tls_service: Any, k
     assert tls_service.requests == []
 
 
+@pytest.mark.parametrize("where", ["directory", "file", "neither"])
+def test_a_ca_of_the_system_is_found_in_its_directory_or_its_file(
+    where: str, ca: Any, tls_service: Any, kit: Any, node: Registration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A directory of hashes comes first, because it is quick; the file has what an administrator appended to it."""
+    other = kit.authority(tmp_path / "other")
+    monkeypatch.setattr(tls, "TRUST_STORES", (str((ca if where == "file" else other).file),))
+    monkeypatch.setattr(tls, "CA_DIRECTORY", str(tmp_path / "hashed"))
+    (tmp_path / "hashed").mkdir()
+    (tmp_path / "hashed" / "00000000.0").touch()
+    if where == "directory":
+        ca.hash_into(tmp_path / "hashed")
+    if where == "neither":
+        assert failure(kit, tls_service.url, node).code == "tls-failed"
+    else:
+        kit.client(tls_service.url).request_role_token(node, "a-fingerprint")
+    assert len(tls_service.requests) == (where != "neither")
+
+
 def test_a_machine_without_a_trust_store_is_told_which_package_to_install(
     tls_service: Any, kit: Any, node: Registration, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,8 +13,9 @@ The rules:
 
 import io
 import socket
+import ssl
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
 from typing import Any
@@ -22,7 +23,7 @@ from typing import Any
 from rolekeeper.adapters.ssm.endpoints import Endpoint
 from rolekeeper.adapters.ssm.failures import AnswerTooLongError, ProxyError, failure_error
 from rolekeeper.adapters.ssm.proxies import Proxy, proxy_for
-from rolekeeper.adapters.ssm.tls import TlsInTls, is_systems_own, secured, trust_store
+from rolekeeper.adapters.ssm.tls import TlsInTls, directory, is_systems_own, secured, trust_store
 from rolekeeper.model import Instant
 from rolekeeper.ports import Clock
 from rolekeeper.settings import ServiceSettings
@@ -62,7 +63,7 @@ class Wire:
         proxy = proxy_for(action, endpoint, settings.proxy_url, self._environment)
         trusted = trust_store(settings.ca_bundle)
         try:
-            with closing(self._connected(endpoint, proxy, trusted)) as link:
+            with closing(self._verified(endpoint, proxy, trusted)) as link:
                 return self._exchange(link, self._request(endpoint, proxy, headers, body))
         except (OSError, HTTPException) as error:
             now, has_trust_store = self._clock.now().wall, is_systems_own(trusted)
@@ -85,6 +86,13 @@ class Wire:
                 return peer.issuer(link, endpoint.host)
         except (OSError, HTTPException):
             return ""
+
+    def _verified(self, endpoint: Endpoint, proxy: Proxy | None, trusted: str) -> socket.socket | TlsInTls:
+        quick = directory(trusted)
+        if quick is not None:
+            with suppress(ssl.SSLCertVerificationError):
+                return self._connected(endpoint, proxy, quick)
+        return self._connected(endpoint, proxy, trusted)
 
     def _connected(self, endpoint: Endpoint, proxy: Proxy | None, trusted: str) -> socket.socket | TlsInTls:
         link = self._carrier(endpoint, proxy, trusted)

@@ -8,6 +8,7 @@ else. The environment has no say: SSLKEYLOGFILE and SSL_CERT_FILE are not read.
 import functools
 import io
 import os
+import re
 import socket
 import ssl
 from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +26,9 @@ TRUST_STORES = (
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
+# Debian, Arch, SUSE, and Fedora since its release 43; where it has no hashes, the file alone counts.
+CA_DIRECTORY = ssl.get_default_verify_paths().openssl_capath
+_HASHED_NAME = re.compile(r"[0-9a-f]{8}\.0")
 _LARGEST_BUNDLE = 1024 * 1024  # bytes that are searched for a certificate
 _PIECE = 16 * 1024  # bytes
 NO_TRUST_STORE = "install the package ca-certificates, or name a file of certificates in service.ca_bundle"
@@ -53,19 +57,33 @@ def is_systems_own(trusted: str) -> bool:
     return trusted != botocore_file("cacert.pem")
 
 
+def directory(trusted: str) -> str | None:
+    """The directory that the same system keeps its CAs in, by their hashes; None for any other file, or without one."""
+    if trusted not in TRUST_STORES:
+        return None
+    try:
+        names = os.listdir(CA_DIRECTORY)
+    except OSError:
+        return None
+    return CA_DIRECTORY if any(map(_HASHED_NAME.fullmatch, names)) else None
+
+
 def secured(link: Any, host: str, trusted: str) -> "socket.socket | TlsInTls":
-    """`link` with TLS on it; ssl.SSLError when `host` cannot prove that it is this host."""
+    """`link` with TLS on it, if the file or directory `trusted` verifies `host`; ssl.SSLError when it does not."""
     context = _context(trusted)
     if isinstance(link, ssl.SSLSocket):
         return TlsInTls(link, context, host)
     return context.wrap_socket(link, server_hostname=host)
 
 
-@functools.cache  # a system's trust store takes 20 to 40 ms
+@functools.cache
 def _context(trusted: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # which verifies certificate and name
     context.set_alpn_protocols(["http/1.1"])
-    context.load_verify_locations(trusted)
+    if os.path.isdir(trusted):
+        context.load_verify_locations(capath=trusted)
+    else:
+        context.load_verify_locations(trusted)
     return context
 
 
