@@ -148,8 +148,6 @@ def outputs(accepted: Settings) -> Outputs:
 
 def world(accepted: Settings, *, looks: int = 1) -> World:
     """What an attempt, a registration and an adoption work with; `looks`: how often they may look at the hardware."""
-    from uuid import uuid4
-
     from rolekeeper.adapters.hardware import HardwareProbe, Sources, patience
     from rolekeeper.adapters.ssm.nodekey import RsaKeyMaker
 
@@ -161,9 +159,15 @@ def world(accepted: Settings, *, looks: int = 1) -> World:
         probe=HardwareProbe(clock(), Sources(patience=patience(accepted.daemon.attempt_timeout, looks))),
         outputs=outputs(accepted),
         keys=RsaKeyMaker(),
-        new_fingerprint=lambda: str(uuid4()),
+        new_fingerprint=_new_fingerprint,
         activation_code=_code_reader(accepted.node, os.environ),
     )
+
+
+def _new_fingerprint() -> str:
+    from uuid import uuid4
+
+    return str(uuid4())
 
 
 def _code_reader(node: NodeSettings, environment: Mapping[str, str]) -> Callable[[], str | None]:

@@ -19,8 +19,6 @@ from typing import Any, ClassVar, NoReturn, TypeVar, dataclass_transform
 NOTHING: Mapping[Any, Any] = MappingProxyType({})
 """The default of a field that is a mapping."""
 
-V = TypeVar("V", bound="Value")
-
 
 @dataclass_transform(frozen_default=True)
 class Value:
@@ -59,6 +57,9 @@ class Value:
     def __repr__(self) -> str:
         shown = (f"{name}={value!r}" for name, value in self.__dict__.items() if name not in self.__hidden)
         return f"{type(self).__qualname__}({', '.join(shown)})"
+
+
+V = TypeVar("V", bound=Value)
 
 
 def fields(value: Value) -> dict[str, Any]:

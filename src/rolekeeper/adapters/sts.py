@@ -11,17 +11,15 @@ the network fails. The rules:
    that the clocks differ. There is no other retry.
 4. An answer is XML with AssumeRoleResponse or ErrorResponse at its root. It is read here, because an answer of another
    form makes botocore's parser raise errors of any kind.
-5. boto3 is imported when a role is assumed, and not before.
+5. boto3, and what reads XML, is imported when a role is assumed, and not before.
 """
 
 import json
-import logging
 import os
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
-from xml.etree import ElementTree as ET
+from typing import TYPE_CHECKING, Any
 
 from rolekeeper.adapters.ssm.answers import FIELDS, OTHER_REGION, SUCCESS, TELLING, is_usable_expiry, presentable
 from rolekeeper.adapters.ssm.codes import CLOCK, Meaning, meaning
@@ -34,6 +32,9 @@ from rolekeeper.model import Registration, RoleToken, TokenAnswer
 from rolekeeper.ports import Clock
 from rolekeeper.settings import Role, ServiceSettings
 from rolekeeper.values import Value
+
+if TYPE_CHECKING:
+    from xml.etree import ElementTree as ET
 
 _API_VERSION = "2011-06-15"
 _LARGEST_POLICY = 64 * 1024  # bytes; AWS allows 2,048 characters
@@ -194,7 +195,9 @@ class _RequestBuilt(Exception):  # noqa: N818 - it is no error: it keeps botocor
 
 def _client(endpoint: Endpoint) -> Any:
     """boto3's client for STS by rule 1. It does not sign, because botocore signs at this machine's time."""
-    import boto3.session  # noqa: PLC0415 - rule 5
+    import logging  # noqa: PLC0415 - rule 5
+
+    import boto3.session  # noqa: PLC0415
     import botocore.session  # noqa: PLC0415
     from botocore.config import Config  # noqa: PLC0415
     from botocore.plugin import PluginContext, set_plugin_context  # noqa: PLC0415
@@ -261,8 +264,10 @@ def _sign(request: Any, token: RoleToken, region: str, at: datetime) -> None:
     signer._inject_signature_to_request(request, signer.signature(text, request))  # noqa: SLF001
 
 
-def _xml(answer: Answer) -> ET.Element | None:
+def _xml(answer: Answer) -> "ET.Element | None":
     """The root of an answer of STS; None for what is none."""
+    from xml.etree import ElementTree as ET  # noqa: PLC0415 - rule 5
+
     try:
         root = ET.fromstring(answer.body)  # noqa: S314 - at most 1 MiB, and expat bounds what entities become
     except (ET.ParseError, ValueError, LookupError):  # the latter for an encoding that Python does not know
@@ -270,7 +275,7 @@ def _xml(answer: Answer) -> ET.Element | None:
     return root if root.tag.rpartition("}")[2] in {"AssumeRoleResponse", "ErrorResponse"} else None
 
 
-def _judged(call: _Call, endpoint: Endpoint, answer: Answer, root: ET.Element | None) -> Mapping[str, str]:
+def _judged(call: _Call, endpoint: Endpoint, answer: Answer, root: "ET.Element | None") -> Mapping[str, str]:
     """The credentials in an answer that says success; raises what it means otherwise."""
     texts = {} if root is None else {one.tag.rpartition("}")[2]: (one.text or "").strip() for one in root.iter()}
     if answer.status in SUCCESS and "Code" not in texts and root is not None:
