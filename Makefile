@@ -72,8 +72,9 @@ fuzz: SECONDS = 60
 fuzz: $(VENV)/fuzz
 	$(BIN)/python tests/fuzz/fuzz.py --seconds $(SECONDS) $(TARGETS)
 
-bench: $(VENV)/ready
-	$(BIN)/python tests/benchmarks/figures.py
+# What the package needs, beside a bare interpreter; a few minutes.
+bench: packages
+	$(BIN)/python -m tests.benchmarks.figures $(BENCH)
 
 # In trouble, beside what SSM Agent was measured to do.
 beside: $(VENV)/ready

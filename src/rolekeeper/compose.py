@@ -33,16 +33,34 @@ if TYPE_CHECKING:
     from rolekeeper.adapters.vault.keys import SystemdKeys
 
 MANAGER_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+STATE_DIRECTORY = "/var/lib/rolekeeper"  # the unit's; systemd's variable of this name has that of any other unit
 BOOT_ID = "ROLEKEEPER_BOOT_ID"  # set by systemd/rolekeeper.service
 UNIT = "ROLEKEEPER_UNIT"  # the same: its own name
 ANEW = "ROLEKEEPER_ANEW"  # of a daemon that executed itself anew: the version that it expected, its lock and socket
 
 
-def settings(configuration: str | None) -> Settings:
-    """The accepted configuration, of a file or of /etc/rolekeeper; raises ConfigurationError."""
+def settings(configuration: str | None, *, anew: bool = False, keep: bool = False) -> Settings:
+    """The accepted configuration, of a file or of /etc/rolekeeper; raises ConfigurationError.
+
+    Settings that were kept of the same files are used as they are, unless it is to be read `anew`. With `keep`, which
+    is for the daemon, what was read is kept for its next start and for commands.
+    """
+    from rolekeeper.adapters import acceptedsettings
+    from rolekeeper.config.files import DEFAULT_PATH, digest
+
+    path = Path(configuration) if configuration is not None else None
+    directory = os.environ.get("STATE_DIRECTORY", STATE_DIRECTORY if path is None else "").partition(":")[0]
+    if directory and not anew:
+        current = digest(path or DEFAULT_PATH, must_exist=path is not None)
+        kept = acceptedsettings.load(directory, current) if current else None
+        if kept is not None:
+            return kept
     from rolekeeper.config.load import load_settings
 
-    return load_settings(Path(configuration) if configuration is not None else None)
+    accepted = load_settings(path)
+    if keep and directory:
+        acceptedsettings.save(directory, accepted)
+    return accepted
 
 
 def clock() -> Clock:

@@ -1,11 +1,17 @@
 """What the figures are measured on: a registered node, the emulator, and real daemons in processes of their own.
 
+`installed` lays out the package of this machine, with its bytecode, in a directory: figures are those of what a user
+installs. `trusted` makes the emulator's certificate one of a CA in the system's trust store, as those of AWS are.
+
 Only counters of the kernel are read: PSS and RSS from /proc/PID/smaps_rollup, CPU from /proc/PID/schedstat (a process,
 in nanoseconds) and /proc/PID/stat (its ended children, in clock ticks).
 """
 
 import json
 import os
+import platform
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +21,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from rolekeeper.emulator import Emulator
+from tests.ssm.certificates import Authority
+
+from rolekeeper.emulator import Emulator, Tls
 
 PROGRAMS = Path(sys.executable).parent
 ROLEKEEPER, PYTHON = str(PROGRAMS / "rolekeeper"), sys.executable
@@ -25,6 +33,8 @@ TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 CONFIGURATION = """\
 [service]
 endpoint_url = "{url}"
+sts_endpoint_url = "{url}"
+{trust}
 [vault]
 directory = "{directory}/vault"
 [daemon]
@@ -32,6 +42,7 @@ runtime_directory = "{directory}/run"
 [[credentials_file]]
 path = "{directory}/published/credentials"
 """
+CERTIFICATES = "/etc/ssl/certs"
 
 
 @dataclass(frozen=True)
@@ -45,24 +56,30 @@ class Memory:
 class Rig:
     """One node, registered with an emulator that runs in this process; `environment` holds nothing of the caller's."""
 
-    def __init__(self, directory: Path, emulator: Emulator) -> None:
+    def __init__(self, directory: Path, emulator: Emulator, command: str = ROLEKEEPER, trust: str = "") -> None:
         self.emulator = emulator
         self.published = directory / "published" / "credentials"
-        self.environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(directory), "LANG": "C.UTF-8"}
+        self.environment = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": str(directory),
+            "LANG": "C.UTF-8",
+            "STATE_DIRECTORY": str(directory / "state"),  # as systemd says it to the unit
+        }
+        (directory / "state").mkdir(mode=0o700)
         self._status = directory / "run" / "status.json"
         self._log = directory / "log"
-        configuration = directory / "config.toml"
-        configuration.write_text(CONFIGURATION.format(url=emulator.url, directory=directory), encoding="utf-8")
-        self.rolekeeper = (ROLEKEEPER, "--config", str(configuration))
-        activation = emulator.create_activation()
-        subprocess.run(
-            [*self.rolekeeper, "register", "--activation-id", activation.activation_id, "--region", emulator.region],
-            env=self.environment,
-            input=activation.code,
-            text=True,
-            check=True,
-            capture_output=True,
+        self.configuration = directory / "config.toml"
+        self.configuration.write_text(
+            CONFIGURATION.format(url=emulator.url, directory=directory, trust=trust), encoding="utf-8"
         )
+        self.rolekeeper = (command, "--config", str(self.configuration))
+        self.register()
+
+    def register(self) -> float:
+        """Register with a new activation; returns the CPU time in seconds."""
+        activation = self.emulator.create_activation()
+        words = ("register", "--force", "--activation-id", activation.activation_id, "--region", self.emulator.region)
+        return cpu_of((*self.rolekeeper, *words), self.environment, activation.code)
 
     @contextmanager
     def daemon(self) -> Iterator[int]:
@@ -88,6 +105,40 @@ class Rig:
         """Remove what was published, so that the next daemon needs a new token, and what the last one said."""
         self.published.unlink(missing_ok=True)
         self._status.unlink(missing_ok=True)
+
+
+def installed(directory: Path) -> tuple[str, str]:
+    """The command and the interpreter of the newest package in dist/, laid out below `directory`."""
+    architecture = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
+    packages = sorted((Path(__file__).parents[2] / "dist").glob(f"rolekeeper_*_{architecture}.deb"))
+    if not packages:
+        sys.exit("there is no package in dist/: `make packages` builds it")
+    subprocess.run(["dpkg-deb", "--extract", packages[-1], directory], check=True)
+    subprocess.run([directory / "usr/lib/rolekeeper/bin/compile"], check=True)
+    return str(directory / "usr/bin/rolekeeper"), str(directory / "usr/lib/rolekeeper/bin/python3")
+
+
+def trusted(directory: Path) -> tuple[Tls, str]:
+    """A certificate for 127.0.0.1, and the line of [service] that trusts it, if one is needed.
+
+    As root, in a mount namespace of this process, the system trusts it; the other CAs of the system stay.
+    """
+    authority = Authority(directory / "ca")
+    chain = authority.chain()
+    if os.geteuid() != 0:
+        return Tls(chain, chain), f'ca_bundle = "{authority.file}"'
+    shutil.copytree(CERTIFICATES, directory / "certificates")
+    authority.hash_into(directory / "certificates")
+    subprocess.run(["mount", "--bind", directory / "certificates", CERTIFICATES], check=True)
+    return Tls(chain, chain), ""
+
+
+def cpu_of(command: Sequence[str], environment: dict[str, str], stdin: str = "") -> float:
+    """The CPU time of a command and of what it starts, in seconds."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, env=environment, input=stdin, text=True, capture_output=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def until(seen: Callable[[], bool]) -> None:

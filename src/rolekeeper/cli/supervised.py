@@ -45,7 +45,7 @@ def _attempt(configuration: str | None) -> int:
 def _read(configuration: str | None, pipe: SupervisorPipe, old: Settings | None) -> Settings:
     """The configuration of this moment; the old one when there is one and the new one is wrong."""
     try:
-        settings = compose.settings(configuration)
+        settings = compose.settings(configuration, anew=old is not None, keep=True)
     except ConfigurationError as error:
         pipe.rejected(error.message)
         if old is None:

@@ -64,10 +64,10 @@ def read_files(path: Path, *, must_exist: bool) -> tuple[list[SourceFile], list[
     return files, problems, _digest(path, raw)
 
 
-def digest(path: Path = DEFAULT_PATH) -> str | None:
+def digest(path: Path = DEFAULT_PATH, *, must_exist: bool = False) -> str | None:
     """The digest that `read_files` gives for the same files; None when one of them cannot be read by this user."""
     try:
-        raw, problems = _read_all(path, must_exist=False)
+        raw, problems = _read_all(path, must_exist=must_exist)
     except InputOutputError:
         return None
     return None if problems else _digest(path, raw)
