@@ -19,6 +19,8 @@ def main() -> int:
         return endpoint()
     if arguments[-1:] in (["--supervised"], ["--report-health"]):  # started by the daemon for each refresh: likewise
         return guarded(lambda: _supervised(arguments))
+    if arguments == ["run"] or (arguments[:1], arguments[2:]) == (["--config"], ["run"]):  # by systemd at each boot
+        return guarded(lambda: _daemon(arguments[1] if len(arguments) > 1 else None))
     from rolekeeper.cli.parser import main as run
 
     return run(arguments)
@@ -28,3 +30,9 @@ def _supervised(arguments: list[str]) -> int:
     from rolekeeper.cli.supervised import main
 
     return main(arguments)
+
+
+def _daemon(configuration: str | None) -> int:
+    from rolekeeper.cli.run import start
+
+    return start(configuration)

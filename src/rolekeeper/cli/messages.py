@@ -25,6 +25,8 @@ def guarded(run: "Callable[[], int]", print_error: "Callable[[dict[str, str]], N
 
     try:
         return run()
+    except KeyboardInterrupt:
+        return 130  # as a shell says it
     except RolekeeperError as failed:
         error = failed
     except (ImportError, MemoryError) as failed:  # a library that is gone, or no memory to load it

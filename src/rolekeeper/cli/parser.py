@@ -105,8 +105,6 @@ def _run(arguments: list[str]) -> int:
         return guarded(parsed_and_run, print_json if "--json" in arguments else None)
     except SystemExit as ended:  # --help
         return int(ended.code or 0)
-    except KeyboardInterrupt:
-        return 130
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

@@ -6,18 +6,15 @@ Rules:
   could not be written is counted, and the next record that can says how many were lost (`dropped`).
 - Whatever comes from outside is shown without its control characters on a terminal, and cannot begin a line there.
 
-structlog makes the records. Only the supervisor logs, so only the supervisor pays for it.
+Only the supervisor logs.
 """
 
+import json
 import os
 import select
 import socket
-import sys
-from collections.abc import Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from importlib import import_module
-from types import ModuleType
 from typing import Any
 
 from rolekeeper import durations
@@ -57,7 +54,7 @@ MESSAGE_IDS = {
     "vault_unwritten": "cffb1eec6e9b4071ad010d41cd5aea69",
 }
 
-_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}  # structlog's numbers
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3}  # syslog(3)
 _LEVEL_FOR_UNKNOWN = "error"
 _PIECE = select.PIPE_BUF  # bytes that a pipe or socket which poll(2) calls writable takes without waiting
@@ -65,34 +62,32 @@ _LONGEST_VALUE = 8_192  # characters; a datagram has to hold all fields
 _LONGEST_NAME = 64  # characters; journald takes no longer ones
 _BREAKING = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
-_Record = MutableMapping[str, Any]
-_Renderer = Callable[[Any, str, _Record], tuple[tuple[Any, ...], dict[str, Any]]]
+_Record = Mapping[str, Any]
+_Renderer = Callable[[_Record], tuple[Any, ...]]  # what the sink's `write` takes
 
 
 class Log:
     """Where the daemon says what happens. Made by `configure`."""
 
-    def __init__(self, sink: "_Lines | _Journal", renderer: _Renderer, level: str, clock: Clock) -> None:
-        structlog = _structlog()
-        processors = [structlog.processors.add_log_level, self._stamp, renderer]
-        filtering = structlog.make_filtering_bound_logger(_LEVELS[level])
-        self._logger = structlog.wrap_logger(sink, processors, wrapper_class=filtering).bind()
+    def __init__(self, sink: "_Lines | _Journal", render: _Renderer, level: str, clock: Clock) -> None:
+        self._sink = sink
+        self._render = render
+        self._least = _LEVELS[level]
         self._clock = clock
         self._dropped = 0
 
     def log(self, event: str, level: str, message: str, **fields: object) -> None:
         """Record that `event` (snake_case) happened: `message` for a person, `fields` for a program; None: no field."""
+        level = level if level in _LEVELS else _LEVEL_FOR_UNKNOWN
+        if _LEVELS[level] < self._least:
+            return
         facts = {name: _plain(value) for name, value in fields.items() if value is not None}
         if self._dropped:
             facts["dropped"] = self._dropped
-        write = getattr(self._logger, level if level in _PRIORITIES else _LEVEL_FOR_UNKNOWN)
-        written = write(event, message=message[:_LONGEST_VALUE], facts=facts)
-        if written is not None:  # None: below the level
-            self._dropped = 0 if written else self._dropped + 1
-
-    def _stamp(self, _logger: Any, _method: str, record: _Record) -> _Record:
-        record["timestamp"] = _plain(self._clock.now().wall)
-        return record
+        now, text = _plain(self._clock.now().wall), message[:_LONGEST_VALUE]
+        record = {"timestamp": now, "level": level, "event": event, "message": text, "facts": facts}
+        written = self._sink.write(*self._render(record))
+        self._dropped = 0 if written else self._dropped + 1
 
 
 def configure(
@@ -106,7 +101,7 @@ def configure(
     lines = _Lines(stderr)
     if journal_stream is not None and journal_stream == _device_and_inode(stderr):
         return Log(_Journal(journal_socket, lines), _render_for_journal, level, clock)
-    renderer = _terminal_renderer() if os.isatty(stderr) else _json_renderer()
+    renderer = _terminal_renderer() if os.isatty(stderr) else _render_as_json
     return Log(lines, renderer, level, clock)
 
 
@@ -134,8 +129,6 @@ class _Lines:
         poll.register(self._descriptor, select.POLLOUT)
         return any(happened & select.POLLOUT for _, happened in poll.poll(0))
 
-    debug = info = warning = error = write  # the methods that structlog calls
-
 
 class _Journal:
     """Sends to journald's own socket, one datagram a record; when journald is dead, to standard error instead."""
@@ -156,10 +149,8 @@ class _Journal:
             return self._lines.write(line)
         return True
 
-    debug = info = warning = error = write
 
-
-def _render_for_journal(_logger: Any, _method: str, record: _Record) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _render_for_journal(record: _Record) -> tuple[bytes, str]:
     priority = _PRIORITIES[record["level"]]
     message = _shown(record["message"])
     if record["facts"].get("hint"):  # journalctl shows nothing but MESSAGE to a person who does not ask for more
@@ -175,7 +166,7 @@ def _render_for_journal(_logger: Any, _method: str, record: _Record) -> tuple[tu
     for name, value in record["facts"].items():
         fields.setdefault(_field_name(name), str(value))
     datagram = b"".join(_field(name, value) for name, value in fields.items())
-    return (datagram, f"<{priority}>{_on_one_line(message)}"), {}
+    return datagram, f"<{priority}>{_on_one_line(message)}"
 
 
 def _field_name(name: str) -> str:
@@ -192,21 +183,19 @@ def _field(name: str, value: str) -> bytes:
     return name.encode() + b"=" + data + b"\n"
 
 
+def _render_as_json(record: _Record) -> tuple[str]:
+    return (json.dumps(_flat(record)),)
+
+
 def _terminal_renderer() -> _Renderer:
-    console = _structlog().dev.ConsoleRenderer(colors=True, sort_keys=False, event_key="message")
+    """structlog's, which is loaded for a person alone: with it, the daemon's start would take twice as long."""
+    from structlog.dev import ConsoleRenderer  # noqa: PLC0415
 
-    def render(_logger: Any, method: str, record: _Record) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    console = ConsoleRenderer(colors=True, sort_keys=False, event_key="message")
+
+    def render(record: _Record) -> tuple[str]:
         line = {name: _on_one_line(_shown(str(value))) for name, value in _flat(record).items()}
-        return (console(None, method, line),), {}
-
-    return render
-
-
-def _json_renderer() -> _Renderer:
-    to_json = _structlog().processors.JSONRenderer()
-
-    def render(_logger: Any, method: str, record: _Record) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        return (to_json(None, method, _flat(record)),), {}
+        return (console(None, record["level"], line),)
 
     return render
 
@@ -243,28 +232,3 @@ def _device_and_inode(descriptor: int) -> str | None:
     except OSError:  # closed
         return None
     return f"{status.st_dev}:{status.st_ino}"
-
-
-def _structlog() -> ModuleType:
-    """structlog, without what it would load for features that we do not use.
-
-    It imports asyncio, and ssl with that, for methods that we never call, and colours and tracebacks from whatever
-    packages happen to be installed: 7 MB of the supervisor's 20. While it is imported, stand-ins take their places;
-    nothing else ever sees them.
-    """
-    with _stand_ins(
-        {"asyncio": ModuleType("asyncio"), "colorama": None, "rich": None, "better_exceptions": None, "twisted": None}
-    ):
-        return import_module("structlog")
-
-
-@contextmanager
-def _stand_ins(modules: dict[str, ModuleType | None]) -> Iterator[None]:
-    """Have these modules imported in this form (None: as not installed), unless they are loaded already."""
-    placed = {name: module for name, module in modules.items() if name not in sys.modules}
-    sys.modules.update(placed)  # type: ignore[arg-type] # None is how the import system marks what cannot be imported
-    try:
-        yield
-    finally:
-        for name in placed:
-            del sys.modules[name]
