@@ -75,12 +75,13 @@ def _attempt(
         return replace(attempt.failure(error, contents.node), entries=entries)
     registration = seen.node.registration
     deliver_found(RegistrationFound(registration.node_id, registration.region, reports(seen)))
-    answers: list[Answer] = []
-    while not isinstance(step := attempt.decide(seen, answers), Report):
+    steps = attempt.course(seen)
+    step = next(steps)
+    while not isinstance(step, Report):
         if isinstance(step, Assume) and world.clock.now().boot >= roles_until:
-            answers.append(_too_late(step.role))
+            step = steps.send(_too_late(step.role))
         else:
-            answers.append(perform(world, settings, step))
+            step = steps.send(perform(world, settings, step))
     return replace(step.report, entries=entries + step.report.entries)
 
 

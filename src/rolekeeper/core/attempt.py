@@ -69,12 +69,17 @@ from rolekeeper.values import replace
 Course = Generator[Step, Answer, None]
 
 
+def course(seen: Seen) -> Course:
+    """The steps of an attempt that saw `seen`, each for the answer to the one before; the last is a Report."""
+    return _Attempt(seen).course()
+
+
 def decide(seen: Seen, answers: Sequence[Answer] = ()) -> Step:
     """The next step of an attempt that saw `seen` and got these answers to its steps so far."""
-    course = _Attempt(seen).course()
-    step = next(course)
+    steps = course(seen)
+    step = next(steps)
     for answer in answers:
-        step = course.send(answer)
+        step = steps.send(answer)
     return step
 
 
