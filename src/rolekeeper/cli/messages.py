@@ -27,6 +27,8 @@ def guarded(run: "Callable[[], int]", print_error: "Callable[[dict[str, str]], N
         return run()
     except KeyboardInterrupt:
         return 130  # as a shell says it
+    except OSError as failed:
+        return failed_output(failed, 0)
     except RolekeeperError as failed:
         error = failed
     except (ImportError, MemoryError) as failed:  # a library that is gone, or no memory to load it
@@ -37,6 +39,18 @@ def guarded(run: "Callable[[], int]", print_error: "Callable[[dict[str, str]], N
     if print_error is not None:
         print_error({"code": error.code, "message": error.message, "hint": error.hint})
     return error.exit_code
+
+
+def failed_output(error: OSError, exit_code: int) -> int:
+    """The exit code after an error of printing, or, with a file name, of what Python itself opens; ours are caught."""
+    from rolekeeper.errors import InputOutputError
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter's end tries again, and complains
+    if isinstance(error, BrokenPipeError):  # the reader of our output has seen enough, or has gone
+        return exit_code
+    what = f"use {error.filename}" if error.filename else "write to standard output"
+    say(f"Cannot {what}: {error.strerror}")
+    return InputOutputError.exit_code
 
 
 def open_standard_streams() -> None:

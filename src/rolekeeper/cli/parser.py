@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from rolekeeper.cli.messages import guarded, say
+from rolekeeper.cli.messages import failed_output, guarded
 from rolekeeper.cli.output import print_json
-from rolekeeper.errors import InputOutputError, UsageError
+from rolekeeper.errors import UsageError
 
 VERBS = {
     "run": "run the daemon in the foreground",
@@ -79,20 +79,15 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: list[str]) -> int:
     """Run the verb that `arguments` name; returns the exit code."""
-    exit_code = 0
     if sys.stdout is None:  # closed before we started: the caller wants no results
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the process ends
     if isinstance(sys.stdout, io.TextIOWrapper):  # a locale without some character is no reason for a traceback
         sys.stdout.reconfigure(errors="backslashreplace")
+    exit_code = _run(arguments)
     try:
-        exit_code = _run(arguments)
         sys.stdout.flush()
-    except OSError as error:  # of printing, or, with a file name, of what Python itself opens; ours have their own
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter's end tries again, and complains
-        if not isinstance(error, BrokenPipeError):  # the reader of our output has seen enough
-            what = f"use {error.filename}" if error.filename else "write to standard output"
-            say(f"Cannot {what}: {error.strerror}")
-            return InputOutputError.exit_code
+    except OSError as error:
+        return failed_output(error, exit_code)
     return exit_code
 
 
