@@ -147,3 +147,54 @@ def test_an_endpoint_without_its_socket_is_warned_of(server: Server) -> None:
 def test_the_socket_unit_has_no_part_in_endpoints_of_another_runtime_directory(server: Server) -> None:
     server.configure('[[endpoint]]\nname = "a"\n')
     assert beside_systemd(server, "inactive").json["warnings"] == []
+
+
+FRAGMENT = '[[credentials_file]]\npath = "/srv/web/credentials"\nrole = "{}"\n'
+
+
+@pytest.fixture
+def fragment(server: Server) -> Path:
+    """A new fragment that names a role of the main file, and the one in force, which is wrong."""
+    server.configure('[[role]]\nname = "web"\narn = "arn:aws:iam::123456789012:role/web"\n')
+    (server.directory / "conf.d").mkdir()
+    (server.directory / "conf.d" / "50-web.toml").write_text("[node]\nregion = 5\n")
+    new = server.directory / "new"
+    new.write_text(FRAGMENT.format("web"))
+    return new
+
+
+def test_a_fragment_is_checked_with_the_rest_of_the_configuration_in_the_place_of_the_old_one(
+    server: Server, fragment: Path
+) -> None:
+    assert server.run("check").code == 78
+    said = server.run("check", "--fragment", f"50-web.toml={fragment}")
+    assert (said.code, said.err) == (0, "")
+    assert "/srv/web/credentials" in said.out
+    beside = server.run("check", "--fragment", f"60-web.toml={fragment}")
+    assert (beside.code, "node.region" in beside.err) == (78, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"), [(FRAGMENT.format("wep"), "names no [[role]]: wep"), ("[", "is not valid TOML")]
+)
+def test_a_wrong_fragment_is_refused_under_the_name_that_it_is_to_have(
+    server: Server, fragment: Path, text: str, why: str
+) -> None:
+    fragment.write_text(text)
+    said = server.run("check", "--fragment", f"50-web.toml={fragment}")
+    assert (said.code, said.out) == (78, "")
+    assert f"{server.directory}/conf.d/50-web.toml" in said.err
+    assert why in said.err
+
+
+def test_a_fragment_that_is_missing_is_named(server: Server) -> None:
+    said = server.run("check", "--fragment", "50-web.toml=/nonexistent")
+    assert (said.code, "/nonexistent: cannot be read" in said.err) == (78, True)
+
+
+@pytest.mark.parametrize(
+    "written", ["50-web.toml", "50-web.toml=", "50-web.conf=/new", "../web.toml=/new", ".a.toml=/new"]
+)
+def test_a_fragment_that_would_not_be_read_is_no_fragment(server: Server, written: str) -> None:
+    said = server.run("check", "--fragment", written)
+    assert (said.code, "NAME=FILE" in said.err) == (64, True)

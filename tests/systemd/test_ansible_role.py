@@ -89,6 +89,16 @@ def test_a_wrong_configuration_fails_and_the_one_in_force_stays(machine: Machine
     assert machine.read("/etc/rolekeeper/conf.d/50-ansible.toml") == CONFIGURATION
 
 
+def test_a_role_of_another_fragment_can_be_named(machine: Machine) -> None:
+    role = '[[role]]\nname = "web"\narn = "arn:aws:iam::123456789012:role/web"\n'
+    sts = f'[service]\nsts_endpoint_url = "{machine.service.url}"\n'
+    machine.write("/etc/rolekeeper/conf.d/10-roles.toml", sts + role)
+    named = CONFIGURATION + 'role = "web"\n'
+    changed, failed, printed = play(machine, **variables(machine, rolekeeper_configuration=named))
+    assert (changed > 0, failed) == (True, 0), printed
+    assert machine.read("/etc/rolekeeper/conf.d/50-ansible.toml") == named
+
+
 def test_a_changed_configuration_is_in_force_afterwards(machine: Machine) -> None:
     more = CONFIGURATION + '\n[[credentials_file]]\npath = "/root/.aws/second"\n'
     changed, failed, printed = play(machine, **variables(machine, rolekeeper_configuration=more))

@@ -17,6 +17,7 @@ from rolekeeper.cli.endpoint import DIRECTORY
 from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import print_json
 from rolekeeper.config import policies, show
+from rolekeeper.config.files import DEFAULT_PATH, FRAGMENTS, is_fragment, read_fragment
 from rolekeeper.config.load import ENDPOINTS, FILES, Loaded, load
 from rolekeeper.errors import ConfigurationError, Problem, VaultError
 from rolekeeper.settings import UNSEALED, Output, Settings
@@ -26,13 +27,26 @@ SOCKET = "rolekeeper-endpoint.socket"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """The usual option."""
+    """The usual option, and a file that is to become part of the configuration."""
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--fragment",
+        metavar="NAME=FILE",
+        type=_fragment,
+        help="check as if FILE were NAME in conf.d, before it is put there",
+    )
+
+
+def _fragment(text: str) -> tuple[str, Path]:
+    name, _, file = text.partition("=")
+    if not file or "/" in name or not is_fragment(name):
+        raise argparse.ArgumentTypeError("write NAME=FILE, where NAME is the name of a .toml file")
+    return name, Path(file)
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the configuration resolved, or every problem at once (78); warnings go to standard error."""
-    loaded = load(Path(options.config) if options.config is not None else None)
+    loaded = _loaded(Path(options.config) if options.config is not None else None, options.fragment)
     errors, warnings = policies.examine(loaded)
     warnings += account_warnings(loaded)
     warnings += seal_warnings(loaded.settings)
@@ -47,6 +61,13 @@ def run(options: argparse.Namespace) -> int:
     else:
         print(show.describe(loaded.settings), end="")
     return 0
+
+
+def _loaded(path: Path | None, fragment: tuple[str, Path] | None) -> Loaded:
+    if fragment is None:
+        return load(path)
+    name, file = fragment
+    return load(path, fragment=read_fragment(file, str((path or DEFAULT_PATH).parent / FRAGMENTS / name)))
 
 
 def account_warnings(loaded: Loaded) -> Iterator[Problem]:

@@ -64,6 +64,12 @@ def read_files(path: Path, *, must_exist: bool) -> tuple[list[SourceFile], list[
     return files, problems, _digest(path, raw)
 
 
+def read_fragment(path: Path, where: str) -> SourceFile | Problem:
+    """What `path` would be as the fragment `where`; or what is wrong with it. Raises as `read_files`."""
+    data = _read_file(path)
+    return data if isinstance(data, Problem) else _parse(where, data)
+
+
 def digest(path: Path = DEFAULT_PATH, *, must_exist: bool = False) -> str | None:
     """The digest that `read_files` gives for the same files; None when one of them cannot be read by this user."""
     try:
@@ -128,8 +134,13 @@ def _fragments(directory: Path) -> tuple[list[Path], list[Problem]]:
         return [], []
     except OSError as error:
         return [], [Problem(str(directory), "", _why(directory, "cannot be listed", error), _LIST_HINT)]
+    return [directory / name for name in names if is_fragment(name)], []
+
+
+def is_fragment(name: str) -> bool:
+    """Whether a file of this name in conf.d is read."""
     # Editors keep their lock and swap files beside the original, with a dot in front.
-    return [directory / name for name in names if name.endswith(".toml") and not name.startswith(".")], []
+    return name.endswith(".toml") and not name.startswith(".")
 
 
 def _names_in(directory: Path) -> list[str]:

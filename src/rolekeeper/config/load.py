@@ -108,14 +108,18 @@ def load_settings(path: Path | None, default: Path = DEFAULT_PATH) -> Settings:
     return loaded.settings
 
 
-def load(path: Path | None, default: Path = DEFAULT_PATH, fragment: SourceFile | None = None) -> Loaded:
+def load(path: Path | None, default: Path = DEFAULT_PATH, fragment: SourceFile | Problem | None = None) -> Loaded:
     """As `load_settings`, but problems are part of the result. `fragment` stands in for the file of its name.
 
-    With a fragment, the digest is that of the files as they are.
+    With a fragment, the digest is that of the files as they are. A fragment that cannot be read is its problem.
     """
     files, problems, digest = read_files(path or default, must_exist=path is not None)
     if fragment is not None:
         problems = [problem for problem in problems if problem.where != fragment.where]
+        files = [file for file in files if file.where != fragment.where]
+    if isinstance(fragment, Problem):
+        problems.append(fragment)
+    elif fragment is not None:
         files = _with(fragment, files, str(path or default))
     merged = _Merged()
     for file in files:
@@ -128,8 +132,7 @@ def load(path: Path | None, default: Path = DEFAULT_PATH, fragment: SourceFile |
 
 def _with(fragment: SourceFile, files: list[SourceFile], main: str) -> list[SourceFile]:
     """The files with the fragment in its place: behind the main file, by its name."""
-    others = [file for file in files if file.where != fragment.where]
-    return sorted([*others, fragment], key=lambda file: (file.where != main, file.where))
+    return sorted([*files, fragment], key=lambda file: (file.where != main, file.where))
 
 
 def _take_in(merged: _Merged, file: SourceFile) -> list[Problem]:
