@@ -156,9 +156,44 @@ def test_a_plugin_warns_of_an_older_configuration(daemon: Daemon) -> None:
     assert "older configuration" in check(daemon.server, 1, "WARNING")
 
 
-def test_a_plugin_does_not_know_with_a_wrong_configuration(server: Server) -> None:
-    server.config.write_text("[nonsense]\n[service]\nread_timeout = 3\n")
-    assert check(server, 3, "UNKNOWN").count("\n") == 1
+WRONG = "[nonsense]\nfirst = 1\n[more_nonsense]\n"
+BROKEN = ["", "{", "[]", "{}", '{"state": 5}', '{"state": "waiting", "outputs": [{}]}', "\x00", "[" * 100_000]
+
+
+def break_configuration(server: Server) -> None:
+    server.config.write_text(server.config.read_text() + WRONG)
+
+
+def test_a_plugin_does_not_know_what_a_living_daemon_does_with_a_wrong_configuration(daemon: Daemon) -> None:
+    break_configuration(daemon.server)
+    line = check(daemon.server, 3, "UNKNOWN")
+    assert str(daemon.server.config) in line
+    assert line.count("\n") == 1
+
+
+def test_a_plugin_calls_a_dead_daemon_critical_with_a_wrong_configuration_too(server: Server) -> None:
+    break_configuration(server)
+    line = check(server, 2, "CRITICAL")
+    assert line.startswith(f"CRITICAL: no daemon runs; {server.config}: ")
+    assert line.count("\n") == 1
+    server.config.write_text("[")  # which daemon it is about is not known
+    assert str(server.config) in check(server, 3, "UNKNOWN")
+
+
+@pytest.mark.parametrize("left", BROKEN)
+def test_a_dead_daemon_is_told_whatever_it_has_left(server: Server, left: str) -> None:
+    server.runtime.mkdir()
+    (server.runtime / "status.json").write_text(left)
+    assert check(server, 2, "CRITICAL") == "CRITICAL: no daemon runs\n"
+    said = server.run("status")
+    assert (said.code, "no daemon runs" in said.err) == (3, True)
+
+
+def test_what_a_living_daemon_says_and_nobody_understands_is_unknown(daemon: Daemon) -> None:
+    for left in BROKEN:
+        (daemon.server.runtime / "status.json").write_text(left)
+        assert "status.json" in check(daemon.server, 3, "UNKNOWN")
+        assert daemon.server.run("status").code == 74
 
 
 def watched(node: Server, output: int) -> subprocess.Popen[bytes]:

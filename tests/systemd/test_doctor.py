@@ -107,6 +107,7 @@ def test_a_unit_that_failed_for_its_configuration(machine: Machine) -> None:
     machine.until("the unit has failed", lambda: machine.property(UNIT, "ActiveState") == "failed")
     assert finding(machine, "configuration", "configuration-invalid")["exit_code"] == 78
     assert "the configuration is wrong" in finding(machine, "unit", "unit-failed")["message"]
+    assert machine.rolekeeper("status", "--check", expect=2).out.startswith("CRITICAL: no daemon runs; ")
 
 
 def test_a_drop_in_that_systemd_has_not_read(machine: Machine) -> None:

@@ -16,7 +16,7 @@ from rolekeeper.core import credentialsfile, lifetime, processfile
 from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.status import Document, OutputStatus
 from rolekeeper.core.outcomes import CONSEQUENCES
-from rolekeeper.errors import HardwareError, OutputError
+from rolekeeper.errors import HardwareError, InputOutputError, OutputError
 from rolekeeper.model import Freshness, OutputName
 from rolekeeper.ports import Clock
 from rolekeeper.settings import CredentialsFile, FileFormat, Settings
@@ -79,9 +79,14 @@ class Condition(Value):
 
 
 def read(settings: Settings, clock: Clock) -> Condition:
-    """How daemon and outputs are. Raises InputOutputError when status.json cannot be read."""
+    """How daemon and outputs are. Raises InputOutputError when the status.json of a living daemon cannot be read."""
     directory = settings.daemon.runtime_directory
-    document = runtime.read_status(directory)
+    try:
+        document = runtime.read_status(directory)
+    except InputOutputError:
+        if runtime.living(directory) is not None:
+            raise
+        document = None  # whatever a dead daemon has left, that it is dead comes first
     pid = _pid(directory, document)
     if document is None:
         return Condition(None, pid)

@@ -4,13 +4,15 @@ The line is always there and always begins with OK, WARNING, CRITICAL or UNKNOWN
 """
 
 from enum import IntEnum
+from pathlib import Path
 
 from rolekeeper import compose
 from rolekeeper.cli import condition
 from rolekeeper.cli.condition import Condition, ExitCode
+from rolekeeper.config.load import load
 from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.status import OutputStatus
-from rolekeeper.errors import RolekeeperError
+from rolekeeper.errors import ConfigurationError, RolekeeperError
 from rolekeeper.model import Freshness
 
 
@@ -23,16 +25,26 @@ class State(IntEnum):
     UNKNOWN = 3
 
 
+NO_DAEMON = "no daemon runs"
 STATES = {ExitCode.FRESH: State.OK, ExitCode.STALE: State.WARNING, ExitCode.BAD: State.CRITICAL}
 
 
 def run(configuration: str | None) -> int:
-    """Print the line; the exit code is the state."""
+    """Print the line; the exit code is the state.
+
+    A wrong configuration is often the reason why no daemon runs. Its runtime directory is known from what is right in
+    the configuration; if a file cannot be read, it is the default one for the service, and unknown for --config.
+    """
     try:
-        settings = compose.settings(configuration)
-        now = condition.read(settings, compose.clock())
+        loaded = load(Path(configuration) if configuration is not None else None)
+        now = condition.read(loaded.settings, compose.clock())
     except RolekeeperError as error:
-        return _print(State.UNKNOWN, error.message.splitlines()[0], "")
+        return _print(State.UNKNOWN, error.message, "")
+    if loaded.problems:
+        is_directory_known = configuration is None or all(problem.key for problem in loaded.problems)
+        is_dead = now.pid is None and is_directory_known
+        words = ConfigurationError(loaded.problems).message.splitlines()[0]
+        return _print(State.CRITICAL, f"{NO_DAEMON}; {words}", "") if is_dead else _print(State.UNKNOWN, words, "")
     state = State.CRITICAL if now.pid is None else STATES.get(now.exit_code, State.CRITICAL)
     if state is State.OK and any(one.problem for one in now.outputs()):
         state = State.WARNING
@@ -46,7 +58,7 @@ def _print(state: State, words: str, performance: str) -> int:
 
 def _words(now: Condition) -> str:
     if now.pid is None:
-        return "no daemon runs"
+        return NO_DAEMON
     if now.document is None or now.state is Phase.UNREGISTERED:
         return "this machine is not registered"
     if now.is_outdated:

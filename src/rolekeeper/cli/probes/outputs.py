@@ -102,7 +102,10 @@ def credentials(case: Case) -> Iterator[Finding]:
 
 
 def _held(found: OutputStatus, subject: str) -> Finding:
-    problem, until = found.problem, rfc3339(found.expires_at) if found.expires_at else "an unknown time"
+    problem, until = (
+        found.problem,
+        rfc3339(found.expires_at.replace(microsecond=0)) if found.expires_at else "an unknown time",
+    )
     if found.freshness is Freshness.FRESH and problem is None:
         return ok("credentials", f"fresh until {until}", subject)
     if found.freshness in (Freshness.FRESH, Freshness.STALE):
