@@ -43,12 +43,12 @@ unit: $(VENV)/ready
 # the tests with random examples once more, with ten times as many of them.
 # Each file goes to one worker as a whole: its tests share booted boxes, and many of them live in an order.
 check: export ROLEKEEPER_EXAMPLES := 100
-check: $(VENV)/ready $(VENV)/fleet/ready
+check: $(VENV)/ready $(VENV)/fleet/ready $(VENV)/fleet/schemas
 	packaging/need-programs $(CHECK_NEEDS)
 	$(BIN)/python -m pytest -m "check or hypothesis" -n $(JOBS) --dist loadfile --junit-xml=$(RESULTS)/check.xml
 
 # The part of `make check` that is about metrics and many servers: monitoring, Ansible, cloud-init, CloudFormation.
-fleet-check: $(VENV)/ready $(VENV)/fleet/ready
+fleet-check: $(VENV)/ready $(VENV)/fleet/ready $(VENV)/fleet/schemas
 	packaging/need-programs $(CHECK_NEEDS)
 	$(BIN)/python -m pytest tests/fleet tests/systemd/test_metrics_exporter.py tests/systemd/test_ansible_role.py
 
@@ -147,6 +147,12 @@ $(VENV)/fleet/ready: packaging/fleet.txt $(VENV)/ready
 	$(VENV)/fleet/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r packaging/fleet.txt
 	touch $@
 
+# The arguments of Terraform's providers, in classes that are generated from them; only read, never installed.
+$(VENV)/fleet/schemas: packaging/schemas.txt $(VENV)/fleet/ready
+	$(VENV)/fleet/bin/python -m pip --disable-pip-version-check download --quiet --no-deps --require-hashes \
+	    -r packaging/schemas.txt --dest $@
+	touch $@
+
 $(VENV)/release: packaging/release.txt $(VENV)/ready
 	$(INSTALL) --require-hashes -r packaging/release.txt
 	touch $@
@@ -161,6 +167,8 @@ lock:
 	    packaging/fuzz.in -o packaging/fuzz.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
 	    packaging/fleet.in -o packaging/fleet.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
+	    --no-deps packaging/schemas.in -o packaging/schemas.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
 	    -c packaging/dev.txt packaging/release.in -o packaging/release.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \

@@ -1,5 +1,5 @@
-# An activation for a wave of servers, in Terraform or OpenTofu. It lives for 30 days at most: `terraform apply` a day
-# before it expires makes the next one, and nodes that were registered with the old one stay as they are.
+# An activation for a wave of servers, in Terraform or OpenTofu. It lives for 30 days at most. `terraform apply`, run
+# every day, replaces it after 28 days, before it expires. Its code is of no use from then on; registered nodes stay.
 terraform {
   required_version = ">= 1.3"
   required_providers {
@@ -43,7 +43,7 @@ variable "advanced_tier" {
 }
 
 resource "time_rotating" "activation" {
-  rotation_days = 29
+  rotation_days = 28
 }
 
 resource "aws_ssm_activation" "wave" {
@@ -51,7 +51,7 @@ resource "aws_ssm_activation" "wave" {
   description        = "rolekeeper, ${var.wave}"
   iam_role           = var.node_role_name
   registration_limit = var.servers
-  expiration_date    = timeadd(time_rotating.activation.rotation_rfc3339, "12h")
+  expiration_date    = timeadd(time_rotating.activation.rotation_rfc3339, "36h")
 
   tags = {
     Service = "rolekeeper"

@@ -1,6 +1,6 @@
 -- CloudTrail in Athena: what nodes do with their credentials. The session of a node's role is named after the node, and
--- so is that of a [[role]] without a session_name of its own. Replace RackServer by the node role, and cloudtrail_logs by
--- the table that the CloudTrail console creates ("Create Athena table").
+-- so is that of a [[role]] without a session_name of its own. Replace cloudtrail_logs by the table that the CloudTrail
+-- console creates ("Create Athena table"), and the node id in the first query.
 
 -- 1. Every call of one node in the last day, under any of its roles.
 SELECT eventtime, eventsource, eventname, sourceipaddress, errorcode, useridentity.arn
@@ -10,8 +10,9 @@ WHERE useridentity.type = 'AssumedRole'
   AND from_iso8601_timestamp(eventtime) > now() - interval '1' day
 ORDER BY eventtime;
 
--- 2. When each node was last seen, the silent ones first: those below the line of three days are dead, or run nothing
---    that calls AWS. Compare with `aws ssm describe-instance-information` before you deregister any.
+-- 2. When each node was last seen, those that were seen least lately first. `silent` nodes have not called AWS for three
+--    days: they are dead, or run nothing that calls AWS. Compare with `aws ssm describe-instance-information` before you
+--    deregister any. A node that has called nothing for 90 days is not in the list.
 SELECT split_part(useridentity.principalid, ':', 2) AS node_id,
        max(eventtime) AS last_call,
        max(from_iso8601_timestamp(eventtime)) < now() - interval '3' day AS silent
@@ -37,7 +38,7 @@ ORDER BY 2 DESC;
 -- 4. Calls that the deny of addresses outside our networks refused.
 SELECT eventtime, split_part(useridentity.principalid, ':', 2) AS node_id, sourceipaddress, eventsource, eventname
 FROM cloudtrail_logs
-WHERE errorcode IN ('AccessDenied', 'Client.UnauthorizedOperation')
+WHERE errorcode IS NOT NULL
   AND errormessage LIKE '%explicit deny%'
   AND useridentity.principalid LIKE '%:mi-%'
 ORDER BY eventtime DESC;

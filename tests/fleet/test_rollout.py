@@ -47,12 +47,6 @@ def test_each_role_of_the_template_is_refused_outside_our_networks_as_the_policy
         assert role["Properties"]["MaxSessionDuration"] == 3600
 
 
-def test_the_activation_in_terraform_is_hcl(run: Run) -> None:
-    done = run("hcl2tojson", AWS / "activation.tf")
-    assert done.returncode == 0, done.stderr
-    assert "aws_ssm_activation" in done.stdout
-
-
 def test_the_ansible_role_is_clean(run: Run) -> None:
     done = run("ansible-lint", "--offline", "--profile", "production", cwd=PACKAGING / "ansible")
     assert done.returncode == 0, done.stdout + done.stderr
