@@ -21,7 +21,7 @@ RESULTS := build/results
 CHECK_NEEDS := /lib/systemd/systemd:systemd dbus-daemon:dbus nsenter:util-linux ip:iproute2 dmidecode:dmidecode \
     x86_64-linux-gnu-strip:binutils strace:strace setpriv:util-linux rpmbuild:rpm groff:groff-base lintian:lintian \
     debootstrap:debootstrap promtool:prometheus prometheus-node-exporter:prometheus-node-exporter \
-    cloud-init:cloud-init
+    cloud-init:cloud-init icinga2:icinga2-bin
 
 .PHONY: demo test check fleet-check coverage lint unit faults fuzz bench beside soak mutations exposure packages \
     packages-check install uninstall dist sbom repository lock herd clean

@@ -2,14 +2,17 @@
 
 import json
 import re
+import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from tests.conftest import Server
+from tests.conftest import COMMAND, Server
+from tests.daemonprocess.conftest import until
 from tests.fleet.conftest import PACKAGING, Run
+from tests.packages.conftest import need
 
 from rolekeeper.core import metrics
 from rolekeeper.core.loop import status
@@ -115,3 +118,37 @@ def test_the_check_commands_call_what_answers_a_monitoring(server: Server, file:
     said = server.run(*words[1:])
     assert said.code in range(4)
     assert said.out.startswith(("OK", "WARNING", "CRITICAL", "UNKNOWN"))
+
+
+ICINGA = """
+include "{check}"
+object CheckerComponent "checker" {{}}
+object Host "web" {{
+  check_command = "rolekeeper"
+  vars.rolekeeper = true
+  vars.rolekeeper_config = "{server.config}"
+}}
+"""
+
+
+def test_icinga_itself_runs_the_check_on_every_host_that_has_rolekeeper(node: Server) -> None:
+    need("icinga2", "icinga2-bin")
+    check, called = node.directory / "check.conf", node.directory / "called"
+    command = node.directory / "rolekeeper"
+    command.write_text(f'#!/bin/sh\necho "$@" >>{called}\nexec {COMMAND} "$@"\n')
+    command.chmod(0o755)
+    text = (MONITORING / "rolekeeper.icinga2.conf").read_text()
+    check.write_text(
+        text.replace("/usr/bin/rolekeeper", str(command)).replace("check_interval = 1m", "check_interval = 1s")
+    )
+    main = node.directory / "icinga2.conf"
+    main.write_text(ICINGA.format(check=check, server=node))
+    places = [f"-D{name}={node.directory}" for name in ("DataDir", "CacheDir", "LogDir", "InitRunDir", "SpoolDir")]
+    icinga = ["icinga2", "daemon", "-c", main, "-DRunAsUser=root", "-DRunAsGroup=root", "-x", "notice", *places]
+    seen = node.directory / "seen"
+    with seen.open("wb") as log, subprocess.Popen(icinga, stdout=log, stderr=log) as running:
+        try:
+            until(lambda: "'web!rolekeeper'" in seen.read_text() and "CRITICAL" in seen.read_text(), "a check")
+        finally:
+            running.terminate()
+    assert f"--config {node.config} status --check" in called.read_text().splitlines()
