@@ -126,6 +126,8 @@ def snapshot(directory: Path) -> dict[str, tuple[object, ...]]:
 def test_it_changes_nothing(doctor: Doctor, options: tuple[str, ...]) -> None:
     more = f'[[endpoint]]\nname = "web"\n[[credentials_file]]\npath = "{doctor.server.directory}/deep/file"\n'
     doctor.server.configure(more)
+    doctor.server.output.parent.mkdir()
+    doctor.server.output.write_text("[another]\nregion = eu-central-1\n")
     before = snapshot(doctor.server.directory)
     doctor.says(*options)
     assert snapshot(doctor.server.directory) == before

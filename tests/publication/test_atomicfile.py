@@ -5,14 +5,16 @@ import stat
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from rolekeeper.adapters.files.lock import lock
+from rolekeeper.adapters.files.lock import lock, remove_lock
 from rolekeeper.adapters.files.paths import Attributes, RefusedFileError, place
 from rolekeeper.adapters.files.replace import (
     Contents,
@@ -308,6 +310,33 @@ def test_a_lock_is_private_and_keeps_others_out(tmp_path: Path) -> None:
     assert sum(naps, timedelta()) == timedelta(seconds=1)
     with lock(path, NO_WAIT, naps.append):
         """Free again."""
+
+
+def test_a_lock_that_is_held_is_not_removed_and_one_that_is_free_is(tmp_path: Path) -> None:
+    path = str(tmp_path / "file")
+    with lock(path, NO_WAIT, lambda _: None):
+        remove_lock(path)
+        assert names(tmp_path) == {".file.rolekeeper-lock"}
+    remove_lock(path)
+    assert names(tmp_path) == set()
+
+
+def test_never_two_hold_a_lock_whose_file_is_removed_again_and_again(tmp_path: Path) -> None:
+    path, holders, seen = str(tmp_path / "file"), [0], []
+
+    def holds() -> None:
+        for _ in range(100):
+            with lock(path, timedelta(seconds=60), lambda _: time.sleep(0)):
+                holders[0] += 1
+                time.sleep(0)  # another thread may come in between
+                seen.append(holders[0])
+                holders[0] -= 1
+            remove_lock(path)
+
+    with ThreadPoolExecutor(4) as threads:
+        for ended in [threads.submit(holds) for _ in range(4)]:
+            ended.result()
+    assert seen == [1] * 400
 
 
 def test_nothing_is_written_into_a_file_that_somebody_moved_to_the_locks_name(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """Who may write: a lock file beside the target, for a lock on the target itself would vanish with the rename.
 
-The lock ends with the process that holds it. Its file stays, because removing it would let two hold it at once. Its
-name is fixed, so where others may write it can be any file that they moved there: nothing is ever written into it, and
-what cannot be a lock file is refused.
+The lock ends with the process that holds it, and its file stays for the next one. Only a diagnosis removes the file
+that it has made itself, while it holds the lock. A process that gets the lock of a file without a name tries again with
+the file that has the name now, so that never two hold it. The name is fixed, so where others may write it can be any
+file that they moved there: nothing is ever written into it, and what cannot be a lock file is refused.
 """
 
 import errno
@@ -31,7 +32,7 @@ def lock(path: str, wait: timedelta, sleep: Callable[[timedelta], None]) -> Iter
 @contextmanager
 def lock_at(target: Place, wait: timedelta, sleep: Callable[[timedelta], None]) -> Iterator[None]:
     """Hold the lock file beside the target; RefusedFileError `locked` when another holds it longer than `wait`."""
-    name = f".{target.name}.rolekeeper-lock"
+    name = _name(target)
     polls = wait // LOCK_POLL
     while (descriptor := _try_lock(target.directory, name)) is None:
         if polls <= 0:
@@ -46,7 +47,46 @@ def lock_at(target: Place, wait: timedelta, sleep: Callable[[timedelta], None]) 
             os.close(descriptor)
 
 
+def has_lock_file(path: str) -> bool:
+    """Whether there is a lock file, locked or not."""
+    with place(path) as target:
+        return _is_there(target.directory, _name(target))
+
+
+def remove_lock(path: str) -> None:
+    """Remove the lock file beside `path`, unless another process holds the lock."""
+    with place(path) as target:
+        descriptor = _try_lock(target.directory, _name(target))
+        if descriptor is not None:
+            try:
+                os.unlink(_name(target), dir_fd=target.directory)
+            finally:
+                os.close(descriptor)
+
+
+def _name(target: Place) -> str:
+    return f".{target.name}.rolekeeper-lock"
+
+
 def _try_lock(directory: int, name: str) -> int | None:
+    """The lock file, locked; None when another holds it."""
+    while (descriptor := _lock_what_is_there(directory, name)) is not None:
+        if _is_there(directory, name, descriptor):
+            return descriptor
+        os.close(descriptor)
+    return None
+
+
+def _is_there(directory: int, name: str, descriptor: int | None = None) -> bool:
+    """Whether something has the name, and is the open file."""
+    try:
+        found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return descriptor is None or os.path.samestat(found, os.fstat(descriptor))
+
+
+def _lock_what_is_there(directory: int, name: str) -> int | None:
     try:
         descriptor = os.open(name, _LOCK, 0o600, dir_fd=directory)
     except OSError as error:

@@ -1,12 +1,15 @@
-"""Whether an output could be published that is not there yet, found out without making anything.
+"""Whether an output could be published, found out without leaving anything behind.
 
-A look of `publishedfile` goes all the way to a complete file beside the target, and creates the directory for it. That
-is right before a publication and wrong for a diagnosis, which must change nothing.
+A look of `publishedfile` goes all the way to a complete file beside the target, creates the directory for it, and
+leaves a lock file. That is right before a publication and wrong for a diagnosis, which must change nothing.
 """
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
+from rolekeeper.adapters.files.lock import has_lock_file, remove_lock
 from rolekeeper.adapters.files.replace import describe
 from rolekeeper.adapters.outputs import accounts, sandbox
 from rolekeeper.errors import OutputError
@@ -17,6 +20,21 @@ def missing_directory(output: CredentialsFile) -> str | None:
     """The directory of the file, if it does not exist."""
     directory = os.path.dirname(output.path)
     return None if os.path.isdir(directory) else directory
+
+
+@contextmanager
+def no_new_lock(output: CredentialsFile) -> Iterator[None]:
+    """Remove the lock file that is made meanwhile, if there was none. The directory is there."""
+    try:
+        had_one = has_lock_file(output.path)
+    except OSError:  # the look says why
+        had_one = True
+    try:
+        yield
+    finally:
+        if not had_one:
+            with suppress(OSError, OutputError):
+                remove_lock(output.path)
 
 
 def refuse_creation(output: CredentialsFile, unit: str | None) -> None:
