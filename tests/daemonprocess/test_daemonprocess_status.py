@@ -105,14 +105,26 @@ def test_a_bystander_is_told_whether_the_daemon_runs(daemon: Daemon) -> None:
     assert said_to_a_bystander(server).code == 3
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", '"x"', '{"state": "waiting"}'])
-def test_a_status_that_is_none_is_named(server: Server, content: str) -> None:
+NONE = ["", "{}", "[]", '"x"', "[" * 100_000, '{"state": 5}', '{"state": "waiting"}', '{"outputs": [{}]}']
+
+
+def test_a_status_that_is_none_is_named(daemon: Daemon) -> None:
+    for content in NONE:
+        (daemon.server.runtime / "status.json").write_text(content)
+        for verb in ("status", "wait"):
+            said = daemon.server.run(verb)
+            assert (said.code, said.out) == (74, "")
+            assert f"Cannot read {daemon.server.runtime}/status.json: " in said.err
+
+
+@pytest.mark.parametrize("content", NONE)
+def test_whatever_a_dead_daemon_has_left_it_is_dead(server: Server, content: str) -> None:
     server.runtime.mkdir()
     (server.runtime / "status.json").write_text(content)
-    for verb in ("status", "wait", "refresh"):
-        said = server.run(verb)
-        assert (said.code, said.out) == (74, "")
-        assert f"Cannot read {server.runtime}/status.json: " in said.err
+    said = server.run("status")
+    assert (said.code, GONE in said.err) == (3, True)
+    said = server.run("refresh")
+    assert (said.code, said.out) == (69, "")
 
 
 def test_a_daemon_that_starts_before_a_silent_service_knows_what_is_published(daemon: Daemon, start: Start) -> None:

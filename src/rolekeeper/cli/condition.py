@@ -81,12 +81,7 @@ class Condition(Value):
 def read(settings: Settings, clock: Clock) -> Condition:
     """How daemon and outputs are. Raises InputOutputError when the status.json of a living daemon cannot be read."""
     directory = settings.daemon.runtime_directory
-    try:
-        document = runtime.read_status(directory)
-    except InputOutputError:
-        if runtime.living(directory) is not None:
-            raise
-        document = None  # whatever a dead daemon has left, that it is dead comes first
+    document = reported(directory)
     pid = _pid(directory, document)
     if document is None:
         return Condition(None, pid)
@@ -94,6 +89,16 @@ def read(settings: Settings, clock: Clock) -> Condition:
     freshness = lifetime.worst(one.freshness for one in outputs)
     is_outdated = document.configuration is not None and document.configuration.digest != settings.digest
     return Condition(replace(document, outputs=outputs, freshness=freshness, pid=pid), pid, is_outdated)
+
+
+def reported(directory: str) -> Document | None:
+    """What status.json says; None also when a dead daemon has left one that cannot be read."""
+    try:
+        return runtime.read_status(directory)
+    except InputOutputError:
+        if runtime.living(directory) is not None:
+            raise
+        return None
 
 
 def service_now(document: Document, clock: Clock) -> datetime:

@@ -57,7 +57,7 @@ def _wait(directory: str, before: LastOutcome | None, longest: timedelta) -> Las
 
 
 def _last_outcome(directory: str) -> LastOutcome | None:
-    document = runtime.read_status(directory)
+    document = condition.reported(directory)
     return document.last_outcome if document is not None else None
 
 
