@@ -83,10 +83,10 @@ def test_there_is_one_record_an_interval_and_not_one_a_probe(asleep: Any) -> Non
         asleep.comes_due().ends_with(Outcome.FINGERPRINT_REFUSED)
     assert asleep.events() == ["hibernation_entered", *["hibernating"] * 4]
     assert [record.message.rpartition("every ")[2].split()[0] for record in asleep.records[1:]] == [
-        "0:10:00",
-        "0:20:00",
-        "0:40:00",
-        "1:00:00",
+        "10min",
+        "20min",
+        "40min",
+        "1h",
     ]
 
 

@@ -17,7 +17,7 @@ from rolekeeper.cli.condition import Condition
 from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import print_json
 from rolekeeper.core import similarity
-from rolekeeper.core.jsonvalues import rfc3339
+from rolekeeper.core.jsonvalues import shown
 from rolekeeper.core.loop import status
 from rolekeeper.core.loop.status import Document, OutputStatus
 from rolekeeper.errors import RolekeeperError
@@ -105,7 +105,7 @@ def _watch(configuration: str | None) -> NoReturn:
         seen, lines = _seen(configuration, clock)
         is_terminal = sys.stdout.isatty()
         if is_terminal or seen != last:
-            time = rfc3339(clock.now().wall.replace(microsecond=0))
+            time = shown(clock.now().wall)
             print(CLEAR * is_terminal + "\n".join((time, *lines)), end="\n\n", flush=True)
         last = seen
         clock.sleep(EVERY)
@@ -176,7 +176,7 @@ def _moment(at: datetime | None, now: datetime) -> str | None:
     if at is None:
         return None
     far = distance(abs(at - now))
-    return f"{rfc3339(at.replace(microsecond=0))} ({f'in {far}' if at > now else f'{far} ago'})"
+    return f"{shown(at)} ({f'in {far}' if at > now else f'{far} ago'})"
 
 
 def distance(far: timedelta) -> str:
@@ -219,9 +219,7 @@ def _name(one: OutputStatus) -> str:
 def _row(one: OutputStatus, now: datetime) -> tuple[str, ...]:
     is_ours = one.freshness in (Freshness.FRESH, Freshness.STALE, Freshness.EXPIRED)
     expires = _moment(one.expires_at, now) if is_ours else None
-    published = (
-        f"published {rfc3339(one.published_at.replace(microsecond=0))}" if one.published_at else "never published"
-    )
+    published = f"published {shown(one.published_at)}" if one.published_at else "never published"
     return (
         _name(one),
         one.freshness.value,

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from rolekeeper.core import similarity
-from rolekeeper.core.jsonvalues import rfc3339
+from rolekeeper.core.jsonvalues import rfc3339, shown
 from rolekeeper.core.similarity import Comparison, ComponentState
 from rolekeeper.errors import RolekeeperError
 from rolekeeper.model import (
@@ -45,7 +45,7 @@ def token_issued(registration: Registration, answer: TokenAnswer) -> LogEntry:
     """The service issued a role token."""
     expires_at = rfc3339(answer.token.expires_at)
     fields = {"expires_at": expires_at, **_request(answer.request_id)}
-    message = f"Role token issued to {registration.node_id}, valid until {expires_at}"
+    message = f"Role token issued to {registration.node_id}, valid until {shown(answer.token.expires_at)}"
     return LogEntry("token_issued", "debug", message, fields)
 
 
@@ -67,7 +67,9 @@ def role_assumed(role: str, answer: TokenAnswer) -> LogEntry:
     """STS issued credentials of a role."""
     expires_at = rfc3339(answer.token.expires_at)
     fields = {"role": role, "expires_at": expires_at, **_request(answer.request_id)}
-    return LogEntry("role_assumed", "debug", f"Assumed the role {role}, valid until {expires_at}", fields)
+    return LogEntry(
+        "role_assumed", "debug", f"Assumed the role {role}, valid until {shown(answer.token.expires_at)}", fields
+    )
 
 
 def role_failed(role: str, error: RolekeeperError) -> LogEntry:
@@ -83,14 +85,13 @@ def published(issue: IssueRecord, role: str, written: Iterable[OutputName], requ
     whose = f"credentials of the role {role} for {issue.node_id}" if role else f"role credentials of {issue.node_id}"
     fields = {"node_id": issue.node_id, "expires_at": expires_at, "access_key_id": issue.access_key_id}
     fields |= {"role": role} if role else {}
-    message = f"Published {whose} in {places}, valid until {expires_at}"
+    message = f"Published {whose} in {places}, valid until {shown(issue.life.expires_at)}"
     return LogEntry("credentials_published", "info", message, {**fields, **_request(request_id)})
 
 
 def reused(issue: IssueRecord) -> LogEntry:
     """Every output holds fresh credentials: no token was requested."""
-    expires_at = rfc3339(issue.life.expires_at)
-    message = f"Fresh credentials of {issue.node_id} are already published, valid until {expires_at}"
+    message = f"Fresh credentials of {issue.node_id} are already published, valid until {shown(issue.life.expires_at)}"
     return LogEntry("credentials_fresh", "info", message, {"node_id": issue.node_id})
 
 

@@ -23,6 +23,11 @@ def rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
+def shown(moment: datetime) -> str:
+    """The same to the second, for a text that a person reads."""
+    return rfc3339(moment.replace(microsecond=0))
+
+
 def encode(value: Any) -> Json:
     """What `json.dumps` takes, for a value made of ours, tuples, mappings, enums, times and JSON's own types."""
     if isinstance(value, Value):

@@ -43,6 +43,7 @@ MESSAGE_IDS = {
     "overwritten_by_another": "391adcf99acc4d118ace7be1d3a5ca34",
     "role_assumed": "49bde693bfab405ebf34bbb2322ec110",
     "role_failed": "bf1a6a248d274ceda86a7e9d32b5b903",
+    "recovered": "ee6d338e3f08427ca4853e9962a16ba5",
     "upgraded": "816bc47713b6412ca88acfee09eba856",
     "registered": "5a2a99afc78d44aba99b4dc38e93da7d",
     "reloaded": "c080ed8a40c64b89bb507620f4a585dc",

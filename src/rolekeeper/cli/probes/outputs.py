@@ -5,6 +5,7 @@ import os
 import pwd
 import subprocess
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from rolekeeper.attempt.look import longest_for_output
 from rolekeeper.cli.check import SOCKET, endpoint_warnings
 from rolekeeper.cli.probes.case import Case
 from rolekeeper.core.findings import Finding, failed, ok, skipped, warning
-from rolekeeper.core.jsonvalues import decode, rfc3339
+from rolekeeper.core.jsonvalues import decode, shown
 from rolekeeper.core.loop.status import OutputStatus
 from rolekeeper.errors import OutputError, UnavailableError
 from rolekeeper.model import Freshness, OutputKind, OutputName, OutputProblem
@@ -69,7 +70,8 @@ def look(settings: Settings) -> Iterator[Finding]:
         if isinstance(output, CredentialsFile) and (missing := untouched.missing_directory(output)):
             yield _creatable(output, missing, subject)
             continue
-        seen = outputs.look(output, longest_for_output(settings))
+        with untouched.no_new_lock(output) if isinstance(output, CredentialsFile) else nullcontext():
+            seen = outputs.look(output, longest_for_output(settings))
         if seen.problem is not None:
             yield failed("output", seen.problem, subject)
         else:
@@ -104,7 +106,7 @@ def credentials(case: Case) -> Iterator[Finding]:
 def _held(found: OutputStatus, subject: str) -> Finding:
     problem, until = (
         found.problem,
-        rfc3339(found.expires_at.replace(microsecond=0)) if found.expires_at else "an unknown time",
+        shown(found.expires_at) if found.expires_at else "an unknown time",
     )
     if found.freshness is Freshness.FRESH and problem is None:
         return ok("credentials", f"fresh until {until}", subject)

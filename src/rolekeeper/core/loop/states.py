@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from rolekeeper.core.loop.daily import Said
 from rolekeeper.core.loop.delays import Due
 from rolekeeper.core.loop.phases import Phase
+from rolekeeper.core.loop.trouble import Trouble
 from rolekeeper.model import (
     AttemptReport,
     FingerprintSummary,
@@ -60,6 +61,7 @@ class State(Value):
     due: Due | None = None
     failures: int = 0
     refusals: int = 0
+    trouble: Trouble | None = None  # the series of failed attempts that goes on; None outside one, and in hibernation
     unsuccessful: int = 0  # attempts in a row, whatever they came to
     outcomes: Mapping[Outcome, int] = NOTHING  # of all attempts that ended
     probes: int | None = None  # made in this hibernation; None outside one

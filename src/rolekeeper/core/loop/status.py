@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from rolekeeper.core import lifetime
-from rolekeeper.core.jsonvalues import decode, rfc3339
+from rolekeeper.core.jsonvalues import decode, shown
 from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.states import LastOutcome, State
 from rolekeeper.model import (
@@ -148,7 +148,7 @@ def _next(state: State) -> str:
 
 
 def _second(moment: datetime) -> str:
-    return rfc3339(moment.replace(microsecond=0))
+    return shown(moment)
 
 
 def document(state: State, now: Instant, pid: int, version: str, boot_id: str) -> Document:

@@ -7,6 +7,8 @@
   each probe. What only a person can change, such as a session that is too long, is logged once a day.
 - A refresh requested during an attempt is served by that attempt; if it only reused published credentials, a new
   attempt follows. A reload requested during an attempt follows right after it.
+- A series of attempts that fail is logged at its beginning and its end, with each new reason, and once an hour
+  (`trouble`).
 - Failures and refusals are counted since the last success, so that a service that alternates gains nothing.
 - Attempts begin at least a second apart, whatever the request.
 - What is remembered of an output is what an attempt saw there last, never what was published once.
@@ -15,9 +17,10 @@
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 
+from rolekeeper import durations
 from rolekeeper.core import lifetime
-from rolekeeper.core.jsonvalues import rfc3339
-from rolekeeper.core.loop import daily, delays
+from rolekeeper.core.jsonvalues import shown
+from rolekeeper.core.loop import daily, delays, trouble
 from rolekeeper.core.loop.delays import Due
 from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.states import (
@@ -191,6 +194,7 @@ def _of_node(state: State, node_id: str | None) -> State:
         failures=0,
         refusals=0,
         unsuccessful=0,
+        trouble=None,
         probes=None,
         hibernating_since_at=None,
         outputs=outputs,
@@ -213,10 +217,11 @@ def _issued(state: State, _report: AttemptReport, now: Instant) -> Step:
         last_success_at=now.wall,
         failures=0,
         refusals=0,
+        trouble=None,
         probes=None,
         ask=Ask(scheduled=True),
     )
-    return waiting, ()
+    return waiting, trouble.ended(state.trouble)
 
 
 def _refresh_point(state: State, now: Instant) -> tuple[timedelta, Lifetime] | None:
@@ -266,8 +271,10 @@ def _back_off(state: State, report: AttemptReport, now: Instant) -> Step:
         delay = delays.failed_delay(state.failures, now.boot - _began(state).boot, _jitter(state))
     due = _due(state, delay, now)
     backing_off = replace(state, phase=Phase.BACKING_OFF, due=due, refresh_at=None, ask=Ask(scheduled=True))
-    message = f"Attempt {state.attempts}: {report.message}; next attempt at {rfc3339(due.wall)}"
-    return backing_off, (LogEntry("backing_off", "warning", message, _failure_fields(state, report)),)
+    series, is_news = trouble.failed(state.trouble, report, _began(state), is_scheduled=state.ask.scheduled)
+    told = f"Attempt {state.attempts}: {report.message}; {trouble.length(series)}next attempt at {shown(due.wall)}"
+    entry = LogEntry("backing_off", "warning", told, _failure_fields(state, report))
+    return replace(backing_off, trouble=series), (entry if is_news else replace(entry, level="debug"),)
 
 
 def _hibernate(state: State, report: AttemptReport, now: Instant) -> Step:
@@ -282,12 +289,13 @@ def _hibernate(state: State, report: AttemptReport, now: Instant) -> Step:
     )
     due = _due(state, delays.around(interval, _jitter(state)), now)
     asleep = replace(state, phase=Phase.HIBERNATING, due=due, refresh_at=None, probes=probes, ask=Ask(scheduled=True))
+    asleep = replace(asleep, trouble=None)
     fields = _failure_fields(state, report)
     if entering:
-        message = f"Entering rolekeeper hibernate - {_refusal(report)}; first probe at {rfc3339(due.wall)}"
+        message = f"Entering rolekeeper hibernate - {_refusal(report)}; first probe at {shown(due.wall)}"
         return asleep, (LogEntry("hibernation_entered", "warning", message, fields),)
     if interval != before:
-        message = f"Still hibernating - {report.message}; probing every {interval} from now on"
+        message = f"Still hibernating - {report.message}; probing every {durations.text(interval)} from now on"
         return asleep, (LogEntry("hibernating", "warning", message, fields),)
     return asleep, ()
 
@@ -304,6 +312,7 @@ def _unregistered(state: State, report: AttemptReport, _now: Instant) -> Step:
         key_created_at=None,
         failures=0,
         refusals=0,
+        trouble=None,
         probes=None,
         ask=Ask(scheduled=True),
     )
