@@ -90,6 +90,14 @@ def test_every_rule_has_a_case_in_which_it_fires_and_one_in_which_it_does_not() 
     assert all(rule["labels"]["severity"] in ("critical", "warning") for rule in rules())
 
 
+def test_the_page_for_the_pager_begins_with_every_alert() -> None:
+    page = (PACKAGING.parent / "docs" / "operating.md").read_text()
+    _, first, _ = page.split("\n## ", 2)
+    assert first.startswith("The pager rings\n")
+    told = set(re.findall(r"`(Rolekeeper\w+)`", first))
+    assert told == {rule["alert"] for rule in rules()}
+
+
 def test_every_panel_asks_what_prometheus_understands_and_has_a_place_of_its_own(run: Run, tmp_path: Path) -> None:
     recorded = [
         {"record": f"panel:{panel['id']}:{index}", "expr": target["expr"].replace("$instance", ".*")}
