@@ -64,11 +64,12 @@ def _words(now: Condition) -> str:
     if now.is_outdated:
         return "the daemon runs by an older configuration"
     last = now.document.last_outcome
-    trouble = f"; {last.code}: {last.message}" if last is not None and last.code else ""
+    trouble = f"; {last.words}" if last is not None and last.code else ""
     bad = [one for one in now.outputs() if one.freshness is not Freshness.FRESH or one.problem]
     if bad:
         return f"{', '.join(_output(one) for one in bad)}; {now.state}{trouble}"
-    return f"{now.document.node_id} has fresh credentials in {len(now.outputs())} outputs{trouble}"
+    count = len(now.outputs())
+    return f"{now.document.node_id} has fresh credentials in {count} output{'s' * (count > 1)}{trouble}"
 
 
 def _output(one: OutputStatus) -> str:

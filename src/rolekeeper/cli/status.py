@@ -195,7 +195,7 @@ def _outcome(document: Document, now: datetime) -> str | None:
     last = document.last_outcome
     if last is None:
         return None
-    words = ": ".join(dict.fromkeys(word for word in (last.outcome.value, last.code, last.message) if word))
+    words = ": ".join(dict.fromkeys(word for word in (last.outcome.value, last.words) if word))
     return f"{words} ({_moment(last.at, now)})"
 
 

@@ -47,6 +47,11 @@ class LastOutcome(Value):
     at: datetime
     hint: str = ""
 
+    @property
+    def words(self) -> str:
+        """Code and message, without a code that the message has anyway; empty when all went well."""
+        return self.message if self.code in self.message else f"{self.code}: {self.message}"
+
 
 class State(Value):
     """Everything that the loop remembers. `due` is set in waiting, backing-off and hibernating."""
