@@ -23,7 +23,7 @@ CHECK_NEEDS := /lib/systemd/systemd:systemd dbus-daemon:dbus nsenter:util-linux 
     debootstrap:debootstrap promtool:prometheus prometheus-node-exporter:prometheus-node-exporter \
     cloud-init:cloud-init icinga2:icinga2-bin
 
-.PHONY: demo test check fleet-check coverage lint unit faults fuzz bench beside soak mutations exposure packages \
+.PHONY: demo test check fleet-check coverage lint unit faults fuzz bench beside soak story mutations exposure packages \
     packages-check install uninstall dist sbom repository lock herd clean
 demo: $(VENV)/ready
 	$(BIN)/python tests/demo/demo.py
@@ -83,6 +83,11 @@ beside: $(VENV)/ready
 # Faults, kills and readers while credentials are refreshed every second: `make soak REFRESHES=5000` for a longer one.
 soak: $(VENV)/ready
 	$(BIN)/python -m tests.soak $(REFRESHES)
+
+# The log of a simulated week with an outage, a reload and a rotation, to read; five minutes.
+story: $(VENV)/ready
+	packaging/need-programs faketime:faketime
+	$(BIN)/python -m tests.story
 
 # Each promise broken on purpose, and which test notices; WORDS choose the breaks whose text or file holds one of them.
 mutations: $(VENV)/ready

@@ -90,7 +90,8 @@ def test_a_wrong_configuration_fails_and_the_one_in_force_stays(machine: Machine
 
 
 def test_a_role_of_another_fragment_can_be_named(machine: Machine) -> None:
-    role = '[[role]]\nname = "web"\narn = "arn:aws:iam::123456789012:role/web"\n'
+    machine.service.create_role("web")
+    role = f'[[role]]\nname = "web"\narn = "{machine.service.role_arn("web")}"\n'
     sts = f'[service]\nsts_endpoint_url = "{machine.service.url}"\n'
     machine.write("/etc/rolekeeper/conf.d/10-roles.toml", sts + role)
     named = CONFIGURATION + 'role = "web"\n'

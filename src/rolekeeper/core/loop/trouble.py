@@ -11,11 +11,11 @@ The entries of the others have the level debug. The attempt that ends the series
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from rolekeeper.core.jsonvalues import shown
 from rolekeeper.model import AttemptReport, Instant, LogEntry, Outcome, OutputName
+from rolekeeper.values import Value, replace
 
 EVERY = timedelta(hours=1)
 
@@ -23,8 +23,7 @@ Reason = tuple[Outcome, str, frozenset[OutputName]]
 """The outcome, its code, and the outputs that have a problem."""
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
+class Trouble(Value):
     """The attempts that failed since the last success; `warned_boot` is when the log had the last warning."""
 
     since_at: datetime
