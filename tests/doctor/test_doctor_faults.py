@@ -54,11 +54,12 @@ def test_an_owner_that_does_not_exist(doctor: Doctor) -> None:
     assert doctor.finding("output", "unknown-user")["level"] == "failed"
 
 
-def test_a_configuration_that_cannot_be_read_is_the_only_thing_that_is_looked_at(doctor: Doctor) -> None:
+def test_after_a_configuration_that_cannot_be_read_only_the_unit_is_looked_at(doctor: Doctor) -> None:
     doctor.server.config.unlink()
     said = doctor.says()
     assert said.code == 78
-    assert [one["level"] for one in said.json["findings"]] == ["failed", "skipped"]
+    told = [(one["name"], one["level"]) for one in said.json["findings"]]
+    assert told == [("configuration", "failed"), ("unit", "skipped"), ("daemon", "skipped")]
 
 
 # Daemon

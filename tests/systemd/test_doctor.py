@@ -107,6 +107,8 @@ def test_a_unit_that_failed_for_its_configuration(machine: Machine) -> None:
     machine.until("the unit has failed", lambda: machine.property(UNIT, "ActiveState") == "failed")
     assert finding(machine, "configuration", "configuration-invalid")["exit_code"] == 78
     assert "the configuration is wrong" in finding(machine, "unit", "unit-failed")["message"]
+    machine.configure("nonsense = \n")  # no TOML, so nothing is known of the rest
+    assert "the configuration is wrong" in finding(machine, "unit", "unit-failed")["message"]
     assert machine.rolekeeper("status", "--check", expect=2).out.startswith("CRITICAL: no daemon runs; ")
 
 

@@ -60,6 +60,7 @@ def _examine(options: argparse.Namespace) -> list[Finding]:
         code = ConfigurationError(()).code
         return [
             *(misconfigured("configuration", Level.FAILED, code, one, ConfigurationError.exit_code) for one in unread),
+            *chain.walk(_case(options, loaded), links=chain.WITHOUT_CONFIGURATION),
             _rest(),
         ]
     return chain.walk(_case(options, loaded))

@@ -29,9 +29,10 @@ class Link(Value):
     longest: timedelta = timedelta(seconds=5)
 
 
+WITHOUT_CONFIGURATION = (Link("unit", machine.service_unit, longest=timedelta(seconds=6)),)
 CHAIN = (
     Link("configuration", machine.configuration),
-    Link("unit", machine.service_unit, longest=timedelta(seconds=6)),
+    *WITHOUT_CONFIGURATION,
     Link("daemon", machine.daemon),
     Link("vault", machine.vault),
     Link("hardware", machine.hardware, ("vault",), timedelta(seconds=10)),
