@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.model import Outcome, OutputName, OutputProblem, OutputReport
+from rolekeeper.model import LogEntry, Outcome, OutputName, OutputProblem, OutputReport
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
@@ -35,6 +35,15 @@ def test_each_entry_after_the_first_says_how_many_attempts_failed_and_since_when
     first, second, *_ = told(loop)
     assert first.startswith("Attempt 1: Cannot: failed; next attempt at 2026-11-23T12:00:0")
     assert " attempts have failed since 2026-11-23T12:00:00Z; next attempt at 2026-11-23T13:" in second
+
+
+def test_a_reason_that_another_entry_of_the_attempt_gives_is_not_said_twice(kit: Any) -> None:
+    loop = kit.loop()
+    entry = LogEntry("role_failed", "warning", "The outputs of the role web keep what they hold: Cannot assume it")
+    refused = {"message": "Cannot assume it", "entries": (entry,)}
+    outage(loop, 2 * HOUR, Outcome.ROLE_REFUSED, **refused)
+    assert [one.message.count("Cannot assume it") for one in loop.records if one.level == "warning"][:3] == [1, 0, 1]
+    assert told(loop)[0].startswith("Attempt 1: role-refused; next attempt at ")
 
 
 def test_the_end_of_an_outage_is_told_with_its_length(kit: Any) -> None:

@@ -272,7 +272,8 @@ def _back_off(state: State, report: AttemptReport, now: Instant) -> Step:
     due = _due(state, delay, now)
     backing_off = replace(state, phase=Phase.BACKING_OFF, due=due, refresh_at=None, ask=Ask(scheduled=True))
     series, is_news = trouble.failed(state.trouble, report, _began(state), is_scheduled=state.ask.scheduled)
-    told = f"Attempt {state.attempts}: {report.message}; {trouble.length(series)}next attempt at {shown(due.wall)}"
+    why = trouble.reason(series, report)
+    told = f"Attempt {state.attempts}: {why}; {trouble.length(series)}next attempt at {shown(due.wall)}"
     entry = LogEntry("backing_off", "warning", told, _failure_fields(state, report))
     return replace(backing_off, trouble=series), (entry if is_news else replace(entry, level="debug"),)
 

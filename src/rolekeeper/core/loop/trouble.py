@@ -49,6 +49,12 @@ def _troubled(report: AttemptReport) -> Iterable[OutputName]:
     return (one.name for one in report.outputs if one.problem is not None)
 
 
+def reason(trouble: Trouble, report: AttemptReport) -> str:
+    """Why the attempt failed; only what it came to when another entry of the same attempt has just said why."""
+    is_said = trouble.attempts == 1 and any(report.message in entry.message for entry in report.entries)
+    return report.outcome.value if is_said else report.message
+
+
 def length(trouble: Trouble) -> str:
     """How many attempts have failed since when; nothing of the first."""
     if trouble.attempts == 1:
