@@ -84,7 +84,7 @@ beside: $(VENV)/ready
 soak: $(VENV)/ready
 	$(BIN)/python -m tests.soak $(REFRESHES)
 
-# The log of a simulated week with an outage, a reload and a rotation, to read; five minutes.
+# The log of a simulated week with an outage, a reload and a rotation, to read; five minutes or more.
 story: $(VENV)/ready
 	packaging/need-programs faketime:faketime
 	$(BIN)/python -m tests.story

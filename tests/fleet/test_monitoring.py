@@ -139,6 +139,7 @@ object Host "web" {{
 """
 
 
+@pytest.mark.usefixtures("as_root")
 def test_icinga_itself_runs_the_check_on_every_host_that_has_rolekeeper(node: Server) -> None:
     need("icinga2", "icinga2-bin")
     check, called = node.directory / "check.conf", node.directory / "called"

@@ -1,4 +1,4 @@
-"""The log of a week with an outage, a reload and a rotation, to be read as a story: `make story`, five minutes.
+"""The log of a week with an outage, a reload and a rotation, to be read as a story: `make story`, five minutes or more.
 
 The daemon, its attempts and the emulator are real, and their clocks step from one attempt to the next (libfaketime), so
 that a week of attempts takes as long as the attempts alone. Refreshes that bring nothing but new credentials are
