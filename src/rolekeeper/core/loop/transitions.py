@@ -270,12 +270,15 @@ def _back_off(state: State, report: AttemptReport, now: Instant) -> Step:
     else:
         delay = delays.failed_delay(state.failures, now.boot - _began(state).boot, _jitter(state))
     due = _due(state, delay, now)
-    backing_off = replace(state, phase=Phase.BACKING_OFF, due=due, refresh_at=None, ask=Ask(scheduled=True))
     series, is_news = trouble.failed(state.trouble, report, _began(state), is_scheduled=state.ask.scheduled)
+    ask = Ask(scheduled=True)
+    backing_off = replace(state, phase=Phase.BACKING_OFF, due=due, refresh_at=None, ask=ask, trouble=series)
     why = trouble.reason(series, report)
     told = f"Attempt {state.attempts}: {why}; {trouble.length(series)}next attempt at {shown(due.wall)}"
-    entry = LogEntry("backing_off", "warning", told, _failure_fields(state, report))
-    return replace(backing_off, trouble=series), (entry if is_news else replace(entry, level="debug"),)
+    fields = _failure_fields(state, report)
+    if is_news:
+        return backing_off, (LogEntry("backing_off", "warning", told, fields),)
+    return backing_off, (LogEntry("backing_off", "debug", told, fields),)
 
 
 def _hibernate(state: State, report: AttemptReport, now: Instant) -> Step:
@@ -289,8 +292,8 @@ def _hibernate(state: State, report: AttemptReport, now: Instant) -> Step:
         for count in (probes, state.probes or 0)
     )
     due = _due(state, delays.around(interval, _jitter(state)), now)
-    asleep = replace(state, phase=Phase.HIBERNATING, due=due, refresh_at=None, probes=probes, ask=Ask(scheduled=True))
-    asleep = replace(asleep, trouble=None)
+    ask = Ask(scheduled=True)
+    asleep = replace(state, phase=Phase.HIBERNATING, due=due, refresh_at=None, probes=probes, ask=ask, trouble=None)
     fields = _failure_fields(state, report)
     if entering:
         message = f"Entering rolekeeper hibernate - {_refusal(report)}; first probe at {shown(due.wall)}"
