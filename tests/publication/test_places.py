@@ -215,30 +215,37 @@ def in_child(work: Callable[[], None]) -> int:
 
 
 @pytest.mark.usefixtures("as_root")
+@pytest.mark.parametrize("content", ["a file", "nothing"])
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
-def test_a_directory_of_roots_that_is_moved_to_a_name_of_ours_is_given_to_nobody(tmp_path: Path, when: str) -> None:
-    """The parent's owner moves root's directory to every name that ours has, as soon as he can know it."""
-    theirs, secret = tmp_path / "theirs", tmp_path / "theirs" / "root" / "secret"
-    secret.parent.mkdir(parents=True, mode=0o700)
-    secret.write_text("root's")
+def test_a_directory_of_roots_that_is_moved_to_a_name_of_ours_is_given_to_nobody(
+    tmp_path: Path, when: str, content: str
+) -> None:
+    """The owner of the parent moves root's directory to every name that ours has, as soon as that user can know it."""
+    theirs, roots = tmp_path / "theirs", tmp_path / "theirs" / "root"
+    roots.mkdir(parents=True, mode=0o700)
+    if content == "a file":
+        (roots / "secret").write_text("root's")
+    held = os.open(roots, os.O_PATH)
     os.chown(theirs, STRANGER, STRANGER)
     if when == "before":
-        secret.parent.rename(theirs / ".aws.rolekeeper-new")
+        roots.rename(theirs / ".aws.0123456789abcdef.rolekeeper-new")
 
     def make() -> None:
-        def move(seen: str, _arguments: tuple[object, ...]) -> None:
-            if seen == "open" and when == "meanwhile" and secret.parent.exists():
+        def move(seen: str, arguments: tuple[object, ...]) -> None:
+            if seen == "open" and when == "meanwhile" and roots.exists() and ".aws." in str(arguments[0]):
                 for new in theirs.glob(".aws.*"):
                     new.rename(theirs / "ours")
-                    secret.parent.rename(new)
+                    roots.rename(new)
 
         sys.addaudithook(move)
         with contextlib.suppress(RefusedFileError):
             make_directories(str(theirs / "aws"), Attributes(0o755, STRANGER, STRANGER))
 
     assert in_child(make) == 0
-    (found,) = theirs.rglob("secret")
-    assert (found.parent.stat().st_uid, stat.S_IMODE(found.parent.stat().st_mode)) == (0, 0o700)
+    found = os.fstat(held)
+    os.close(held)
+    assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (0, 0o700)
+    assert content == "nothing" or [one.read_text() for one in theirs.rglob("secret")] == ["root's"]
 
 
 @pytest.mark.usefixtures("as_root")

@@ -10,9 +10,9 @@ Symlinks are the difficult part, because administrators need them. A link, on th
 root or we own it, and only if no user but root, us and the file's owner can put names into the directories that lead to
 it: a user who can could also move one of root's links there. The link is read through its own descriptor.
 
-A missing directory is created 0700 under a random name, exclusively, and gets group, mode and owner before it gets its
-own name. Only the empty directory that this very call created is changed: a user who may write in the parent could
-otherwise move a directory of root's to that name, and would be given it.
+A missing directory is made inside another new one, which is 0700 and has a random name, and gets group, mode and owner
+there before it is moved to its own name. A user who may write in the parent can exchange the outer directory for any of
+root's, even an empty one. Only what this very call has made inside, where that user cannot put names, is given away.
 
 The walk remembers who may put names into the directories on the way (`Place.is_left_to`): a file found there may be any
 file that such a user could move or link to that name.
@@ -215,6 +215,8 @@ def _create(at: int, name: str, attributes: Attributes) -> None:
     directory = os.open(".", _LIST, dir_fd=at)
     try:
         for incomplete in temporary_names(directory, name):
+            with suppress(OSError), _entered(at, incomplete) as outer:
+                os.rmdir(incomplete, dir_fd=outer)
             with suppress(OSError):  # rmdir removes nothing but empty directories
                 os.rmdir(incomplete, dir_fd=at)
         for _ in range(_MOST_TRIES):
@@ -232,32 +234,51 @@ def _try_create(at: int, name: str, attributes: Attributes) -> None:
     new = temporary_name(name)
     os.mkdir(new, 0o700, dir_fd=at)
     try:
-        _dress(at, new, attributes)
-        _rename_to_free_name(at, new, name)
-    except BaseException as error:
+        with _entered(at, new) as outer:
+            os.mkdir(new, 0o700, dir_fd=outer)
+            try:
+                _dress(outer, new, attributes)
+                _rename_to_free_name(outer, new, at, name)
+            except BaseException:
+                with suppress(OSError):
+                    os.rmdir(new, dir_fd=outer)
+                raise
+    except OSError:
+        if not _is_there(at, name):  # else another process was first
+            raise
+    finally:
         with suppress(OSError):
             os.rmdir(new, dir_fd=at)
-        if not isinstance(error, OSError) or not _is_there(at, name):  # else another process was first
-            raise
 
 
-def _rename_to_free_name(at: int, old: str, new: str) -> None:
+@contextmanager
+def _entered(at: int, new: str) -> Iterator[int]:
+    """A directory in which nobody but us can put names; it need not be the one that we made under this name."""
+    outer = os.open(new, _LIST, dir_fd=at)
+    try:
+        status = os.fstat(outer)
+        if status.st_uid != os.geteuid() or status.st_mode & _OTHERS_WRITE:
+            remedy = "see who may write in the directory above it"
+            raise RefusedFileError("foreign-directory", "another user put a directory in the place of ours", remedy)
+        yield outer
+    finally:
+        os.close(outer)
+
+
+def _rename_to_free_name(old_at: int, old: str, at: int, new: str) -> None:
     """Rename a directory unless the name is taken: rename(2) would replace an empty one that a reader has open."""
     renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
-    if renameat2(at, os.fsencode(old), at, os.fsencode(new), _RENAME_NOREPLACE):
+    if renameat2(old_at, os.fsencode(old), at, os.fsencode(new), _RENAME_NOREPLACE):
         number = ctypes.get_errno()
         if number != errno.EINVAL:  # a file system that does not know the flag, such as some FUSE
             raise OSError(number, os.strerror(number), new)
-        os.rename(old, new, src_dir_fd=at, dst_dir_fd=at)
+        os.rename(old, new, src_dir_fd=old_at, dst_dir_fd=at)
 
 
-def _dress(at: int, new: str, attributes: Attributes) -> None:
+def _dress(outer: int, new: str, attributes: Attributes) -> None:
     """Give the directory that was just created its attributes, durably."""
-    directory = os.open(new, _LIST, dir_fd=at)
+    directory = os.open(new, _LIST, dir_fd=outer)
     try:
-        if os.fstat(directory).st_uid != os.geteuid() or os.listdir(directory):
-            remedy = "see who may write in the directory above it"
-            raise RefusedFileError("foreign-directory", "another user put a directory in the place of ours", remedy)
         apply_attributes(directory, attributes)
         _fsync_directory(directory)
     finally:
