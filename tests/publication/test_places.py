@@ -145,7 +145,18 @@ def test_a_directory_that_cannot_be_given_its_attributes_is_not_left_behind(tmp_
 
 
 @pytest.mark.parametrize("event", ["os.mkdir", "os.chmod", "ctypes.dlsym"])
-def test_a_directory_that_one_was_killed_at_gets_its_attributes_from_the_next(event: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "parent",
+    [
+        "ours",
+        pytest.param("theirs", marks=pytest.mark.skipif(os.geteuid() != 0, reason="only root gives directories away")),
+    ],
+)
+def test_a_directory_that_one_was_killed_at_gets_its_attributes_from_the_next(
+    event: str, parent: str, tmp_path: Path
+) -> None:
+    if parent == "theirs":
+        os.chown(tmp_path, STRANGER, STRANGER)
     directory, attributes = tmp_path / "a" / "b", Attributes(0o711)
 
     def make(killed_at: str = "") -> None:

@@ -10,9 +10,10 @@ Symlinks are the difficult part, because administrators need them. A link, on th
 root or we own it, and only if no user but root, us and the file's owner can put names into the directories that lead to
 it: a user who can could also move one of root's links there. The link is read through its own descriptor.
 
-A missing directory is made inside another new one, which is 0700 and has a random name, and gets group, mode and owner
-there before it is moved to its own name. A user who may write in the parent can exchange the outer directory for any of
-root's, even an empty one. Only what this very call has made inside, where that user cannot put names, is given away.
+A missing directory is created 0700 under a random name, exclusively, and gets group, mode and owner before it gets its
+own name. A user who may write in the parent could exchange it meanwhile for any directory of root's, even an empty one,
+and would be given that. There, it is made inside another new directory: whichever that is by then, only what this very
+call has made inside, where no other user can put names, is given away.
 
 The walk remembers who may put names into the directories on the way (`Place.is_left_to`): a file found there may be any
 file that such a user could move or link to that name.
@@ -232,23 +233,37 @@ def _create(at: int, name: str, attributes: Attributes) -> None:
 def _try_create(at: int, name: str, attributes: Attributes) -> None:
     """Create it once; FileNotFoundError when a concurrent process removed it incomplete."""
     new = temporary_name(name)
-    os.mkdir(new, 0o700, dir_fd=at)
     try:
-        with _entered(at, new) as outer:
-            os.mkdir(new, 0o700, dir_fd=outer)
-            try:
-                _dress(outer, new, attributes)
-                _rename_to_free_name(outer, new, at, name)
-            except BaseException:
-                with suppress(OSError):
-                    os.rmdir(new, dir_fd=outer)
-                raise
+        if _is_ours_alone(os.fstat(at)):
+            _make(at, new, at, name, attributes)
+            return
+        os.mkdir(new, 0o700, dir_fd=at)
+        try:
+            with _entered(at, new) as outer:
+                _make(outer, new, at, name, attributes)
+        finally:
+            with suppress(OSError):
+                os.rmdir(new, dir_fd=at)
     except OSError:
         if not _is_there(at, name):  # else another process was first
             raise
-    finally:
+
+
+def _is_ours_alone(directory: os.stat_result) -> bool:
+    """Whether nobody but root and us can exchange what we make there."""
+    return directory.st_uid in (0, os.geteuid()) and not _lets_others_replace(directory)
+
+
+def _make(outer: int, new: str, at: int, name: str, attributes: Attributes) -> None:
+    """Make the directory `new` in `outer`, give it its attributes, and move it to its own name."""
+    os.mkdir(new, 0o700, dir_fd=outer)
+    try:
+        _dress(outer, new, attributes)
+        _rename_to_free_name(outer, new, at, name)
+    except BaseException:
         with suppress(OSError):
-            os.rmdir(new, dir_fd=at)
+            os.rmdir(new, dir_fd=outer)
+        raise
 
 
 @contextmanager
