@@ -17,11 +17,14 @@ REFRESHES ?= 600
 JOBS := $(shell cores=$$(nproc); echo $$((cores < 8 ? cores : 8)))
 # A file for each run of pytest, from which .ci/run adds up what passed and failed.
 RESULTS := build/results
+GO_SDKS := /usr/share/gocode/src/github.com/aws
 # PROGRAM:PACKAGE of Debian's, installed by root where they are missing.
 CHECK_NEEDS := /lib/systemd/systemd:systemd dbus-daemon:dbus nsenter:util-linux ip:iproute2 dmidecode:dmidecode \
     x86_64-linux-gnu-strip:binutils strace:strace setpriv:util-linux rpmbuild:rpm groff:groff-base lintian:lintian \
     debootstrap:debootstrap promtool:prometheus prometheus-node-exporter:prometheus-node-exporter \
-    cloud-init:cloud-init icinga2:icinga2-bin
+    cloud-init:cloud-init icinga2:icinga2-bin restic:restic go:golang-go ruby:ruby $(GO_SDKS)/aws-sdk-go:golang-github-aws-aws-sdk-go-dev \
+    $(GO_SDKS)/aws-sdk-go-v2:golang-github-aws-aws-sdk-go-v2-dev \
+    /var/lib/dpkg/info/ruby-aws-sdk-core.list:ruby-aws-sdk-core
 
 .PHONY: demo test check fleet-check coverage lint unit faults fuzz bench beside soak story mutations exposure packages \
     packages-check install uninstall dist sbom repository lock herd clean

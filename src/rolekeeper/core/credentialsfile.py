@@ -2,8 +2,9 @@
 
 The rules:
 - our keys are the three of the credentials, and when they expire. They are written in lower case with ` = `, because
-  SDKs for JavaScript, Go, Java, .NET, Ruby and Rust do not read them in capitals. An existing one keeps its place and
-  its indentation; the lines that continued its value go;
+  SDKs for JavaScript, Go, Java, .NET, Ruby and Rust do not read them in capitals. An existing one keeps its place; the
+  lines that continued its value go. It keeps its indentation only beside other indented options or headers, which would
+  otherwise continue its value: the SDK for Ruby reads no indented keys;
 - a missing key is inserted after the last of ours, or right after the section's header, with the indentation of the
   options there: deeper, it would continue another value; less deep, others would continue it;
 - a stale `aws_security_token` is removed: botocore prefers it to `aws_session_token`;
@@ -111,6 +112,8 @@ def replace_profile(text: str, profile: str, values: Values, *, replace_long_liv
         edited = _append_section(edited, profile)
     for key in OUR_KEYS:
         edited = _put(edited, profile, key, values[key])
+    if _is_ours_alone(edited, profile):
+        edited = [_without_indentation(line) if line.section == profile else line for line in edited]
     return "".join(line.body + line.ending for line in edited)
 
 
@@ -233,6 +236,20 @@ def _same_option(one: Line, other: Line) -> bool:
 def _with_value(line: Line, key: str, value: str) -> Line:
     """The line in the form that every SDK reads."""
     return Line(line.kind, line.section, line.key, f"{line.indentation}{key} = {value}", line.ending)
+
+
+def _is_ours_alone(lines: list[Line], profile: str) -> bool:
+    """Whether nothing in the profile but our keys, nor the header after it, depends on their indentation."""
+    visible = [line for line in lines if line.kind not in (ini.BLANK, COMMENT)]
+    last = max(at for at, line in enumerate(visible) if line.section == profile)
+    after = visible[last + 1 : last + 2]
+    mine = (line for line in visible if line.section == profile and line.kind != HEADER)
+    return all(line.key in OUR_KEYS for line in mine) and not any(line.indentation for line in after)
+
+
+def _without_indentation(line: Line) -> Line:
+    body = line.body.lstrip() if line.kind == OPTION else line.body
+    return Line(line.kind, line.section, line.key, body, line.ending)
 
 
 def _insert(lines: list[Line], profile: str, key: str, value: str) -> list[Line]:
