@@ -48,6 +48,47 @@ def waiting(node: Server, *arguments: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
+def without_secret(path: Path) -> None:
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if "secret" not in line))
+
+
+MISSING: dict[str, tuple[str, Callable[[Server], Any]]] = {  # an output, and what of it is missing
+    "the document of an endpoint": ("endpoint", lambda node: (node.runtime / "endpoint" / "app").unlink()),
+    "the token of an endpoint": ("endpoint", lambda node: (node.runtime / "token" / "app").unlink()),
+    "the profile that leads to a process file": (
+        'format = "process"',
+        lambda node: node.output.with_name("credentials.profile").unlink(),
+    ),
+    "what stands in that profile": (
+        'format = "process"',
+        lambda node: node.output.with_name("credentials.profile").write_text(""),
+    ),
+    "a process file": ('format = "process"', lambda node: node.output.unlink()),
+    "the secret key": ("", lambda node: without_secret(node.output)),
+}
+
+
+@pytest.mark.parametrize("case", MISSING)
+def test_what_programs_cannot_use_any_more_is_said_at_once_and_published_again(
+    node: Server, start: Start, case: str
+) -> None:
+    output, removes = MISSING[case]
+    if output == "endpoint":
+        node.configure('[[endpoint]]\nname = "app"\n')
+    else:
+        node.configure(output=output)
+    start(node).until_state("waiting")
+    assert node.run("status").code == 0
+    removes(node)
+    said = node.run("status")
+    assert said.code == 2
+    assert "are absent\n  hint: `rolekeeper refresh` publishes there again" in said.err
+    assert node.run("wait", "--timeout", "1ms").code == 69
+    assert node.run("refresh").code == 0
+    assert node.run("status").code == 0
+
+
 @pytest.mark.parametrize("case", GONE)
 def test_credentials_that_are_gone_are_not_fresh_and_are_waited_for(node: Server, start: Start, case: str) -> None:
     happens, freshness = GONE[case]

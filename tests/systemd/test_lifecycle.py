@@ -113,6 +113,29 @@ def test_a_unit_that_waits_for_credentials_starts_when_the_registration_brings_t
     assert machine.property("rolekeeper-wait", "Result") == "success"
 
 
+def test_a_user_who_cannot_see_the_daemons_process_learns_whether_it_runs(running: Machine) -> None:
+    """Where /proc is mounted with hidepid=2, only root sees it."""
+
+    def said(*command: str) -> tuple[int, str]:
+        as_nobody = f"setpriv --reuid=nobody --regid=nogroup --clear-groups {' '.join(command)}"
+        hidden = running.shell(
+            f"unshare --mount sh -euc 'mount -t proc -o hidepid=2 proc /proc; exec {as_nobody}'", expect=None
+        )
+        return hidden.code, hidden.out + hidden.err
+
+    pid = running.pid()
+    assert said("test", "-e", f"/proc/{pid}")[0] == 1
+    code, shown = said("rolekeeper", "status", "--json")
+    assert (code, json.loads(shown)["pid"]) == (0, pid)
+    assert said("rolekeeper", "wait", "--timeout", "1s") == (0, "")
+    running.systemctl("stop", UNIT)
+    code, shown = said("rolekeeper", "status")
+    assert code == 3
+    assert "no daemon runs on /run/rolekeeper" in shown
+    assert said("rolekeeper", "wait", "--timeout", "1s")[0] == 69
+    running.systemctl("start", UNIT)
+
+
 def test_a_restart_of_the_daemon_restarts_nothing_that_waited_for_it(running: Machine) -> None:
     before = running.property("job", "InvocationID")
     running.systemctl("restart", UNIT)

@@ -1,7 +1,7 @@
 """What `status` and `wait` make of status.json: the freshness of this moment, whether a daemon lives, and by what.
 
 The daemon writes status.json whenever something changes, and looks at its outputs with each attempt. So a reader judges
-again what it can: ages by the clock, and a file by what it holds now, if this user may read it.
+again what it can: ages by the clock, and an output by what it holds now, if this user may look at it.
 """
 
 from collections.abc import Mapping
@@ -9,20 +9,17 @@ from datetime import datetime
 from enum import IntEnum
 
 from rolekeeper.adapters.files.paths import RefusedFileError
-from rolekeeper.adapters.files.replace import read_file
-from rolekeeper.adapters.outputs.accounts import user_number
+from rolekeeper.adapters.outputs import current
 from rolekeeper.adapters.supervision import runtime
-from rolekeeper.core import credentialsfile, lifetime, processfile
+from rolekeeper.core import lifetime
 from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.status import Document, OutputStatus
 from rolekeeper.core.outcomes import CONSEQUENCES
 from rolekeeper.errors import HardwareError, InputOutputError, OutputError
 from rolekeeper.model import Freshness, OutputName
 from rolekeeper.ports import Clock
-from rolekeeper.settings import CredentialsFile, FileFormat, Settings
+from rolekeeper.settings import Output, Settings
 from rolekeeper.values import Value, replace
-
-LARGEST_FILE = 4 * 1024 * 1024  # bytes; the daemon publishes into none that is larger
 
 
 class ExitCode(IntEnum):
@@ -131,26 +128,17 @@ def _boot_id(clock: Clock) -> str | None:
 
 
 def _held(one: OutputStatus, settings: Settings) -> Freshness | None:
-    """What has become of the credentials in a file that this user may read; None when they are there."""
-    files: Mapping[OutputName, CredentialsFile] = {file.output_name: file for file in settings.credentials_files}
-    file = files.get(one.output_name)
-    if file is None:
+    """What has become of the credentials in an output that this user may look at; None when they are there."""
+    outputs: Mapping[OutputName, Output] = {output.output_name: output for output in settings.outputs}
+    output = outputs.get(one.output_name)
+    if output is None:
         return None
     try:
-        data = read_file(file.path, LARGEST_FILE, user_number(file.owner, file.path))
-        found = "" if data is None else _access_key_id(file, data)
+        found = current.contents(output, settings.daemon.runtime_directory)
     except (PermissionError, RefusedFileError):  # this user may follow fewer links than the daemon
         return None
     except (OSError, OutputError):
         return Freshness.UNKNOWN
-    if found == one.access_key_id:
-        return None
-    return Freshness.HELD_BY_ANOTHER if found else Freshness.ABSENT
-
-
-def _access_key_id(file: CredentialsFile, data: bytes) -> str:
-    if file.format is FileFormat.PROCESS:
-        return processfile.contents(data, where=file.path).access_key_id
-    text = credentialsfile.decode(data, where=file.path)
-    values = credentialsfile.read_profile(text, file.profile, where=file.path) or {}
-    return values.get(credentialsfile.ACCESS_KEY_ID, "")
+    if found.access_key_id == one.access_key_id:
+        return None if found.is_complete else Freshness.ABSENT
+    return Freshness.HELD_BY_ANOTHER if found.access_key_id else Freshness.ABSENT

@@ -61,7 +61,7 @@ class ProcessFiles:
 
     def _is_pointed_to(self, output: CredentialsFile) -> bool:
         """Whether FILE.profile has the two lines already, alone or among others."""
-        return _profile_text(output) in (self._files.read(_beside(output)) or b"")
+        return points_to_it(output, self._files.read(_beside(output)) or b"")
 
 
 class _Json(Value):
@@ -104,6 +104,11 @@ class _Profile(Value):
 
 def _beside(output: CredentialsFile) -> CredentialsFile:
     return replace(output, path=output.path + PROFILE)
+
+
+def points_to_it(output: CredentialsFile, profile: bytes) -> bool:
+    """Whether FILE.profile, which holds `profile`, leads SDKs to FILE."""
+    return _profile_text(output) in profile
 
 
 def _profile_text(output: CredentialsFile) -> bytes:
