@@ -48,6 +48,26 @@ def waiting(node: Server, *arguments: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
+def test_refresh_names_every_output_that_has_a_problem_with_what_to_do(node: Server, start: Start) -> None:
+    paths = [node.directory / name for name in ("garbled", "directory", "outranked")]
+    paths[0].write_text("[default\n")
+    paths[1].mkdir()
+    paths[2].write_text("[default]\nsso_session = work\n")
+    node.configure("".join(f'[[credentials_file]]\npath = "{path}"\n' for path in paths))
+    start(node).until_state("backing-off")
+    said = node.run("refresh")
+    assert (said.code, said.out) == (74, "")
+    for path, code in zip(paths, ("unparsable-file", "not-a-file", "keys-outranked"), strict=True):
+        (_,) = (line for line in said.err.splitlines() if f" {path}" in line and f"[{code}]" in line)
+    assert said.err.count("\n  hint: ") == len(paths)
+    paths[0].unlink()
+    paths[1].rmdir()
+    said = node.run("refresh")
+    assert (said.code, said.out) == (0, "Refreshed.\n")
+    assert said.err.count("rolekeeper: ") == 1
+    assert "[keys-outranked]\n  hint: remove these settings" in said.err
+
+
 def without_secret(path: Path) -> None:
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(line for line in lines if "secret" not in line))

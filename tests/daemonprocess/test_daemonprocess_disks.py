@@ -211,6 +211,24 @@ def test_a_vault_that_is_full_costs_no_more_tokens_than_usual(
     assert len(daemon.records("vault_unwritten")) == 2
 
 
+def test_an_output_that_lacks_its_credentials_is_a_failure_of_refresh_and_attempt_though_others_have_theirs(
+    server: Server, start: Start, mounted: Callable[..., None]
+) -> None:
+    """Also when the vault is full, which is why no other token is requested."""
+    mounted("vault")
+    server.register()
+    other = server.directory / "other"
+    server.configure(f'[[credentials_file]]\npath = "{other}"\n')
+    daemon = start(server)
+    daemon.until_state("waiting")
+    fill(server.directory / "vault")
+    other.write_text("[default\n")
+    for verb in ("refresh", "attempt"):
+        said = server.run(verb, "--json")
+        assert (said.code, said.json["outcome"], said.json["code"]) == (74, "issued", "unparsable-file")
+    assert f"Cannot use {other}" in server.run("refresh").err
+
+
 @pytest.mark.parametrize("begun", [False, True], ids=["at the start", "while it runs"])
 @pytest.mark.parametrize("name", RUNTIME_TROUBLES)
 def test_a_runtime_directory_that_cannot_be_written_costs_no_credentials(

@@ -28,4 +28,4 @@ def run(options: argparse.Namespace) -> int:
     for entry in report.entries:
         if entry.level == "warning":  # such as an unfinished key change: it fails nothing, and is in no report
             say(entry.message, entry.fields.get("hint", ""))
-    return exit_code(report.outcome, report.code)
+    return exit_code(report, (one.problem for one in report.outputs))

@@ -1,4 +1,7 @@
-"""`rolekeeper refresh`: the running daemon tries now, and we wait for the outcome."""
+"""`rolekeeper refresh`: the running daemon tries now, and we wait for the outcome.
+
+Every output that has a problem is named, with what to do about it, also when only programs may not use what is there.
+"""
 
 import argparse
 import signal
@@ -40,9 +43,14 @@ def run(options: argparse.Namespace) -> int:
             "timeout", f"No outcome within {options.timeout}", "`rolekeeper status` says what the daemon does"
         )
     _print(outcome, as_json=options.json)
-    if condition.read(settings, compose.clock()).is_outdated:
+    now = condition.read(settings, compose.clock())
+    problems = [one.problem for one in now.outputs() if one.problem is not None]
+    for problem in dict.fromkeys(problems):
+        if problem.message != outcome.message or options.json:
+            say(problem.message, problem.hint, code=problem.code)
+    if now.is_outdated:
         say(OUTDATED, "systemctl reload rolekeeper")
-    return exit_code(outcome.outcome, outcome.code)
+    return exit_code(outcome, problems)
 
 
 def _wait(directory: str, before: LastOutcome | None, longest: timedelta) -> LastOutcome | None:

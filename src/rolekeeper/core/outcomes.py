@@ -3,7 +3,8 @@
 One table for all three, so that the daemon, `attempt`, `refresh` and `status` cannot disagree.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 from rolekeeper.core.loop.phases import Phase
 from rolekeeper.errors import (
@@ -19,8 +20,24 @@ from rolekeeper.errors import (
     UnavailableError,
     UnregisteredError,
 )
-from rolekeeper.model import Outcome
+from rolekeeper.model import Outcome, OutputProblem
 from rolekeeper.values import Value
+
+
+class Told(Protocol):
+    """What is told of an attempt."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """What came of it."""
+
+    @property
+    def code(self) -> str:
+        """The code of its error; empty without one."""
+
+    @property
+    def message(self) -> str:
+        """What happened."""
 
 
 class Consequence(Value):
@@ -57,6 +74,17 @@ def outcome_of(error: RolekeeperError) -> Outcome:
     return next((outcome for outcome, kind in kinds if isinstance(error, kind)), Outcome.FAILED)
 
 
-def exit_code(outcome: Outcome, code: str) -> int:
-    """The exit code of a command that reports this outcome with this error code."""
+def exit_code(told: Told, problems: Iterable[OutputProblem | None]) -> int:
+    """The exit code of a command that reports this outcome; `problems` are those of the outputs.
+
+    Credentials that could not be recorded are issued, and so are those that not every output could take beside that.
+    Then the outcome's message is that of the output.
+    """
+    if told.outcome is Outcome.ISSUED and told.code and any(one and one.message == told.message for one in problems):
+        return OutputError.exit_code
+    return exit_code_of(told.outcome, told.code)
+
+
+def exit_code_of(outcome: Outcome, code: str) -> int:
+    """The exit code that belongs to an outcome with this error code."""
     return TrustStoreError.exit_code if code == TrustStoreError.CODE else CONSEQUENCES[outcome].exit_code

@@ -16,8 +16,7 @@ from rolekeeper.core import similarity, weakness
 from rolekeeper.core.findings import Finding, Level, failed, misconfigured, ok, skipped, warning
 from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.status import Document
-from rolekeeper.core.outcomes import CONSEQUENCES
-from rolekeeper.core.outcomes import exit_code as outcome_exit_code
+from rolekeeper.core.outcomes import CONSEQUENCES, exit_code_of
 from rolekeeper.errors import (
     ConfigurationError,
     HardwareError,
@@ -127,7 +126,7 @@ def _last_outcome(document: Document, state: Phase | None) -> Iterator[Finding]:
         return
     kind = CONSEQUENCES[last.outcome].error or UnavailableError
     error = kind(problem.code, problem.message, problem.hint)
-    yield replace(failed("daemon", error), exit_code=outcome_exit_code(last.outcome, last.code))
+    yield replace(failed("daemon", error), exit_code=exit_code_of(last.outcome, last.code))
 
 
 def vault(case: Case) -> Iterator[Finding]:
