@@ -65,6 +65,7 @@ def test_refresh_names_every_output_that_has_a_problem_with_what_to_do(node: Ser
     said = node.run("refresh")
     assert (said.code, said.out) == (0, "Refreshed.\n")
     assert said.err.count("rolekeeper: ") == 1
+    assert node.run("status").code == 1
     assert "[keys-outranked]\n  hint: remove these settings" in said.err
 
 

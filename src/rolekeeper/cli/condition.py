@@ -26,7 +26,7 @@ class ExitCode(IntEnum):
     """The exit codes of `status`."""
 
     FRESH = 0
-    STALE = 1  # or backing off, or on an older configuration
+    STALE = 1  # or backing off, on an older configuration, or an output has a problem
     BAD = 2  # expired, absent, held by another program, unknown, or hibernating
     NOTHING = 3  # not registered, or no daemon
 
@@ -67,6 +67,7 @@ class Condition(Value):
         if self.state is Phase.HIBERNATING or self.freshness not in (Freshness.FRESH, Freshness.STALE):
             return ExitCode.BAD
         troubled = self.state is Phase.BACKING_OFF or self.freshness is Freshness.STALE or self.is_outdated
+        troubled = troubled or any(one.problem for one in self.outputs())
         return ExitCode.STALE if troubled else ExitCode.FRESH
 
     def outputs(self, *names: OutputName) -> tuple[OutputStatus, ...]:

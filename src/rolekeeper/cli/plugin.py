@@ -46,8 +46,6 @@ def run(configuration: str | None) -> int:
         words = ConfigurationError(loaded.problems).message.splitlines()[0]
         return _print(State.CRITICAL, f"{NO_DAEMON}; {words}", "") if is_dead else _print(State.UNKNOWN, words, "")
     state = State.CRITICAL if now.pid is None else STATES.get(now.exit_code, State.CRITICAL)
-    if state is State.OK and any(one.problem for one in now.outputs()):
-        state = State.WARNING
     return _print(state, _words(now), _performance(now))
 
 

@@ -74,7 +74,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     form.add_argument("--watch", action="store_true", help="print it again when it changes, until interrupted")
     parser.epilog = (
         f"{parser.epilog}\n\nexit codes:\n  0  fresh credentials in every output\n"
-        "  1  stale, backing off with valid credentials, or an older configuration\n"
+        "  1  stale, backing off with valid credentials, an older configuration, or an output with a problem\n"
         "  2  expired, absent, held by another program, or hibernating\n"
         "  3  not registered, or no daemon runs\n  78 the configuration is wrong\n\n"
         "with --check: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN"

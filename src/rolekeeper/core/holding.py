@@ -2,6 +2,9 @@
 
 The record of the last issue names ours. Rolekeeper writes no access key without its expiry, so an access key with none,
 or one beside our old expiry, is another program's. Any other key may be ours from before a record that was lost.
+
+Where this node has published nothing yet, nobody has taken anything over: what is there counts as absent. It may be
+what `clear` left of an earlier registration, without its expiry.
 """
 
 from rolekeeper.core import lifetime
@@ -42,6 +45,8 @@ def problem(error: RolekeeperError | None) -> OutputProblem | None:
 def _report(one: SeenOutput, seen: Seen) -> OutputReport:
     issue = issue_of(seen.contents, one.role, seen.node.registration.node_id)
     held = holding(one.contents, issue)
+    if held is Holding.OTHER and issue is None:
+        held = Holding.ABSENT
     ours = issue if held is Holding.OURS else None
     return OutputReport(
         one.output.output_name,

@@ -31,7 +31,7 @@ _NOBODY = 65534
 _ONLY_ROOT = "only root"
 _WHEN_BAD = {
     Freshness.EXPIRED: "the credentials in it have expired",
-    Freshness.ABSENT: "it holds no credentials",
+    Freshness.ABSENT: "it holds no credentials of this node",
     Freshness.HELD_BY_ANOTHER: "it holds another program's credentials",
     Freshness.UNKNOWN: "whose credentials it holds is not known",
 }
