@@ -141,6 +141,30 @@ def test_without_a_file_it_prints_the_first_output_that_the_daemon_names(node: S
     assert beside_a_daemon(node.runtime, "--profile", "nobody's").returncode == 74
 
 
+def test_an_expiry_that_another_program_kept_beside_its_own_keys_does_not_count(node: Server) -> None:
+    with daemons() as start:
+        start(node).until_state("waiting")
+    key = node.tokens()[-1].access_key_id
+    text = node.output.read_text().replace(key, "ASIAOTHEROTHEROTHERO")
+    expiry = text.partition("x_security_token_expires = ")[2].split()[0]
+    node.output.write_text(text.replace(expiry, "2020-01-01T00:00:00Z"))
+    link = node.directory / "link"
+    link.symlink_to(node.output.parent)
+    for path in (node.output, link / node.output.name):
+        said = beside_a_daemon(node.runtime, "--file", str(path))
+        assert said.returncode == 0, said.stderr
+        answer = json.loads(said.stdout)
+        left = datetime.fromisoformat(answer["Expiration"]) - datetime.now(UTC)
+        assert answer["AccessKeyId"] == "ASIAOTHEROTHEROTHERO"
+        assert timedelta(minutes=10) < left <= timedelta(minutes=15)
+    (node.runtime / "status.json").unlink()  # whose keys these are is not known then, and the expiry may be theirs
+    said = beside_a_daemon(node.runtime, "--file", str(node.output))
+    assert (said.returncode, said.stdout) == (69, "")
+    assert "if another program writes there now, `rolekeeper clear` removes the expiry" in said.stderr
+    node.run("clear", "--yes")
+    assert "x_security_token_expires is missing" in beside_a_daemon(node.runtime, "--file", str(node.output)).stderr
+
+
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_the_services_clock_judges_however_wrong_the_wall_clock_is(tmp_path: Path, hours: int) -> None:
     with Emulator() as emulator:

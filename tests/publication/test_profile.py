@@ -88,6 +88,15 @@ def test_our_keys_are_written_in_the_form_that_every_sdk_reads_whatever_form_the
     assert edit("[default]\n" + old + "Region=x\n") == "[default]\n" + OURS + "Region=x\n"
 
 
+def test_our_keys_lose_their_indentation_where_nothing_else_depends_on_it() -> None:
+    """The SDK for Ruby reads no indented keys."""
+    ours, old = "[default]\n" + OURS, "[default]\n" + "".join(f"\t{line}\n" for line in OLD.splitlines())
+    assert edit(old) == ours
+    assert edit(f"{old}\n\t# mine\n[b]\n\tx = 1\n") == f"{ours}\n\t# mine\n[b]\n\tx = 1\n"
+    for more in ("\tregion = x\n", "\t[b]\n\tx = 1\n"):
+        assert edit(old + more) == "[default]\n" + "".join(f"\t{line}\n" for line in OURS.splitlines()) + more
+
+
 def test_a_key_without_a_value_gets_one() -> None:
     assert edit("[default]\n" + OLD.replace("ASIAOLD", "")) == "[default]\n" + OURS
 

@@ -11,7 +11,7 @@ this file, another program has written its own since, whose lifetime is unknown 
 from __future__ import annotations
 
 from json import dumps, loads
-from os import O_NONBLOCK, fstat, write
+from os import O_NONBLOCK, fstat, stat, write
 from os import open as open_descriptor
 from stat import S_ISREG
 from time import CLOCK_BOOTTIME, clock_gettime
@@ -44,6 +44,8 @@ LONGEST_BOOT_ID = 64  # bytes; the kernel allocates what a reader asks of /proc/
 UNKNOWN_LIFE = 900  # seconds until SDKs have to ask again for credentials of another program
 READ_HINT = "run as a user who may read that file"
 FILE_HINT = "name a published file; `rolekeeper status` lists them"
+EXPIRED_HINT = "`rolekeeper status` says why there are no newer ones"
+LEFT_HINT = f"{EXPIRED_HINT}; if another program writes there now, `rolekeeper clear` removes the expiry of ours"
 EXIT_CODES = {"argument-invalid": 64, "no-daemon": 69, "expired": 69}
 UNREADABLE = 74  # of every other code
 
@@ -136,7 +138,7 @@ def _credentials(path: str, profile: str) -> dict[str, Any]:
         values[KEYS["Expiration"]] = _in(UNKNOWN_LIFE)
     elif _is_past(values[KEYS["Expiration"]], published):
         what = f"The credentials in {path} expired at {values[KEYS['Expiration']]}"
-        raise _Unusable("expired", what, "`rolekeeper status` says why there are no newer ones")
+        raise _Unusable("expired", what, EXPIRED_HINT if published else LEFT_HINT)
     return {"Version": 1, **{name: values[key] for name, key in KEYS.items()}}
 
 
@@ -158,10 +160,21 @@ def _published(path: str, profile: str) -> dict[str, Any]:
     try:
         status = loads(_text(STATUS))
         outputs: list[dict[str, Any]] = status["outputs"]
-        found = next(one for one in outputs if one["path"] == path and one["profile"] in (profile, ""))
+        found = next(one for one in outputs if one["profile"] in (profile, "") and _is_same(one["path"], path))
         return {**found, "boot_id": status["boot_id"]}
     except (OSError, ValueError, KeyError, TypeError, StopIteration, RecursionError, _Unusable):
         return {}
+
+
+def _is_same(configured: str | None, path: str) -> bool:
+    """Whether both name one file; a program may name it by another path, through a symlink for instance."""
+    if configured == path:
+        return True
+    try:
+        one, other = stat(configured or ""), stat(path)  # noqa: PTH116 - pathlib would cost the start
+    except OSError:
+        return False
+    return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
 
 
 def _text(path: str, longest: int = LONGEST_FILE) -> str:
