@@ -285,6 +285,20 @@ def test_an_existing_file_keeps_its_extended_attributes_whatever_is_configured(
 
 
 @pytest.mark.usefixtures("as_root")
+def test_an_existing_file_keeps_its_selinux_label(
+    sink: Sink, new_output: NewOutput, new_token: NewToken, file: Path
+) -> None:
+    """Where no SELinux runs, root may set any; a kernel with SELinux takes only a label that its policy knows."""
+    name, label = "security.selinux", b"system_u:object_r:admin_home_t:s0\0"
+    file.write_text(TEMPORARY)
+    set_extended(file, name, label)
+    for number in (1, 2):
+        sink.publish(new_output(), new_token(number))
+        assert os.getxattr(file, name) == label
+        assert "token==" in file.read_text()
+
+
+@pytest.mark.usefixtures("as_root")
 def test_a_file_that_another_user_left_there_loses_its_extended_attributes(
     sink: Sink, new_output: NewOutput, new_token: NewToken, file: Path
 ) -> None:

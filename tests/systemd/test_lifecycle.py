@@ -211,6 +211,17 @@ def test_a_killed_daemon_comes_back_and_the_credentials_are_whole_throughout(run
     running.until_published()
 
 
+def test_a_sigterm_that_systemd_did_not_send_ends_no_renewal(running: Machine) -> None:
+    """Such as a person's, or that of a daemon against memory shortage: it is answered with 0."""
+    running.drop_in(QUICK_RESTART)
+    running.run("kill", "-TERM", str(running.pid()))
+    until_restarted(running, 1)
+    assert running.property(UNIT, "Result") == "success"
+    running.rolekeeper("wait", "--timeout", "60s")
+    running.rolekeeper("refresh")
+    assert running.access_key_id() == running.issued()[-1]
+
+
 def test_a_daemon_that_does_not_start_is_tried_again_for_ever(running: Machine) -> None:
     running.drop_in("[Service]\nExecStart=\nExecStart=/bin/false\nRestartSec=1ms\n")
     running.systemctl("restart", "--no-block", UNIT)
