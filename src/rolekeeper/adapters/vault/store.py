@@ -82,31 +82,27 @@ class FileVault:
         if data is None:
             self._is_known = False
             return VaultContents()
-        try:
+        with self._explained():
             members = parse_object(data)
             key = None
             if "sealed" in members:
                 members, key = self._opened(members)
             contents = contents_of(members)
-        except MalformedError as error:
-            raise VaultError("vault-damaged", f"Cannot read {self._file}: {error}", _DAMAGED) from None
-        except UnknownFormatError as error:
-            raise VaultError("vault-format-unknown", f"Cannot read {self._file}: {error}", _ANOTHER_VERSION) from None
         self._is_known, self._key = True, key
         return contents
 
     def sealed_with(self) -> str | None:
-        """The name of the key that the vault on disk is sealed with; None when it is plain, absent or damaged."""
+        """The name of the key that the vault on disk is sealed with; None when it is plain or absent."""
         data = self._read()
-        try:
-            members = parse_object(data or b"")
+        if data is None:
+            return None
+        with self._explained():
+            members = parse_object(data)
             if "sealed" not in members:
                 return None
             from rolekeeper.adapters.vault import box  # noqa: PLC0415 - a plain vault never loads it
 
             return box.key_name(members)
-        except (MalformedError, UnknownFormatError):
-            return None
 
     def seal_with(self, key: VaultKey | None) -> None:
         """Let every later save seal with `key`, or with None save plain; to be called with the lock held."""
@@ -141,11 +137,10 @@ class FileVault:
         return box.seal(data, key)
 
     def _key_to_save_with(self) -> VaultKey | None:
-        if not self._is_known and self.sealed_with() is not None:
-            self.load()
         if not self._is_known:
-            is_new = self._seals_new and not os.path.exists(self._file)
-            self._is_known, self._key = True, self._key_of_new() if is_new else None
+            self.load()  # raises for what is damaged: that may be a sealed vault, and is never overwritten in plain
+        if not self._is_known:
+            self._is_known, self._key = True, self._key_of_new() if self._seals_new else None
         return self._key
 
     def _key_of_new(self) -> VaultKey:
@@ -189,6 +184,16 @@ class FileVault:
                 return None
         _check_owner(self._file, found.attributes.uid)
         return found.data
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn what does not read as a vault into an error that names the file and the remedy."""
+        try:
+            yield
+        except MalformedError as error:
+            raise VaultError("vault-damaged", f"Cannot read {self._file}: {error}", _DAMAGED) from None
+        except UnknownFormatError as error:
+            raise VaultError("vault-format-unknown", f"Cannot read {self._file}: {error}", _ANOTHER_VERSION) from None
 
     @contextmanager
     def _place(self, missing: Attributes | None = None) -> Iterator[Place]:
