@@ -120,7 +120,10 @@ class SealableVault(Vault, Protocol):
     """
 
     def sealed_with(self) -> str | None:
-        """The name of the key that the vault on disk is sealed with; None when it is plain or absent."""
+        """The name of the key that the vault on disk is sealed with; None when it is plain or absent.
+
+        Raises VaultError when that cannot be told.
+        """
 
     def seal_with(self, key: VaultKey | None) -> None:
         """Let every later `save` seal with `key`, or with None save plain; to be called with the lock held."""
@@ -132,6 +135,9 @@ class VaultKeys(Protocol):
     def kept(self) -> tuple[VaultKey, ...]:
         """The keys on disk, if this machine can decrypt them; else none, although a running unit may have them."""
 
+    def in_unit(self) -> tuple[VaultKey, ...]:
+        """The keys that the running unit has, which seals a new vault with the first; none when it does not run."""
+
     def read(self) -> tuple[VaultKey, ...]:
         """The keys, decrypted: the current one first, and during a change the one before it."""
 
@@ -141,11 +147,27 @@ class VaultKeys(Protocol):
     def hand_out(self) -> None:
         """Let systemd give the keys to the unit, from its next start on."""
 
-    def remove(self) -> None:
-        """Forget them; nothing may be sealed with them any more."""
+    def take_back(self) -> None:
+        """Let systemd give no keys to the unit any more, from its next start on."""
+
+    def forget(self) -> None:
+        """Forget the keys; nothing may be sealed with them, now or by a unit that still has them."""
 
     def new_key(self) -> VaultKey:
         """A new random key."""
+
+
+class RecoveryCopy(Protocol):
+    """A place outside the vault that a person wants the vault key to be written to. Methods raise VaultError."""
+
+    def check(self, key: VaultKey) -> None:
+        """Raise VaultError when `save` would: there is something else already."""
+
+    def holds(self, key: VaultKey) -> bool:
+        """Whether that key is there."""
+
+    def save(self, key: VaultKey) -> None:
+        """Write the key, durably, and replace nothing but the same key."""
 
 
 class HardwareProbe(Protocol):

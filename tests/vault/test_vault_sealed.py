@@ -22,7 +22,7 @@ from rolekeeper.adapters.vault.keys import SystemdKeys
 from rolekeeper.adapters.vault.store import FileVault
 from rolekeeper.attempt import seal
 from rolekeeper.errors import RefusedError, RolekeeperError, VaultError
-from rolekeeper.model import VaultContents
+from rolekeeper.model import VaultContents, VaultKey
 from rolekeeper.values import replace
 
 NO_WAIT = timedelta()
@@ -75,6 +75,30 @@ def locked(work: Callable[[FileVault, SystemdKeys], object], machine: SystemdKey
     vault = vault_of(machine)
     with vault.lock(NO_WAIT):
         work(vault, machine)
+
+
+def unseal(vault: FileVault, keys: SystemdKeys) -> None:
+    seal.unseal(vault, keys, lambda: None)
+
+
+def recovery(machine: SystemdKeys) -> keyfile.RecoveryFile:
+    return keyfile.RecoveryFile(str(machine.credstore.parent / "recovery"))
+
+
+def seal_with_copy(vault: FileVault, keys: SystemdKeys) -> None:
+    seal.seal(vault, keys, [recovery(keys)])
+
+
+def rekey_with_copy(vault: FileVault, keys: SystemdKeys) -> None:
+    seal.rekey(vault, keys, [recovery(keys)])
+
+
+def in_unit(machine: SystemdKeys, *keys: VaultKey) -> None:
+    """Let a unit run that has these keys."""
+    assert machine.unit_credentials is not None
+    directory = Path(machine.unit_credentials)
+    directory.mkdir(exist_ok=True)
+    (directory / CREDENTIAL).write_bytes(box.encode_keys(keys))
 
 
 def refused(vault: FileVault) -> VaultError:
@@ -175,6 +199,99 @@ def test_without_a_key_no_new_vault_is_written_that_is_to_be_sealed(directory: P
     assert not (directory / "vault.json").exists()
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: text.replace('"format": 2', '"format": 3').replace('"format":2', '"format":3'),
+        lambda _: '{"format": 2, "sealed": {}}',
+    ],
+    ids=["cut", "a format of later", "empty"],
+)
+def test_a_sealed_vault_that_does_not_read_is_never_replaced_by_a_plain_one(
+    damage: Callable[[str], str], sealed: FileVault, file: Path, directory: Path
+) -> None:
+    file.write_text(damage(file.read_text()))
+    damaged = file.read_bytes()
+    for vault in (opened(directory, KEY), FileVault(directory, SystemClock())):
+        with pytest.raises(VaultError):
+            save(vault, REGISTERED)  # without a look at what was there
+        with pytest.raises(VaultError):
+            vault.sealed_with()
+    assert file.read_bytes() == damaged
+    save(sealed, VaultContents())  # `rolekeeper clear` needs no key
+    assert not file.exists()
+
+
+def registers(machine: SystemdKeys) -> None:
+    """What an attempt of the running unit does with an empty vault."""
+    running = FileVault(machine.vault_directory, SystemClock(), machine.in_unit, seals_new=True)
+    with running.lock(NO_WAIT):
+        assert running.load() == VaultContents()
+        running.save(REGISTERED)
+
+
+@pytest.mark.parametrize("host_key", ["kept", "lost"])
+@pytest.mark.parametrize("work", [seal.seal, seal.rekey, rekey_with_copy])
+def test_what_a_unit_registers_with_the_key_that_it_started_with_can_be_read(
+    work: Callable[[FileVault, SystemdKeys], object], host_key: str, machine: SystemdKeys
+) -> None:
+    """The unit may not have been restarted yet, or not at all, when the key of an empty vault changes."""
+    locked(seal.seal, machine)
+    in_unit(machine, *machine.kept())
+    if host_key == "lost":
+        Path(machine.command).with_name("host-key").write_bytes(b"another")
+    locked(work, machine)
+    registers(machine)
+    after = replace(machine, unit_credentials=None)
+    assert vault_of(after).load() == REGISTERED
+    locked(seal.seal, after)
+    (key,) = after.kept()
+    assert opened(Path(machine.vault_directory), key).load() == REGISTERED
+
+
+def test_unseal_forgets_no_key_that_a_unit_would_seal_a_registration_with(machine: SystemdKeys, tmp_path: Path) -> None:
+    locked(seal.seal, machine)
+    in_unit(machine, *machine.kept())
+    with pytest.raises(VaultError) as caught:
+        locked(unseal, machine)
+    assert caught.value.code == "vault-key-in-unit"
+    registers(machine)
+    assert vault_of(replace(machine, unit_credentials=None)).load() == REGISTERED
+    in_the_unit = tmp_path / "run" / CREDENTIAL
+
+    def restart_unit() -> None:
+        assert not machine.drop_in.exists()
+        in_the_unit.unlink()
+
+    with vault_of(machine).lock(NO_WAIT):
+        seal.unseal(vault_of(machine), machine, restart_unit)
+    assert machine.kept() == ()
+    assert FileVault(machine.vault_directory, SystemClock()).load() == REGISTERED
+
+
+def test_a_recovery_copy_replaces_no_other_file_and_nothing_has_changed_then(
+    vault: FileVault, machine: SystemdKeys
+) -> None:
+    save(vault, FULL)
+    locked(seal.seal, machine)
+    locked(seal_with_copy, machine)
+    locked(seal_with_copy, machine)  # the same key again
+    (key,), copied = machine.kept(), Path(recovery(machine).path)
+    for text in (None, "", "by hand", box.encode_keys((OTHER,)).decode()):
+        if text is not None:
+            copied.write_text(text)
+        before = copied.read_bytes()
+        with pytest.raises(VaultError) as caught:
+            locked(rekey_with_copy, machine)
+        assert (caught.value.code, copied.read_bytes()) == ("recovery-key-exists", before)
+        assert (machine.kept(), vault.sealed_with()) == ((key,), key.name)
+    nowhere = keyfile.RecoveryFile(f"{machine.credstore}/nowhere/key")
+    with pytest.raises(VaultError, match="No such file"):
+        locked(lambda vault, keys: seal.rekey(vault, keys, [nowhere]), machine)
+    assert machine.kept() == (key,)
+
+
 def test_a_plain_vault_stays_plain_although_new_ones_are_sealed(vault: FileVault, directory: Path) -> None:
     """Its key may be one that `unseal` has removed, and that only a running unit still has."""
     save(vault, FULL)
@@ -214,22 +331,33 @@ def test_seal_rekey_and_unseal_keep_what_the_vault_holds(vault: FileVault, machi
     assert f"LoadCredentialEncrypted={CREDENTIAL}\n" in machine.drop_in.read_text()
     assert stat.S_IMODE((machine.credstore / CREDENTIAL).stat().st_mode) == 0o600
     assert stat.S_IMODE(machine.credstore.stat().st_mode) == 0o700
-    locked(seal.unseal, machine)
+    locked(unseal, machine)
     assert vault.load() == FULL
     assert not (machine.credstore / CREDENTIAL).exists()
     assert not machine.drop_in.exists()
 
 
-@pytest.mark.parametrize("contents", [FULL, VaultContents()], ids=["registered", "empty"])
 @pytest.mark.parametrize(
-    ("before", "work"),
-    [((), seal.seal), ((), seal.rekey), ((seal.seal,), seal.rekey), ((seal.seal,), seal.unseal)],
-    ids=["seal", "seal anew", "rekey", "unseal"],
+    ("before", "work", "contents"),
+    [
+        *(
+            pytest.param(before, work, contents, id=f"{name}, {state}")
+            for state, contents in (("registered", FULL), ("empty", VaultContents()))
+            for name, before, work in (
+                ("seal", (), seal.seal),
+                ("seal anew", (), seal.rekey),
+                ("rekey", (seal.seal,), seal.rekey),
+                ("unseal", (seal.seal,), unseal),
+            )
+        ),
+        pytest.param((), seal_with_copy, FULL, id="seal with a copy", marks=pytest.mark.check),
+        pytest.param((seal.seal,), rekey_with_copy, FULL, id="rekey with a copy", marks=pytest.mark.check),
+    ],
 )
 def test_killed_at_any_step_there_is_one_readable_vault_with_its_key(
-    contents: VaultContents,
     before: tuple[Callable[[FileVault, SystemdKeys], object], ...],
     work: Callable[[FileVault, SystemdKeys], object],
+    contents: VaultContents,
     machine: SystemdKeys,
     tmp_path: Path,
     vault: FileVault,
@@ -237,6 +365,7 @@ def test_killed_at_any_step_there_is_one_readable_vault_with_its_key(
     save(vault, contents)
     for one in before:
         locked(one, machine)
+    sealed_before = vault.sealed_with()
     places = [Path(machine.vault_directory), tmp_path / "etc"]
     (tmp_path / "etc").mkdir(exist_ok=True)
     for place in places:
@@ -249,8 +378,12 @@ def test_killed_at_any_step_there_is_one_readable_vault_with_its_key(
             shutil.copytree(tmp_path / "before" / place.name, place)
         killed = ends_before(step, lambda: locked(work, machine))
         assert vault_of(machine).load() == contents, f"step {step}"
-        locked(work, machine)
-        if work is seal.unseal:
+        name = vault.sealed_with()
+        if work in (seal_with_copy, rekey_with_copy) and name not in (None, sealed_before):
+            assert name == keyfile.recovery_key(recovery(machine).path).name, f"step {step}"
+        if killed or work is not rekey_with_copy:  # which, once done, would change the key again
+            locked(work, machine)
+        if work is unseal:
             assert vault.load() == contents
         else:
             (key,) = machine.read()
@@ -297,6 +430,8 @@ LOCKOUT = "TPM2 device is in dictionary attack lockout mode."
         ("Failed to determine local credential key: No such file or directory", "host-key-gone"),
         ("Decryption failed (incorrect key?): error:00000000:lib(0)::reason(0)", "host-key-changed"),
         ("Unknown encryption format, or corrupted data: Operation not supported", "vault-key-damaged"),
+        ("Failed to read encrypted credential data: Broken pipe", "vault-key-damaged"),
+        ("Encrypted file too short.", "vault-key-damaged"),
         ("A text of a later version", "vault-key-unreadable"),
         ("", "vault-key-unreadable"),
     ],
@@ -326,17 +461,18 @@ def test_a_lost_host_key_is_never_a_new_key_and_the_recovery_key_opens_the_vault
     save(vault, FULL)
     locked(seal.seal, machine)
     recovery = tmp_path / "recovery"
-    keyfile.save_recovery_key(str(recovery), machine.read()[0])
+    keyfile.RecoveryFile(str(recovery)).save(machine.read()[0])
     assert stat.S_IMODE(recovery.stat().st_mode) == 0o600
     Path(machine.command).with_name("host-key").write_bytes(b"another")
-    for work in (seal.seal, seal.rekey, seal.unseal):
+    for work in (seal.seal, seal.rekey, unseal):
         with pytest.raises(VaultError) as caught:
             locked(work, machine)
         assert (caught.value.code, "--recovery-key" in caught.value.hint) == ("host-key-changed", True)
     locked(seal.rekey, replace(machine, recovery=keyfile.recovery_key(str(recovery))))
     assert vault_of(machine).load() == FULL
     with pytest.raises(VaultError, match="it exists"):
-        keyfile.save_recovery_key(str(recovery), KEY)
+        keyfile.RecoveryFile(str(recovery)).save(KEY)
+    Path(machine.command).with_name("host-key").write_bytes(b"a third one")
     wrong = replace(machine, recovery=OTHER)
     with pytest.raises(VaultError) as caught:
         locked(seal.rekey, wrong)
@@ -357,16 +493,13 @@ def test_while_the_unit_runs_its_credential_opens_the_vault(vault: FileVault, ma
     save(vault, FULL)
     locked(seal.seal, machine)
     (key,) = machine.read()
-    assert not machine.is_in_unit(key)
-    assert machine.unit_credentials is not None
-    running = Path(machine.unit_credentials)
-    running.mkdir()
-    (running / CREDENTIAL).write_bytes(box.encode_keys((key,)))
-    assert machine.is_in_unit(key)
+    assert machine.in_unit() == ()
+    in_unit(machine, key)
+    assert machine.in_unit() == (key,)
     Path(machine.command).with_name("host-key").write_bytes(b"another")
     locked(seal.rekey, machine)
     assert vault_of(machine).load() == FULL
-    assert not machine.is_in_unit(machine.read()[0])
+    assert machine.in_unit() != machine.read()
 
 
 def test_the_key_of_another_vault_is_neither_replaced_nor_removed(machine: SystemdKeys, tmp_path: Path) -> None:
@@ -374,7 +507,7 @@ def test_the_key_of_another_vault_is_neither_replaced_nor_removed(machine: Syste
     locked(seal.seal, machine)
     other = replace(machine, vault_directory=str(tmp_path / "other"))
     save(FileVault(other.vault_directory, SystemClock()), REGISTERED)
-    for work in (seal.seal, seal.rekey, seal.unseal):
+    for work in (seal.seal, seal.rekey, unseal):
         with pytest.raises(RefusedError) as caught:
             locked(work, other)
         assert caught.value.code == "vault-key-in-use"
@@ -424,14 +557,10 @@ def test_a_process_is_kept_out_of_swap_where_that_is_allowed(prefix: tuple[str, 
     assert not prefix or allowed == "False"
 
 
-def test_a_key_that_only_the_running_unit_still_has_is_kept_again(
-    vault: FileVault, machine: SystemdKeys, tmp_path: Path
-) -> None:
+def test_a_key_that_only_the_running_unit_still_has_is_kept_again(vault: FileVault, machine: SystemdKeys) -> None:
     save(vault, FULL)
     locked(seal.seal, machine)
-    unit = tmp_path / "unit"
-    unit.mkdir()
-    (unit / CREDENTIAL).write_bytes(box.encode_keys(machine.kept()))
+    in_unit(machine, *machine.kept())
     (machine.credstore / CREDENTIAL).unlink()
-    locked(seal.seal, replace(machine, unit_credentials=str(unit)))
+    locked(seal.seal, machine)
     assert [key.name for key in machine.kept()] == [vault.sealed_with()]

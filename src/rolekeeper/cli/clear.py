@@ -52,7 +52,8 @@ def forget(settings: Settings, check: Callable[[SealableVault], None] = lambda _
         vault.save(VaultContents())
         try:
             if has_key:
-                keys.remove()
+                keys.take_back()
+                keys.forget()
         finally:  # the registration is gone, whatever becomes of the key
             _withdraw(settings)
             if has_key:

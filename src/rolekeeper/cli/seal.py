@@ -1,6 +1,6 @@
 """`rolekeeper seal`: the vault becomes worthless on another machine; see docs/security.md.
 
-Keys are never printed. A recovery key goes to a file that did not exist before, and comes from one.
+Keys are never printed. A recovery key goes to a new file, and comes from one.
 """
 
 import argparse
@@ -8,7 +8,7 @@ import re
 
 from rolekeeper import compose
 from rolekeeper.adapters.process import give_up_after, keep_out_of_swap, keep_secrets_in_memory
-from rolekeeper.adapters.vault.keyfile import CREDENTIAL, refuse_existing, save_recovery_key
+from rolekeeper.adapters.vault.keyfile import CREDENTIAL, RecoveryFile
 from rolekeeper.adapters.vault.keys import CREDSTORE, DROP_IN, DROP_IN_TEXT
 from rolekeeper.attempt import seal
 from rolekeeper.attempt.run import longest_wait_for_vault
@@ -52,12 +52,7 @@ def run(options: argparse.Namespace) -> int:
         raise RefusedError("seal-not-configured", 'Cannot seal: vault.seal is "none"', hint)
     keep_out_of_swap()
     give_up_after(settings.daemon.attempt_timeout)
-    if options.save_recovery_key is not None:
-        refuse_existing(options.save_recovery_key)
     key = _sealed(settings, options)
-    take_over_drop_in()
-    if options.save_recovery_key is not None:
-        save_recovery_key(options.save_recovery_key, key)
     _print(settings, key, as_json=options.json)
     return 0
 
@@ -65,8 +60,11 @@ def run(options: argparse.Namespace) -> int:
 def _sealed(settings: Settings, options: argparse.Namespace) -> VaultKey:
     keys = compose.vault_keys(settings, options.pcrs, options.recovery_key)
     vault = compose.vault(settings, keys)
+    copies = [RecoveryFile(options.save_recovery_key)] if options.save_recovery_key is not None else []
     with vault.lock(longest_wait_for_vault(settings)):
-        return seal.rekey(vault, keys) if options.rekey else seal.seal(vault, keys, encrypt_again=True)
+        key = seal.rekey(vault, keys, copies) if options.rekey else seal.seal(vault, keys, copies, encrypt_again=True)
+        take_over_drop_in()  # with the lock held: the daemon writes nothing with the key that it had before
+    return key
 
 
 def _print(settings: Settings, key: VaultKey, *, as_json: bool) -> None:

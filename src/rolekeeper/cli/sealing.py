@@ -19,7 +19,7 @@ def seal_if_configured(settings: Settings, vault: SealableVault) -> bool:
 
     keep_out_of_swap()
     keys = compose.vault_keys(settings)
-    return not keys.is_in_unit(seal.seal(vault, keys))
+    return keys.in_unit()[:1] != (seal.seal(vault, keys),)
 
 
 def take_over_drop_in() -> None:

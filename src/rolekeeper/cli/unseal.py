@@ -32,7 +32,6 @@ def run(options: argparse.Namespace) -> int:
     keys = compose.vault_keys(settings)
     vault = compose.vault(settings, keys)
     with vault.lock(longest_wait_for_vault(settings)):
-        seal.unseal(vault, keys)
+        seal.unseal(vault, keys, take_over_drop_in)
     print(f"The vault {settings.vault_directory} is plain; its key was removed.")
-    take_over_drop_in()
     return 0

@@ -3,17 +3,20 @@
 import os
 from pathlib import Path
 
-from rolekeeper.adapters.files.replace import describe, read_file
+from rolekeeper.adapters.files.paths import Attributes
+from rolekeeper.adapters.files.replace import describe, read_file, replace_file
 from rolekeeper.adapters.vault import KEY_MISSING, box
 from rolekeeper.adapters.vault.agentformat import MalformedError
 from rolekeeper.errors import VaultError
 from rolekeeper.model import VaultKey
+from rolekeeper.values import Value
 
 CREDENTIAL = "rolekeeper-vault-key"
 LOST = (
     "if there is a recovery key: `rolekeeper seal --rekey --recovery-key FILE`; without one, `rolekeeper clear` and "
     "`rolekeeper register` with a new activation"
 )
+_PRIVATE = Attributes(0o600)
 
 
 def credential(directory: str | None) -> tuple[VaultKey, ...] | None:
@@ -25,32 +28,39 @@ def credential(directory: str | None) -> tuple[VaultKey, ...] | None:
 
 
 def recovery_key(path: str) -> VaultKey:
-    """The key in a file that `save_recovery_key` wrote."""
+    """The key in a file that `RecoveryFile` wrote."""
     return read_keys(Path(path))[0]
 
 
-def refuse_existing(path: str) -> None:
-    """Raise VaultError when there is a file of this name, or a link."""
-    if os.path.lexists(path):
-        hint = "name a file that does not exist yet"
-        raise VaultError("recovery-key-exists", f"Cannot write {path}: it exists", hint)
+class RecoveryFile(Value):
+    """The key in clear, for a safe place that is not this machine, as ports.RecoveryCopy; no other file is replaced."""
 
+    path: str
 
-def save_recovery_key(path: str, key: VaultKey) -> None:
-    """Write the key in clear, for a safe place that is not this machine; a file that is there is left alone."""
-    refuse_existing(path)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise file_error("write", path, error) from error
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(box.encode_keys((key,)))
-            file.flush()
-            os.fsync(descriptor)
-    except OSError as error:
-        os.unlink(path)  # so that the same command can be run again
-        raise file_error("write", path, error) from error
+    def check(self, key: VaultKey) -> None:
+        """Raise VaultError unless the file can be made, or holds this key: a run that was interrupted wrote it."""
+        try:
+            os.stat(os.path.dirname(os.path.abspath(self.path)))
+        except OSError as error:
+            raise file_error("write", self.path, error) from error
+        if os.path.lexists(self.path) and not self.holds(key):
+            hint = "name a file that does not exist yet"
+            raise VaultError("recovery-key-exists", f"Cannot write {self.path}: it exists", hint)
+
+    def holds(self, key: VaultKey) -> bool:
+        """Whether the file holds this key."""
+        try:
+            return read_keys(Path(self.path)) == (key,)
+        except VaultError:
+            return False
+
+    def save(self, key: VaultKey) -> None:
+        """Write the key."""
+        self.check(key)
+        try:
+            replace_file(self.path, box.encode_keys((key,)), _PRIVATE)
+        except OSError as error:
+            raise file_error("write", self.path, error) from error
 
 
 def missing_in_unit() -> VaultError:

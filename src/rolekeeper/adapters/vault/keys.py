@@ -81,7 +81,7 @@ _MEANINGS = (
         "restore both from the same backup of this machine; " + LOST,
     ),
     (
-        r"corrupted data|Embedded credential name|base64|too short|truncated",
+        r"corrupted data|Embedded credential name|base64|too short|truncated|Failed to read encrypted credential data",
         "vault-key-damaged",
         "the credential is damaged",
         "restore it from a backup of this machine; " + LOST,
@@ -120,14 +120,13 @@ class SystemdKeys(Value):
     def read(self) -> tuple[VaultKey, ...]:
         """The keys, decrypted."""
         if self.recovery is not None:
-            return (self.recovery,)
+            return (self.recovery, *self.kept())  # which a change that was interrupted may have come to
         try:
             return self._decrypted()
         except VaultError:
-            running = credential(self.unit_credentials)
-            if running is None:
-                raise
-            return running
+            if running := self.in_unit():
+                return running
+            raise
 
     def write(self, keys: tuple[VaultKey, ...]) -> None:
         """Encrypt the keys, see that they can be decrypted, and only then replace the credential."""
@@ -149,25 +148,26 @@ class SystemdKeys(Value):
         text = f"{DROP_IN_TEXT}{_VAULT_LINE}{self.vault_directory}\n"
         self._replace(self.drop_in, text.encode(), _READABLE, _OPEN_DIRECTORY)
 
-    def remove(self) -> None:
-        """Remove drop-in and credential."""
+    def take_back(self) -> None:
+        """Remove the unit's drop-in."""
         self.refuse_another_vault()
-        for path in (self.drop_in, self._file):
-            try:
-                remove_file(str(path))
-            except OSError as error:
-                raise file_error("remove", str(path), error) from error
+        self._remove(self.drop_in)
+
+    def forget(self) -> None:
+        """Remove the credential."""
+        self.refuse_another_vault()
+        self._remove(self._file)
 
     def new_key(self) -> VaultKey:
         """A new random key."""
         return box.new_key()
 
-    def is_in_unit(self, key: VaultKey) -> bool:
-        """Whether the running unit has this key, and no other."""
+    def in_unit(self) -> tuple[VaultKey, ...]:
+        """The keys in the running unit's credential; none when it does not run, has none, or they are damaged."""
         try:
-            return credential(self.unit_credentials) == (key,)
+            return credential(self.unit_credentials) or ()
         except VaultError:
-            return False
+            return ()
 
     def refuse_another_vault(self) -> None:
         """Raise RefusedError when the keys are those of a vault in another directory that is still there."""
@@ -201,6 +201,12 @@ class SystemdKeys(Value):
                 "restore it from a backup of this machine; " + LOST,
             )
         return decoded(path, self._systemd_creds("decrypt", "-", "-", given=encrypted))
+
+    def _remove(self, path: Path) -> None:
+        try:
+            remove_file(str(path))
+        except OSError as error:
+            raise file_error("remove", str(path), error) from error
 
     def _replace(self, path: Path, data: bytes, attributes: Attributes, missing: Attributes) -> None:
         try:
