@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,7 +24,7 @@ from rolekeeper.adapters.ssm.nodekey import RsaKeyMaker
 from rolekeeper.adapters.vault.store import FileVault
 from rolekeeper.attempt import register
 from rolekeeper.emulator import Activation, Emulator, Token
-from rolekeeper.model import NodeKey, VaultContents
+from rolekeeper.model import NodeKey, VaultContents, VaultKey
 from rolekeeper.values import replace
 
 COMMAND = str(Path(sys.executable).parent / "rolekeeper")
@@ -107,6 +107,7 @@ class Server:
     activation: Activation | None = None
     node_id: str = ""
     heard: list[str] = field(default_factory=list)  # everything that any command printed
+    vault_keys: Callable[[], tuple[VaultKey, ...]] = tuple  # of a sealed vault
 
     def __post_init__(self) -> None:
         self.configure(self.tables)
@@ -185,7 +186,7 @@ class Server:
         return ("register", "--activation-id", self.activation.activation_id, "--region", self.emulator.region)
 
     def vault(self) -> VaultContents:
-        return FileVault(self.directory / "vault", SystemClock()).load()
+        return FileVault(self.directory / "vault", SystemClock(), self.vault_keys).load()
 
     def status_file(self) -> dict[str, Any]:
         """What status.json says; empty while there is none."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from botocore.configloader import raw_config_parse
 from tests.conftest import Server, rebound
+from tests.faults import sealed
 
 from rolekeeper.adapters.clock import SystemClock
 from rolekeeper.adapters.ssm.nodekey import public_key
@@ -42,9 +43,10 @@ class Scenario:
     """One command on one beginning.
 
     `prepare` makes the beginning, `reset` puts the emulator back to it, `is_done` says whether the server is where the
-    command leads to. `may_be_empty`: the vault may hold nothing, although the service knows a node. `environment` is
-    what its commands find there, beside what all have. `closed` is a call that fails with EROFS whatever else goes
-    wrong: the command gets nowhere, and only what comes after that call is spoiled.
+    command leads to, and `always` what holds at every instant. `may_be_empty`: the vault may hold nothing, although the
+    service knows a node. `environment` is what its commands find there, beside what all have. `closed` is a call that
+    fails with EROFS whatever else goes wrong: the command gets nowhere, and only what comes after that call is spoiled.
+    `own` is a directory where only the command itself, and no attempt, removes what an interrupted run left.
     """
 
     name: str
@@ -56,6 +58,8 @@ class Scenario:
     may_be_empty: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
     closed: str = ""
+    always: Callable[[Server], bool] = lambda _: True
+    own: str = ""
 
 
 def _files(server: Server) -> None:
@@ -78,6 +82,14 @@ def _registered(server: Server) -> None:
     server.register()
     server.activation = None  # used up; what a scenario registers with is its own
     _remember(server)
+
+
+def _registered_and(more: Callable[[Server], None]) -> Callable[[Server], None]:
+    def prepare(server: Server) -> None:
+        _registered(server)
+        more(server)
+
+    return prepare
 
 
 def _dressed(server: Server) -> None:
@@ -217,6 +229,10 @@ def _register(server: Server) -> tuple[str, ...]:
     return server.registration()
 
 
+def _copying(*words: str) -> Callable[[Server], tuple[str, ...]]:
+    return lambda server: (*words, "--save-recovery-key", sealed.recovery(server).path)
+
+
 def _words(*words: str) -> Callable[[Server], tuple[str, ...]]:
     return lambda _: words
 
@@ -268,6 +284,35 @@ SCENARIOS = (
         _words("attempt"),
         lambda s: holds_newest_token(s) and is_registered_anew(s) and _is_a_users(s.output.parent),
         is_attempt=True,
+    ),
+    Scenario(
+        "seal",
+        _registered_and(sealed.can_be_sealed),
+        _know,
+        _copying("seal"),
+        sealed.is_done,
+        environment=sealed.IN_PATH,
+        own="etc/",
+        always=sealed.has_copy,
+    ),
+    Scenario(
+        "rekey",
+        _registered_and(sealed.is_sealed),
+        _know,
+        _copying("seal", "--rekey"),
+        sealed.is_done,
+        environment=sealed.IN_PATH,
+        own="etc/",
+        always=sealed.has_copy,
+    ),
+    Scenario(
+        "unseal",
+        _registered_and(sealed.is_to_be_plain),
+        _know,
+        _words("unseal"),
+        sealed.is_unsealed,
+        environment=sealed.IN_PATH,
+        own="etc/",
     ),
     Scenario("clear", _registered, _know, _words("clear", "--yes"), _is_cleared, may_be_empty=True),
 )

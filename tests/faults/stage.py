@@ -15,6 +15,7 @@ from typing import Any
 from tests.conftest import COMMAND, Server
 from tests.faults.calls import Kind, Step
 from tests.faults.scenarios import Scenario
+from tests.faults.sealed import OWN_ETC
 
 ROOT = Path(__file__).parents[2]
 # A request that could not be sent is waited for as long: the service may have answered before it was all there.
@@ -41,7 +42,8 @@ class Zygote:
     def __init__(self, scratch: Path) -> None:
         self.scratch = scratch
         self._ours, theirs = socket.socketpair()
-        command = [sys.executable, "-m", "tests.faults.zygote", str(theirs.fileno())]
+        alone = ["unshare", "--mount", "sh", "-c", OWN_ETC, "sh", str(scratch / "etc")]
+        command = [*alone, sys.executable, "-m", "tests.faults.zygote", str(theirs.fileno())]
         # Python makes the streams when it starts, by the environment: a command's are those of a command.
         env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
         self._process = subprocess.Popen(

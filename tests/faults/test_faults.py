@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
 
 NAMES = [scenario.name for scenario in SCENARIOS if not scenario.closed]
 FAULTS = [(kind, fault) for kind in ERRORS for fault in ERRORS[kind]]
-OFFLINE = ("threshold", "clear")
+OFFLINE = ("threshold", "seal", "rekey", "unseal", "clear")
 LONG = ("register anew", "rotation", "first start")  # with the saves that all others make, too
 
 

@@ -201,7 +201,7 @@ class Course:
         alone = server.vault().registration is not None or scenario.is_attempt
         if alone:
             self._attempt()
-            check_tidy(server, self.usual)
+            check_tidy(server, self.usual, scenario.own)
         if not scenario.is_done(server) or not alone:
             again = self.stage.again()
             assert again.code == 0, f"again: {again}"
