@@ -13,6 +13,7 @@ import pytest
 from tests.packages.conftest import left_out
 from tests.vault.conftest import FULL, SHAPES, save
 
+from rolekeeper.adapters.clock import SystemClock
 from rolekeeper.adapters.vault.store import FileVault
 from rolekeeper.errors import VaultError
 from rolekeeper.model import VaultContents
@@ -146,11 +147,15 @@ def test_no_part_of_the_file_passes_for_the_whole(vault: FileVault, file: Path) 
 
 
 @pytest.mark.parametrize("garbage", GARBAGE, ids=lambda garbage: repr(garbage[:12]))
-def test_garbage_is_an_error_until_it_is_written_over(garbage: bytes, vault: FileVault, file: Path) -> None:
-    for contents in (FULL, VaultContents()):
-        file.write_bytes(garbage)
-        error = refused(vault)
-        assert (error.code, str(file) in error.message, "clear" in error.hint) == ("vault-damaged", True, True)
+def test_garbage_is_an_error_until_it_is_cleared(garbage: bytes, vault: FileVault, file: Path) -> None:
+    """It may have been a sealed vault, so a save does not replace it either."""
+    file.write_bytes(garbage)
+    error = refused(vault)
+    assert (error.code, str(file) in error.message, "clear" in error.hint) == ("vault-damaged", True, True)
+    with pytest.raises(VaultError):
+        save(FileVault(file.parent, SystemClock()), FULL)
+    assert file.read_bytes() == garbage
+    for contents in (VaultContents(), FULL):
         save(vault, contents)
         assert vault.load() == contents
 
