@@ -50,7 +50,7 @@ def keys(server: Server) -> SystemdKeys:
 
 
 def recovery(server: Server) -> RecoveryFile:
-    return RecoveryFile(str(server.directory / "recovery"))
+    return RecoveryFile(str(server.directory / "etc" / "recovery"))
 
 
 def can_be_sealed(server: Server) -> None:

@@ -22,8 +22,8 @@ import pytest
 from tests.systemd.box import ENVIRONMENT, HERE
 
 PCR = 7
-PASSWORD, PLATFORM = 0x40000009, 0x4000000C
-STARTUP, SHUTDOWN, PCR_EXTEND, CLEAR, FLUSH = 0x144, 0x145, 0x182, 0x126, 0x165
+PASSWORD, LOCKOUT, PLATFORM = 0x40000009, 0x4000000A, 0x4000000C
+STARTUP, SHUTDOWN, PCR_EXTEND, CLEAR, UNLOCK, FLUSH = 0x144, 0x145, 0x182, 0x126, 0x139, 0x165
 LEFT_BEHIND = [first + number for first in (0x02000000, 0x03000000, 0x80000000) for number in range(4)]
 NO_SESSIONS, SESSIONS = 0x8001, 0x8002
 LONGEST = 30  # seconds
@@ -154,6 +154,10 @@ class Tpm:
     def clear(self) -> None:
         """As a person does in the firmware's menu."""
         self._command(CLEAR, PLATFORM, b"", handle_of_session=PASSWORD)
+
+    def unlock(self) -> None:
+        """As it does by itself after hours."""
+        self._command(UNLOCK, LOCKOUT, b"", handle_of_session=PASSWORD)
 
     def is_replaced(self, by: Path) -> None:
         """Another chip; this one's content goes to `by`."""
