@@ -254,6 +254,13 @@ def test_lintian_has_nothing_to_say_but_what_the_overrides_explain(packages: Pac
     assert done.returncode == 0, done.stdout
 
 
+def test_rpmlint_has_nothing_to_say_but_what_its_configuration_explains(packages: Packages) -> None:
+    need("rpmlint", "rpmlint")
+    command = ["rpmlint", "--config", Path(__file__).with_name("rpmlint.toml"), packages.rpm]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "1 packages and 0 specfiles checked; 0 errors, 0 warnings" in done.stdout, done.stdout
+
+
 @pytest.fixture(scope="module")
 def another_version(packages: Packages, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The .deb and the .rpm of another version, built in two environments, in this order."""
