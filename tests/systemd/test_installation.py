@@ -12,6 +12,19 @@ from tests.systemd.conftest import NEW_VERSION, OLD_VERSION, OUTPUT, PACKAGES, U
 VAULT = "/var/lib/rolekeeper/vault"
 BYTECODE = "find /usr/lib/rolekeeper -name 'model.cpython-*.pyc'"
 EDITED = "/etc/rolekeeper/config.toml"
+DEPENDENCIES = ("glibc = 2.34", "libgcc_s.so.1()(64bit)", "ca-certificates", "dmidecode", "systemd = 252", "/bin/sh")
+STAND_IN = """\
+Name: stand-in
+Version: 1
+Release: 1
+Summary: What rolekeeper depends on
+License: none
+BuildArch: noarch
+Provides: {provides}
+%description
+Nothing.
+%files
+"""
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +82,49 @@ def test_purged_the_vault_is_gone_which_is_said(machine: Machine) -> None:
 
 
 @pytest.fixture(scope="module")
-def rpm_machine(new_machine: Callable[..., Machine]) -> Machine:
-    """A server with rpm, which here knows nothing of the packages that ours depends on."""
-    need("rpm", "rpm")
+def bare_rpm_machine(new_machine: Callable[..., Machine]) -> Machine:
+    """A server with rpm, which here knows of no package at all."""
+    need("rpmbuild", "rpm")
     machine = new_machine()
     machine.configure()
+    return machine
+
+
+def stand_in(machine: Machine, python: str) -> str:
+    """A package in the machine that provides what ours depends on; the files themselves are Debian's."""
+    spec = STAND_IN.format(provides=", ".join((*DEPENDENCIES, python)))
+    name = python.replace(" ", "")
+    machine.write(f"/root/{name}.spec", spec)
+    machine.run("rpmbuild", "-bb", "--quiet", "--define", f"_topdir /root/{name}", f"/root/{name}.spec")
+    return machine.shell(f"ls /root/{name}/RPMS/noarch/*.rpm").out.strip()
+
+
+@pytest.mark.parametrize(
+    ("python", "missing"),
+    [
+        ("python3 = 3.12.3", ""),
+        ("python3.11 = 3.11.9", ""),
+        ("python3.12 = 3.12.1", ""),
+        ("python3 = 3.9.18", "(python3 >= 3.11 or python3.12 or python3.11) is needed"),
+        ("", "dmidecode is needed"),
+    ],
+)
+def test_rpm_installs_it_where_its_dependencies_are_and_nowhere_else(
+    python: str, missing: str, bare_rpm_machine: Machine
+) -> None:
+    database = ("rpm", "--dbpath", f"/root/database-{python.replace(' ', '') or 'empty'}")
+    if python:
+        bare_rpm_machine.run(*database, "--install", "--justdb", stand_in(bare_rpm_machine, python))
+    package = f"{PACKAGES}/rolekeeper-{NEW_VERSION}-1.x86_64.rpm"
+    said = bare_rpm_machine.run(*database, "--install", "--test", package, expect=None)
+    assert (bool(said.code), missing in said.err) == (bool(missing), True)
+
+
+@pytest.fixture(scope="module")
+def rpm_machine(bare_rpm_machine: Machine) -> Machine:
+    """The same, with the dependencies and the package installed."""
+    machine = bare_rpm_machine
+    machine.run("rpm", "--install", stand_in(machine, "python3 = 3.11.2"))
     rpm(machine, "--install", OLD_VERSION)
     machine.register()
     machine.until_published()
@@ -81,7 +132,7 @@ def rpm_machine(new_machine: Callable[..., Machine]) -> Machine:
 
 
 def rpm(machine: Machine, what: str, version: str) -> None:
-    machine.run("rpm", what, "--nodeps", f"{PACKAGES}/rolekeeper-{version}-1.x86_64.rpm")
+    machine.run("rpm", what, f"{PACKAGES}/rolekeeper-{version}-1.x86_64.rpm")
 
 
 def test_the_rpm_enables_and_starts_the_service(rpm_machine: Machine) -> None:
