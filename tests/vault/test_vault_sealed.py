@@ -427,6 +427,11 @@ LOCKOUT = "TPM2 device is in dictionary attack lockout mode."
         ("TPM2 support is not installed.", "tpm-unsupported"),
         ("TPM2 support not installed: Operation not supported", "tpm-unsupported"),
         ("Failed to initialize TCTI context: tcti:IO failure", "tpm-absent"),
+        ("Failed to unseal secret using TPM2: No locks available", "tpm-locked"),
+        ("Failed to unseal secret using TPM2: Operation not permitted", "tpm-pcrs-changed"),
+        ("Failed to unseal secret using TPM2: State not recoverable", "tpm-changed"),
+        ("TPM device not usable as it does not support the required functionality", "tpm-unsupported"),
+        ("ERROR:tcti:src/tss2-tcti/tcti-swtpm.c:617: Cannot connect to swtpm TPM socket", "tpm-absent"),
         ("Failed to determine local credential key: No such file or directory", "host-key-gone"),
         ("Decryption failed (incorrect key?): error:00000000:lib(0)::reason(0)", "host-key-changed"),
         ("Unknown encryption format, or corrupted data: Operation not supported", "vault-key-damaged"),
@@ -444,6 +449,16 @@ def test_what_systemd_creds_says_becomes_a_code_and_a_remedy(
     fail(machine, said)
     error = refused(vault_of(machine))
     assert (error.code, error.message.startswith("Cannot decrypt the vault's key: ")) == (code, True)
+
+
+def test_where_systemd_creds_fails_without_a_word_the_missing_libraries_are_named(
+    vault: FileVault, machine: SystemdKeys
+) -> None:
+    save(vault, FULL)
+    locked(seal.seal, machine)
+    script = "#!/bin/sh\ncase $* in *has-tpm2*) printf 'partial\\n-libraries\\n' ;; esac\nexit 1\n"
+    Path(machine.command).write_text(script)
+    assert refused(vault_of(machine)).code == "tpm-unsupported"
 
 
 def test_without_systemd_creds_that_is_what_is_said(vault: FileVault, machine: SystemdKeys) -> None:

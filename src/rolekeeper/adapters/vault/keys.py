@@ -39,31 +39,31 @@ _PATIENCE = 60  # seconds; a TPM takes some
 # What systemd-creds says: the code, what that means, and the remedy.
 _MEANINGS = (
     (
-        r"dictionary attack lockout|lockout mode",
+        r"dictionary attack lockout|lockout mode|using TPM2: No locks available",
         "tpm-locked",
         "the TPM is locked after power failures or failed tries",
         "wait: it unlocks by itself, after minutes or hours",
     ),
     (
-        r"policy digest does not match|policy check failed|policy does not match|POLICY_FAIL",
+        r"policy (digest )?does not match|policy check failed|POLICY_FAIL|using TPM2: Operation not permitted",
         "tpm-pcrs-changed",
         "the TPM gives the key away only for another state of firmware and Secure Boot (PCRs)",
         "if an update of them was not meant to be, undo it; " + LOST,
     ),
     (
-        r"integrity check failed|no matching TPM2|[Ss]torage root key",
+        r"integrity check failed|no matching TPM2|[Ss]torage root key|using TPM2: State not recoverable",
         "tpm-changed",
         "the TPM was cleared or replaced, or this is another machine",
         "on the machine that was sealed, put its TPM back; " + LOST,
     ),
     (
-        r"TPM2 support (is )?not (installed|available|compiled|enabled)|TPM2 not supported|lacks TPM",
+        r"TPM2 (support )?(is )?not (installed|available|compiled|enabled|supported)|device not usable|-libraries",
         "tpm-unsupported",
         "systemd was built or installed without TPM support",
-        'install the tss2 libraries (Debian: libtss2-esys-3.0.2-0), or set vault.seal = "host"',
+        'install the tss2 libraries (Debian: tpm2-tools has them all), or set vault.seal = "host"',
     ),
     (
-        r"TCTI|/dev/tpm|[Nn]o TPM2|TPM2 device",
+        r"TCTI|:tcti:|/dev/tpm|[Nn]o TPM2|TPM2 device",
         "tpm-absent",
         "there is no TPM, or it does not answer",
         'enable the TPM in the firmware; without one, set vault.seal = "host"',
@@ -225,8 +225,18 @@ class SystemdKeys(Value):
         if done.returncode == _NOT_FOUND:
             raise _unusable("there is no systemd-creds")
         if done.returncode:
-            raise _explained(verb, done.stderr.decode("utf-8", errors="replace"))
+            said = done.stderr.decode("utf-8", errors="replace").strip()
+            raise _explained(verb, said, "" if said else self._tpm_support())
         return done.stdout
+
+    def _tpm_support(self) -> str:
+        """What systemd has for a TPM, and what it lacks: without the libraries, systemd-creds 257 fails silently."""
+        command = ["/usr/bin/env", self.command, "has-tpm2"]
+        try:
+            done = subprocess.run(command, capture_output=True, timeout=_PATIENCE, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+        return done.stdout.decode("utf-8", errors="replace")
 
 
 def _unusable(why: str) -> VaultError:
@@ -234,11 +244,11 @@ def _unusable(why: str) -> VaultError:
     return VaultError("systemd-creds-unusable", f"Cannot use the vault's key: {why}", hint)
 
 
-def _explained(verb: str, said: str) -> VaultError:
-    """The error behind what systemd-creds printed."""
+def _explained(verb: str, said: str, support: str) -> VaultError:
+    """The error behind what systemd-creds printed, or, if that is nothing, behind what it lacks."""
     what = f"Cannot {verb} the vault's key"
     for pattern, code, meaning, remedy in _MEANINGS:
-        if re.search(pattern, said):
+        if re.search(pattern, said or support):
             return VaultError(code, f"{what}: {meaning}", remedy)
-    last = said.strip().splitlines()[-1:] or ["it failed without a word"]
+    last = said.splitlines()[-1:] or ["it failed without a word"]
     return VaultError("vault-key-unreadable", f"{what}: systemd-creds: {last[0]}", "run this as root; " + LOST)
