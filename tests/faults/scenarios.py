@@ -285,6 +285,7 @@ SCENARIOS = (
         lambda s: holds_newest_token(s) and is_registered_anew(s) and _is_a_users(s.output.parent),
         is_attempt=True,
     ),
+    Scenario("clear", _registered, _know, _words("clear", "--yes"), _is_cleared, may_be_empty=True),
     Scenario(
         "seal",
         _registered_and(sealed.can_be_sealed),
@@ -314,5 +315,4 @@ SCENARIOS = (
         environment=sealed.IN_PATH,
         own="etc/",
     ),
-    Scenario("clear", _registered, _know, _words("clear", "--yes"), _is_cleared, may_be_empty=True),
 )

@@ -15,7 +15,9 @@ pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
 
 NAMES = [scenario.name for scenario in SCENARIOS if not scenario.closed]
 FAULTS = [(kind, fault) for kind in ERRORS for fault in ERRORS[kind]]
-OFFLINE = ("threshold", "seal", "rekey", "unseal", "clear")
+OFFLINE = ("threshold", "clear")
+SEALING = ("seal", "rekey", "unseal")  # which share the faults of what changes something once more
+OTHERS = [name for name in NAMES if name not in SEALING]
 LONG = ("register anew", "rotation", "first start")  # with the saves that all others make, too
 
 
@@ -47,8 +49,9 @@ def kills(followed: Course) -> list[Trial]:
 def errors(followed: Course) -> list[Trial]:
     """This scenario's share of the faults, each at some step that may meet with it, for good where it may last."""
     name, found, trials = followed.stage.scenario.name, [], list(followed.errors(every=True))
-    for place, (kind, fault) in enumerate(FAULTS):
-        takers = [one for one in NAMES if kind not in NETWORK or one not in OFFLINE]
+    faults = [(kind, fault) for kind, fault in FAULTS if name not in SEALING or kind in CHANGING]
+    for place, (kind, fault) in enumerate(faults):
+        takers = SEALING if name in SEALING else [one for one in OTHERS if kind not in NETWORK or one not in OFFLINE]
         if takers[place % len(takers)] == name:
             lasting = fault in LASTING and kind in CHANGING
             same = [one for one in trials if (one.step.kind, one.fault, one.lasting) == (kind, fault, lasting)]
