@@ -117,7 +117,7 @@ class _Daemon:
         settings = None if effect.ask.reload else self.settings
         self._set_deadline(delays.READING_CONFIGURATION if settings is None else settings.daemon.attempt_timeout)
         self.reloading = effect.ask.reload
-        self.world.attempts.start(reload=effect.ask.reload, reuse=effect.ask.reuse)
+        self.world.attempts.start(reload=effect.ask.reload, reuse=effect.ask.reuse, passed_over=effect.ask.passed_over)
 
     def _set_deadline(self, longest: timedelta) -> None:
         self.deadline_boot = self.world.clock.now().boot + longest

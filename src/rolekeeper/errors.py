@@ -126,6 +126,15 @@ class RoleRefusedError(ServiceRefusedError):
     """A role was refused, or cannot be requested as it is configured; the node and other roles are not concerned."""
 
 
+class RolePassedOverError(RoleRefusedError):
+    """Stands for the refusal of an earlier attempt: it is not time to request the role again."""
+
+    CODE = "role-passed-over"
+
+    def __init__(self, role: str) -> None:
+        super().__init__(self.CODE, f"The role {role} was refused, and is not due to be requested again", "")
+
+
 class SignatureRefusedError(ServiceRefusedError):
     """The service does not accept the node key's signature, or does not know the key."""
 

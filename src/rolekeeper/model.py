@@ -293,7 +293,8 @@ class AttemptReport(Value):
     `expires_at` is that of the node's role token at hand. `is_reused`: every output held fresh credentials, and no
     token was requested. `clock_difference` is the service's clock minus this machine's, None when no answer told it;
     `key_created_at` is that of the node key in use. `outputs` is what the outputs hold after the attempt, also when
-    it brought no token; empty when the attempt did not come to look at them.
+    it brought no token; empty when the attempt did not come to look at them. `roles_refused` are the roles that were
+    requested in this attempt and refused, each with the reason.
     """
 
     outcome: Outcome
@@ -309,6 +310,7 @@ class AttemptReport(Value):
     clock_difference: timedelta | None = None
     key_created_at: datetime | None = None
     outputs: tuple[OutputReport, ...] = ()
+    roles_refused: Mapping[str, OutputProblem] = NOTHING
     entries: tuple[LogEntry, ...] = ()
 
 

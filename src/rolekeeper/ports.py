@@ -4,7 +4,7 @@ Only values of `model` and `core` cross a port, and only errors of `errors` come
 cryptography.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from enum import Enum
@@ -264,8 +264,11 @@ Message = Accepted | Rejected | Outdated | RegistrationFound | AttemptReport | H
 class Attempts(Protocol):
     """Attempts, or health reports, as processes of their own, one at a time; no method waits."""
 
-    def start(self, *, reload: bool, reuse: bool) -> None:
-        """Start an attempt; it reads the configuration first when it is to reload, or when none is in force."""
+    def start(self, *, reload: bool, reuse: bool, passed_over: Collection[str] = ()) -> None:
+        """Start an attempt; it reads the configuration first when it is to reload, or when none is in force.
+
+        It requests none of the roles in `passed_over`.
+        """
 
     def messages(self) -> Iterable[Message]:
         """What the attempt has said since the last call."""

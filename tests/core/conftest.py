@@ -23,7 +23,17 @@ from rolekeeper.core.loop.states import (
     StopWanted,
     VaultChanged,
 )
-from rolekeeper.model import AttemptReport, Holding, Instant, Lifetime, LogEntry, Outcome, OutputName, OutputReport
+from rolekeeper.model import (
+    AttemptReport,
+    Holding,
+    Instant,
+    Lifetime,
+    LogEntry,
+    Outcome,
+    OutputName,
+    OutputProblem,
+    OutputReport,
+)
 from rolekeeper.values import replace
 
 NODE = "mi-0123456789abcdef0"
@@ -110,7 +120,8 @@ class Loop:
         node_id = None if outcome is Outcome.UNREGISTERED else self.node_id
         told = {"code": outcome.value, "message": f"Cannot: {outcome}", "hint": "mend it", "node_id": node_id}
         if outcome is Outcome.ROLE_REFUSED:  # the output that lacks its role's credentials
-            told |= {"outputs": (OutputReport(NAME),)}
+            problem = OutputProblem("AccessDenied", "Cannot assume it", "correct the trust policy")
+            told |= {"outputs": (OutputReport(NAME),), "roles_refused": {"backup": problem}}
         return self.happens(Finished(AttemptReport(outcome, **(told | fields))))  # type: ignore[arg-type]
 
     def issues(

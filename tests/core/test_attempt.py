@@ -19,6 +19,7 @@ from rolekeeper.errors import (
     NodeUnknownError,
     OutputError,
     RolekeeperError,
+    RolePassedOverError,
     RoleRefusedError,
     ServiceError,
     ServiceRefusedError,
@@ -391,6 +392,24 @@ def test_a_refused_role_is_retried_with_the_held_token_and_what_the_others_hold_
     report = world.run(seen(ours, SeenOutput(OF_ROLE, NOTHING), contents=vault))
     assert world.asked == ["Assume"]  # nothing changed, so nothing is saved
     assert (report.outcome, current(report)) == (Outcome.ROLE_REFUSED, (FIRST.output_name,))
+
+
+def test_a_role_that_is_not_due_again_is_passed_over_and_its_output_is_left_alone() -> None:
+    old = issue("ROLE", HOUR / 2)
+    vault = VaultContents(node=NODE, issues={"backup": old})
+    world = World()
+    outputs = SeenOutput(FIRST, NOTHING), SeenOutput(OF_ROLE, holds(old))
+    report = world.run(seen(*outputs, contents=vault, passed_over=frozenset({"backup"})))
+    assert world.asked == ["Request", "Publish", "Save"]
+    assert (report.outcome, report.code, current(report)) == (
+        Outcome.ROLE_REFUSED,
+        RolePassedOverError.CODE,
+        (FIRST.output_name,),
+    )
+    assert report.outputs[1].access_key_id == old.access_key_id
+    assert "role_failed" not in events(report)  # it was logged when the role was refused
+    assert not report.roles_refused
+    assert world.saved.held_token is not None
 
 
 def test_short_credentials_of_a_role_are_renewed_at_their_refresh_point_while_another_role_is_refused() -> None:

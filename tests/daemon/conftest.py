@@ -3,7 +3,7 @@
 Nothing here decides what the daemon does: every part behaves as its port says, and keeps what was requested of it.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -72,6 +72,7 @@ class Start:
     settings: Settings | None
     reload: bool
     reuse: bool
+    passed_over: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -175,9 +176,9 @@ class World:
         self.elapsed = max(self.elapsed, until)
         return None
 
-    def start(self, *, reload: bool, reuse: bool) -> None:
+    def start(self, *, reload: bool, reuse: bool, passed_over: Collection[str] = ()) -> None:
         assert not self.running, "two attempts at a time"
-        self.starts.append(Told(self.elapsed, Start(self.in_force, reload, reuse)))
+        self.starts.append(Told(self.elapsed, Start(self.in_force, reload, reuse, frozenset(passed_over))))
         self.running = len(self.starts)
         behaviour = self.script[min(self.running, len(self.script)) - 1]
         if isinstance(behaviour.report, Outdated) or (self.in_force is not None and not reload):

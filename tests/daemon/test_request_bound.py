@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from tests.attempt.conftest import NoRoles
 
 from rolekeeper.adapters.ssm.service import SsmService
+from rolekeeper.adapters.sts import StsRoles
 from rolekeeper.attempt.run import run
 from rolekeeper.core.credentialsfile import format_expiry
 from rolekeeper.core.steps import SeenOutput
@@ -36,6 +37,7 @@ from rolekeeper.model import (
     NodeKey,
     Outcome,
     OutputContents,
+    OutputName,
     PendingRegistration,
     Registration,
     RoleToken,
@@ -79,7 +81,7 @@ class Hostile:
     drift: timedelta = timedelta(minutes=5)
     life: timedelta = HOUR  # of its tokens
 
-    def reply(self) -> tuple[int, Any, datetime]:
+    def reply(self, _body: bytes) -> tuple[int, Any, datetime]:
         self.in_attempt += 1
         now = self.clock.now()
         self.asked.append(now.boot)
@@ -112,9 +114,8 @@ def token_fields(expires_at: datetime) -> dict[str, Any]:
 def listening(service: Hostile) -> Iterator[Hostile]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            status, fields, date = service.reply()
-            body = json.dumps(fields).encode()
+            status, said, date = service.reply(self.rfile.read(int(self.headers["Content-Length"])))
+            body = said if isinstance(said, bytes) else json.dumps(said).encode()
             self.send_response_only(status)
             self.send_header("Date", format_datetime(date, usegmt=True))
             self.send_header("x-amzn-RequestId", "5f3f0c53-5a7f-4c0c-9d21-3b8f0e6e2f10")
@@ -141,7 +142,7 @@ class Memory:
     """A vault, outputs, hardware and keys, all in memory."""
 
     contents: VaultContents
-    published: OutputContents = OutputContents()  # noqa: RUF009 - it is frozen
+    published: dict[OutputName, OutputContents] = field(default_factory=dict)
     output_fails: bool = False  # once the token is there
     vault_fails: bool = False
 
@@ -164,12 +165,13 @@ class Memory:
         pass
 
     def look(self, output: Output, _longest: timedelta) -> SeenOutput:
-        return SeenOutput(output, self.published)
+        return SeenOutput(output, self.published.get(output.output_name, OutputContents()))
 
-    def publish(self, _output: Output, token: RoleToken, _issue: IssueRecord, _longest: timedelta) -> None:
+    def publish(self, output: Output, token: RoleToken, _issue: IssueRecord, _longest: timedelta) -> None:
         if self.output_fails:
             raise OutputError("no-space", "Cannot write the output", "free some space")
-        self.published = OutputContents(token.access_key_id, format_expiry(token.expires_at), is_complete=True)
+        contents = OutputContents(token.access_key_id, format_expiry(token.expires_at), is_complete=True)
+        self.published[output.output_name] = contents
 
 
 class Machinery:
@@ -184,7 +186,7 @@ def attempting(service: Hostile, memory: Memory, plain: Settings) -> Callable[[]
     accepted = replace(
         plain,
         node=NodeSettings("eu-central-1", "8f0e6e2f-0000-4000-8000-000000000000", None),
-        service=replace(plain.service, endpoint_url=service.url),
+        service=replace(plain.service, endpoint_url=service.url, sts_endpoint_url=service.url),
     )
 
     def attempt() -> AttemptReport:
@@ -194,14 +196,15 @@ def attempting(service: Hostile, memory: Memory, plain: Settings) -> Callable[[]
             clock=service.clock,
             vault=memory,
             service=SsmService(accepted.service, service.clock, "1.2.3"),
-            roles=NoRoles(),
+            roles=StsRoles(accepted.service, service.clock, "1.2.3", {}) if accepted.roles else NoRoles(),
             probe=Machinery(),
             outputs=memory,
             keys=memory,
             new_fingerprint=lambda: "a-fingerprint",
             activation_code=lambda: "an-activation-code-of-20",
         )
-        return run(world, accepted, reuse=False)
+        start = service.clock.starts[-1].what if service.clock.starts else None
+        return run(world, accepted, reuse=False, passed_over=start.passed_over if start else frozenset())
 
     return attempt
 

@@ -16,8 +16,8 @@ LONGEST_FOR_OUTPUT = timedelta(seconds=10)
 ORDINARY_PUBLICATION = timedelta(milliseconds=500)
 
 
-def look(world: World, settings: Settings, contents: VaultContents, node: Node, *, reuse: bool) -> Seen:
-    """Look at hardware and outputs; `contents` is what the vault holds, and holds `node`.
+def look(world: World, settings: Settings, contents: VaultContents, node: Node) -> Seen:
+    """Look at hardware and outputs; `contents` is what the vault holds, and holds `node`. The caller adds the order.
 
     Raises HardwareError `boot-unknown`: without the boot id a token could not be recorded.
     """
@@ -34,7 +34,6 @@ def look(world: World, settings: Settings, contents: VaultContents, node: Node, 
         boot_id=boot_id,
         roles={role.name: role for role in settings.roles},
         refresh_share=settings.refresh_share,
-        reuse=reuse,
         rotate_after=settings.rotate_key_after,
         keeps_token=settings.report_health_every is not None,
     )

@@ -10,11 +10,11 @@ from datetime import timedelta
 from rolekeeper.attempt.look import between_looks, longest_for_output, look
 from rolekeeper.attempt.register import Activation, register
 from rolekeeper.attempt.rotate import rotate
-from rolekeeper.core import attempt, attemptlog
+from rolekeeper.core import attempt, attemptlog, attemptreport
 from rolekeeper.core.holding import reports
-from rolekeeper.core.steps import Answer, Assume, Publish, Report, Request, Rotate, Save, Step
+from rolekeeper.core.steps import Answer, Assume, Publish, Report, Request, Rotate, Save, Seen, Step
 from rolekeeper.errors import RolekeeperError, ServiceError, UnregisteredError, VaultError
-from rolekeeper.model import AttemptReport, LogEntry, RegistrationFound, VaultContents
+from rolekeeper.model import AttemptReport, LogEntry, Node, RegistrationFound, VaultContents
 from rolekeeper.ports import World
 from rolekeeper.settings import Role, Settings
 from rolekeeper.values import replace
@@ -31,11 +31,14 @@ def run(
     settings: Settings,
     *,
     reuse: bool,
+    passed_over: frozenset[str] = frozenset(),
     owns_outputs: bool = False,
     deliver: Deliver = lambda _: None,
     deliver_found: DeliverFound = lambda _: None,
 ) -> AttemptReport:
     """Make one attempt. With `reuse`, fresh credentials that are published everywhere make a request unnecessary.
+
+    The roles in `passed_over` are not requested: they were refused, and their next retry is not due.
 
     `owns_outputs`: what the runtime directory holds for other endpoints goes. That is for the daemon's attempts: one by
     hand may have another configuration, and a token that is made anew shuts out programs that have the old one.
@@ -43,12 +46,18 @@ def run(
     `deliver` gets the report while the vault is still locked, so a command that changes the vault next cannot have its
     signal to the daemon overtaken by this report. `deliver_found` is called before the service is asked for a token.
     """
+
+    def look_now(contents: VaultContents, node: Node) -> Seen:
+        if owns_outputs:
+            world.outputs.remove_others(settings.outputs)
+        return replace(look(world, settings, contents, node), reuse=reuse, passed_over=passed_over)
+
     try:
         with world.vault.lock(longest_wait_for_vault(settings)):
-            report = _attempt(world, settings, reuse=reuse, owns_outputs=owns_outputs, deliver_found=deliver_found)
+            report = _attempt(world, settings, look_now, deliver_found)
             deliver(report)
     except VaultError as error:  # of the lock
-        report = attempt.failure(error)
+        report = attemptreport.failure(error)
         deliver(report)
     return report
 
@@ -59,7 +68,7 @@ def longest_wait_for_vault(settings: Settings) -> timedelta:
 
 
 def _attempt(
-    world: World, settings: Settings, *, reuse: bool, owns_outputs: bool, deliver_found: DeliverFound
+    world: World, settings: Settings, look_now: Callable[[VaultContents, Node], Seen], deliver_found: DeliverFound
 ) -> AttemptReport:
     roles_until = world.clock.now().boot + settings.daemon.attempt_timeout * ROLES_UNTIL
     contents = VaultContents()
@@ -68,11 +77,9 @@ def _attempt(
         contents, entries = _registered(world, settings)
         if contents.node is None:
             raise _unregistered(settings)
-        if owns_outputs:
-            world.outputs.remove_others(settings.outputs)
-        seen = look(world, settings, contents, contents.node, reuse=reuse)
+        seen = look_now(contents, contents.node)
     except RolekeeperError as error:
-        return replace(attempt.failure(error, contents.node), entries=entries)
+        return replace(attemptreport.failure(error, contents.node), entries=entries)
     registration = seen.node.registration
     deliver_found(RegistrationFound(registration.node_id, registration.region, reports(seen)))
     steps = attempt.course(seen)

@@ -35,6 +35,7 @@ def _attempt(configuration: str | None) -> int:
         compose.world(settings, looks=LOOKS),
         settings,
         reuse=order.reuse,
+        passed_over=order.passed_over,
         owns_outputs=True,
         deliver=pipe.report,
         deliver_found=pipe.found,

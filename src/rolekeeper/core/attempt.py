@@ -12,7 +12,8 @@ program may do. The course of an attempt, in order:
 4. Otherwise the node's role token: the held one while an output still needs it, else a new one. Several keys are tried
    after a key change that was interrupted or refused (core/keyrotation.py).
 5. The roles, each assumed with the node's token. After a new token all of them; with the held one only those that an
-   output waits for. A role that is refused or fails leaves its outputs as they are and concerns no other.
+   output waits for. A role that is refused or fails leaves its outputs as they are and concerns no other. One that was
+   refused has retries of its own: an attempt before the next of them passes it over.
 6. Each output gets its credentials unless it holds them already. An output that fails concerns no other.
 7. The vault records what was issued, and holds the node's token while an output, or a health report, still needs it.
    If nothing can be recorded but something was published, the attempt counts as issued: each retry would request
@@ -26,6 +27,7 @@ from collections.abc import Generator, Sequence
 from datetime import timedelta
 
 from rolekeeper.core import attemptlog, keyrotation, lifetime, similarity
+from rolekeeper.core.attemptreport import of_node, with_error
 from rolekeeper.core.holding import holding, issue_of, problem, reports
 from rolekeeper.core.loop.delays import JITTER
 from rolekeeper.core.outcomes import outcome_of
@@ -45,6 +47,8 @@ from rolekeeper.core.steps import (
 from rolekeeper.errors import (
     HardwareError,
     RolekeeperError,
+    RolePassedOverError,
+    RoleRefusedError,
     ServiceRefusedError,
     SignatureRefusedError,
 )
@@ -57,9 +61,9 @@ from rolekeeper.model import (
     IssueRecord,
     Lifetime,
     LogEntry,
-    Node,
     Outcome,
     OutputName,
+    OutputProblem,
     Registration,
     TokenAnswer,
     Verdict,
@@ -83,24 +87,6 @@ def decide(seen: Seen, answers: Sequence[Answer] = ()) -> Step:
     return step
 
 
-def failure(error: RolekeeperError, node: Node | None = None) -> AttemptReport:
-    """The report of an attempt that could not even look."""
-    return _with_error(_of_node(AttemptReport(outcome_of(error)), node), error)
-
-
-def _with_error(report: AttemptReport, error: RolekeeperError) -> AttemptReport:
-    request_id = report.request_id or getattr(error, "request_id", None)
-    return replace(report, code=error.code, message=error.message, hint=error.hint, request_id=request_id)
-
-
-def _of_node(report: AttemptReport, node: Node | None) -> AttemptReport:
-    if node is None:
-        return report
-    registration = node.registration
-    created_at = registration.key.created_at
-    return replace(report, node_id=registration.node_id, region=registration.region, key_created_at=created_at)
-
-
 class _Attempt:
     """What is known so far. `contents` is what the vault holds, or what is about to be saved."""
 
@@ -111,6 +97,7 @@ class _Attempt:
         self.errors: dict[OutputName, RolekeeperError] = {
             one.output.output_name: one.problem for one in seen.outputs if one.problem
         }  # of outputs that lack their credentials
+        self.roles_refused: dict[str, OutputProblem] = {}  # in this attempt
         self.entries: list[LogEntry] = []
         self.token: HeldToken | None = None  # the node's, at hand
         self.request_id: str | None = None
@@ -271,12 +258,19 @@ class _Attempt:
             if role == NODE_ROLE:
                 yield from self._publish(role, waiting, self.token)
                 continue
+            if role in self.seen.passed_over:
+                self._role_failed(waiting, RolePassedOverError(role))
+                continue
             answer = yield Assume(self.seen.roles[role], self.by or self.seen.node.registration, self.token.token)
             if isinstance(answer, TokenAnswer):
                 self.entries.append(attemptlog.role_assumed(role, answer))
                 yield from self._publish(role, waiting, HeldToken(answer.token, self._issued(answer)))
             else:
-                self._role_failed(role, waiting, _error(answer))
+                error = _error(answer)
+                self.entries.append(attemptlog.role_failed(role, error))
+                if isinstance(error, RoleRefusedError):
+                    self.roles_refused[role] = OutputProblem(error.code, error.message, error.hint)
+                self._role_failed(waiting, error)
 
     def _by_role(self) -> dict[str, list[SeenOutput]]:
         """The outputs of each role, the node's own first: a role that hangs costs it nothing."""
@@ -285,8 +279,7 @@ class _Attempt:
             roles.setdefault(one.role, []).append(one)
         return roles
 
-    def _role_failed(self, role: str, waiting: Sequence[SeenOutput], error: RolekeeperError) -> None:
-        self.entries.append(attemptlog.role_failed(role, error))
+    def _role_failed(self, waiting: Sequence[SeenOutput], error: RolekeeperError) -> None:
         for one in waiting:
             self._output_failed(one.output.output_name, error)
 
@@ -373,7 +366,7 @@ class _Attempt:
 
     def _report(self, outcome: Outcome, error: RolekeeperError | None = None) -> Step:
         report = self._base(outcome)
-        return Report(_with_error(report, error) if error else report)
+        return Report(with_error(report, error) if error else report)
 
     def _base(self, outcome: Outcome) -> AttemptReport:
         report = AttemptReport(
@@ -383,9 +376,10 @@ class _Attempt:
             fingerprint=self.seen.comparison.summary(),
             clock_difference=self.clock_difference,
             outputs=tuple(self.outputs.values()),
+            roles_refused=self.roles_refused,
             entries=tuple(self.entries),
         )
-        return _of_node(report, self.contents.node)
+        return of_node(report, self.contents.node)
 
 
 def _urgency(error: RolekeeperError) -> int:

@@ -41,6 +41,7 @@ class Seen(Value):
 
     `refresh_share` is the share of a token's life after which another is requested. `rotate_after` None: the node key
     is never rotated for its age alone. `keeps_token`: the vault keeps the node's token, for health reports.
+    `passed_over` are the roles that were refused and are not to be requested again yet.
     """
 
     contents: VaultContents
@@ -55,6 +56,7 @@ class Seen(Value):
     reuse: bool = False
     rotate_after: timedelta | None = None
     keeps_token: bool = False
+    passed_over: frozenset[str] = frozenset()
 
 
 class Request(Value):

@@ -56,11 +56,11 @@ class Attempts:
         self.processes: list[AttemptProcesses] = []
         self.heard: list[object] = []  # and not looked at yet
 
-    def start(self, script: str, **order: bool) -> AttemptProcesses:
+    def start(self, script: str, **order: Any) -> AttemptProcesses:
         self.script.write_text(PROLOGUE + script, encoding="utf-8")
         return self.run((sys.executable, "-I", "-S", str(self.script)), **order)
 
-    def run(self, command: tuple[str, ...], **order: bool) -> AttemptProcesses:
+    def run(self, command: tuple[str, ...], **order: Any) -> AttemptProcesses:
         self.heard.clear()  # what an attempt before this one said to its end is not of this one
         attempts = AttemptProcesses(command, {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}, SettingsInForce())
         self.processes.append(attempts)

@@ -30,9 +30,22 @@ def test_a_report_is_heard_and_the_attempt_is_gone_without_a_trace(attempts: Any
 
 
 def test_an_attempt_is_told_what_to_do(attempts: Any) -> None:
-    running = attempts.start("tell(order)", reload=True, reuse=False)
+    running = attempts.start("tell(order)", reload=True, reuse=False, passed_over=("reports", "backup"))
     told = json.loads(attempts.hear(running, Rejected).problems)
-    assert told == {"version": __version__, "digest": None, "reload": True, "reuse": False}
+    passed_over = ["backup", "reports"]
+    assert told == {
+        "version": __version__,
+        "digest": None,
+        "reload": True,
+        "reuse": False,
+        "passed_over": passed_over,
+    }
+
+
+def test_an_order_is_no_longer_than_a_pipe_holds(attempts: Any) -> None:
+    names = [f"role-{number}" for number in range(4000)]
+    running = attempts.start("tell(len(order) < 4096)", passed_over=names)
+    assert json.loads(attempts.hear(running, Rejected).problems) is True
 
 
 def test_an_attempt_begins_with_no_signal_blocked_or_ignored(attempts: Any) -> None:

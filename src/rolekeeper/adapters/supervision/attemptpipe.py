@@ -1,7 +1,8 @@
 """How the supervisor and an attempt talk: JSON lines, over the attempt's standard input and output.
 
-1. The supervisor sends an order: `{"version": "...", "digest": "...", "reload": bool, "reuse": bool}`. An attempt of
-   another version says `{"outdated": "its version"}` and ends: rolekeeper was upgraded under a running daemon.
+1. The supervisor sends an order: `{"version": "...", "digest": "...", "reload": bool, "reuse": bool, "passed_over":
+   ["role"]}`. An attempt of another version says `{"outdated": "its version"}` and ends: rolekeeper was upgraded under
+   a running daemon.
 2. The settings in force lie in a file in memory, which every attempt inherits as descriptor 3: they may hold a proxy's
    password, and the supervisor neither reads nor keeps them. An attempt that is to reload, or finds no settings of the
    order's digest there (an attempt may have been killed while it put others in force), reads the configuration, writes
@@ -15,8 +16,9 @@ Health reports are such processes, too, in a line of their own beside the attemp
 settings, and say `{"health": {...}}`.
 
 The supervisor never waits for a pipe: what it says has less than the 4096 bytes that a pipe holds even past a user's
-quota. Answers are read only until the report: what the attempt has started may hold the pipe open for longer. The rest
-of the attempt's process group is killed when it is reaped. Unknown members are ignored.
+quota; of the roles to pass over it names as many as fit. Answers are read only until the report: what the attempt has
+started may hold the pipe open for longer. The rest of the attempt's process group is killed when it is reaped. Unknown
+members are ignored.
 """
 
 import fcntl
@@ -25,7 +27,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -41,6 +43,7 @@ LONGEST_BYTES = 1 << 20  # of everything that an attempt says; a report has some
 CANNOT_START = 71  # EX_OSERR
 BROKEN_WORD = 76  # EX_PROTOCOL
 PIPE_BYTES = 1 << 16
+LONGEST_NAMES = 3500  # bytes of an order's list of roles
 GO = b"go\n"
 SETTINGS = 3  # the descriptor of the settings in force, in an attempt
 
@@ -64,9 +67,15 @@ class AttemptProcesses:
         self._leaving: set[int] = set()  # pids of attempts that are done with, until they are gone
         self._cannot_start = ""  # or the reason
 
-    def start(self, *, reload: bool, reuse: bool) -> None:
+    def start(self, *, reload: bool, reuse: bool, passed_over: Collection[str] = ()) -> None:
         """Start an attempt; one that cannot be started shows as Ended."""
-        order = {"version": __version__, "digest": self._in_force.digest, "reload": reload, "reuse": reuse}
+        order = {
+            "version": __version__,
+            "digest": self._in_force.digest,
+            "reload": reload,
+            "reuse": reuse,
+            "passed_over": _fitting(passed_over),
+        }
         try:
             line = json.dumps(order).encode() + b"\n"
             self._running = _spawn(self._command, self._environment, line, self._in_force.descriptor)
@@ -175,6 +184,16 @@ def _message(line: bytes) -> Message:
         return Ended(BROKEN_WORD)
 
 
+def _fitting(names: Collection[str]) -> list[str]:
+    """As many of the names as an order can hold."""
+    fitting: list[str] = []
+    for name in sorted(names):
+        if len(json.dumps([*fitting, name])) > LONGEST_NAMES:
+            break
+        fitting.append(name)
+    return fitting
+
+
 def _spawn(command: tuple[str, ...], environment: Mapping[str, str], order: bytes, settings: int) -> _Running:
     """Start `command` with an empty signal mask, default signals and a session of its own."""
     their_orders, orders = os.pipe2(os.O_CLOEXEC)
@@ -232,6 +251,7 @@ class Order(Value):
     settings: Settings | None
     reload: bool
     reuse: bool
+    passed_over: frozenset[str]
 
 
 class SupervisorPipe:
@@ -244,7 +264,8 @@ class SupervisorPipe:
             if said["version"] != __version__:
                 self._say({"outdated": __version__})
                 raise SystemExit(0)
-            return Order(_settings_in_force(said["digest"]), bool(said["reload"]), bool(said["reuse"]))
+            settings = _settings_in_force(said["digest"])
+            return Order(settings, bool(said["reload"]), bool(said["reuse"]), frozenset(said.get("passed_over", ())))
         except (AttributeError, OSError, ValueError, TypeError, KeyError, RecursionError):  # the first: no input at all
             raise SystemExit(BROKEN_WORD) from None
 

@@ -14,6 +14,7 @@ from rolekeeper.model import (
     LogEntry,
     Outcome,
     OutputName,
+    OutputProblem,
     OutputReport,
     RegistrationFound,
 )
@@ -36,6 +37,7 @@ class Ask(Value):
     reload: bool = False
     reuse: bool = False
     scheduled: bool = False  # by the clock, not by a request
+    passed_over: frozenset[str] = frozenset()  # the roles that were refused and are not due, of an attempt that runs
 
 
 class LastOutcome(Value):
@@ -53,6 +55,13 @@ class LastOutcome(Value):
         return self.message if self.code in self.message else f"{self.code}: {self.message}"
 
 
+class RefusedRole(Value):
+    """A role that was refused: why, and when it is requested again."""
+
+    problem: OutputProblem
+    due: Due
+
+
 class State(Value):
     """Everything that the loop remembers. `due` is set in waiting, backing-off and hibernating."""
 
@@ -67,6 +76,7 @@ class State(Value):
     failures: int = 0
     refusals: int = 0
     trouble: Trouble | None = None  # the series of failed attempts that goes on; None outside one, and in hibernation
+    roles_refused: Mapping[str, RefusedRole] = NOTHING
     unsuccessful: int = 0  # attempts in a row, whatever they came to
     outcomes: Mapping[Outcome, int] = NOTHING  # of all attempts that ended
     probes: int | None = None  # made in this hibernation; None outside one

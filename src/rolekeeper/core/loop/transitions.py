@@ -10,6 +10,7 @@
 - A series of attempts that fail is logged at its beginning and its end, with each new reason, and once an hour
   (`trouble`).
 - Failures and refusals are counted since the last success, so that a service that alternates gains nothing.
+- A role that was refused has retries of its own (`roles`).
 - Attempts begin at least a second apart, whatever the request.
 - What is remembered of an output is what an attempt saw there last, never what was published once.
 """
@@ -20,7 +21,7 @@ from datetime import timedelta
 from rolekeeper import durations
 from rolekeeper.core import lifetime
 from rolekeeper.core.jsonvalues import shown
-from rolekeeper.core.loop import daily, delays, trouble
+from rolekeeper.core.loop import daily, delays, roles, trouble
 from rolekeeper.core.loop.delays import Due
 from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.states import (
@@ -59,6 +60,7 @@ def attempt(state: State, ask: Ask, now: Instant) -> Step:
         if too_soon > timedelta(0):
             return replace(state, ask=ask, due=delays.after(now, too_soon)), ()
     number = state.attempts + 1
+    ask = replace(ask, passed_over=roles.not_due(state, now) if ask.scheduled else frozenset())
     begun = replace(state, phase=Phase.ATTEMPTING, attempts=number, began=now, ask=ask, due=None)
     begun = replace(begun, reload_wanted=False, refresh_wanted=False)
     return begun, (StartAttempt(number, ask),)
@@ -130,12 +132,12 @@ def stop(state: State, _event: Event, _now: Instant) -> Step:
 def finished(state: State, event: Event, now: Instant) -> Step:
     """Learn what the attempt found out, log it, and go where its outcome leads."""
     assert isinstance(event, Finished)  # noqa: S101 - the table's key says so
-    report = event.report
+    report = roles.said_again(state, event.report)
     learned = _learn(state, report, now)
     about = _about(learned)
     news = (entry for entry in report.entries if entry not in state.logged)
     said, fresh = daily.filtered(state.said, news, ONCE_A_DAY, now)
-    learned = replace(learned, said=said)
+    learned = replace(_roles_refused(learned, report), said=said)
     entries = tuple(replace(entry, fields={**about, **entry.fields}) for entry in fresh)
     after, effects = OUTCOMES[report.outcome](learned, report, now)
     since = None if after.probes is None else learned.hibernating_since_at or now.wall
@@ -234,25 +236,37 @@ def _refresh_point(state: State, now: Instant) -> tuple[timedelta, Lifetime] | N
     return min(points, key=lambda point: point[0], default=None)
 
 
+def _roles_refused(state: State, report: AttemptReport) -> State:
+    """With the next retry of the roles that were refused, however the attempt ended."""
+    if report.roles_refused:
+        state = replace(state, refusals=state.refusals + 1)
+    delay = delays.around(delays.refused_delay(max(state.refusals, 1)), _jitter(state))
+    return replace(state, roles_refused=roles.refused(state, report, delays.after(_began(state), delay)))
+
+
 def _failed(state: State, report: AttemptReport, now: Instant) -> Step:
     state = _accepted(state, report)
-    return _back_off_or_sleep_on(replace(state, failures=state.failures + 1), report, now)
+    state = replace(state, failures=state.failures + 1)
+    delay = delays.failed_delay(state.failures, now.boot - _began(state).boot, _jitter(state))
+    return _back_off_or_sleep_on(state, report, _due(state, delay, now), now)
 
 
 def _refused(state: State, report: AttemptReport, now: Instant) -> Step:
     state = _accepted(state, report)
-    return _back_off_or_sleep_on(replace(state, refusals=state.refusals + 1), report, now)
+    state = replace(state, refusals=state.refusals + 1)
+    delay = delays.around(delays.refused_delay(state.refusals), _jitter(state))
+    return _back_off_or_sleep_on(state, report, _due(state, delay, now), now)
 
 
 def _role_refused(state: State, report: AttemptReport, now: Instant) -> Step:
-    """Retry on the schedule of refusals, but not later than the other outputs need their next credentials."""
-    backing_off, effects = _refused(state, report, now)
+    """Retry when the first of the refused roles is due, but not later than other outputs need their credentials."""
+    state = _accepted(state, report)
+    dues = [one.due for one in state.roles_refused.values()]
     refresh_point = _refresh_point(state, now)
-    if refresh_point is None or refresh_point[0] <= timedelta(0) or backing_off.due is None:
-        return backing_off, effects
-    refresh_due = _no_sooner(state, delays.after(now, refresh_point[0]))
-    due = Due(min(backing_off.due.wall, refresh_due.wall), min(backing_off.due.boot, refresh_due.boot))
-    return replace(backing_off, due=due), effects
+    if refresh_point is not None and refresh_point[0] > timedelta(0):
+        dues.append(delays.after(now, refresh_point[0]))
+    due = Due(min(one.wall for one in dues), min(one.boot for one in dues))
+    return _back_off_or_sleep_on(state, report, _no_sooner(state, due), now)
 
 
 def _accepted(state: State, report: AttemptReport) -> State:
@@ -260,16 +274,11 @@ def _accepted(state: State, report: AttemptReport) -> State:
     return replace(state, probes=None) if report.expires_at is not None else state
 
 
-def _back_off_or_sleep_on(state: State, report: AttemptReport, now: Instant) -> Step:
-    return _back_off(state, report, now) if state.probes is None else _hibernate(state, report, now)
+def _back_off_or_sleep_on(state: State, report: AttemptReport, due: Due, now: Instant) -> Step:
+    return _back_off(state, report, due) if state.probes is None else _hibernate(state, report, now)
 
 
-def _back_off(state: State, report: AttemptReport, now: Instant) -> Step:
-    if report.outcome in (Outcome.REFUSED, Outcome.ROLE_REFUSED):
-        delay = delays.around(delays.refused_delay(state.refusals), _jitter(state))
-    else:
-        delay = delays.failed_delay(state.failures, now.boot - _began(state).boot, _jitter(state))
-    due = _due(state, delay, now)
+def _back_off(state: State, report: AttemptReport, due: Due) -> Step:
     series, is_news = trouble.failed(state.trouble, report, _began(state), is_scheduled=state.ask.scheduled)
     ask = Ask(scheduled=True)
     backing_off = replace(state, phase=Phase.BACKING_OFF, due=due, refresh_at=None, ask=ask, trouble=series)
