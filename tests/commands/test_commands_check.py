@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.conftest import LONGEST, Said, Server
 
-from rolekeeper.cli.check import SOCKET
+from rolekeeper.cli.endpointsocket import SOCKET
 from rolekeeper.config.load import load
 
 ROLE = '[[role]]\nname = "web"\narn = "arn:aws:iam::123456789012:role/web"\npolicy_file = "{}"\n'

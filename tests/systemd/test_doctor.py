@@ -147,8 +147,14 @@ def test_an_endpoint_whose_socket_is_missing(machine: Machine) -> None:
     machine.configure('[[endpoint]]\nname = "web"\n')
     machine.systemctl("reload", UNIT)
     assert SOCKET in finding(machine, "socket", "endpoint-socket-inactive")["hint"]
+    machine.rolekeeper("wait", "--timeout", "20s")
+    unserved = f"nothing serves it: {SOCKET} is not active"
+    assert f"endpoint web: {unserved} [endpoint-socket-inactive]\n" in machine.rolekeeper("status", expect=1).err
+    assert machine.rolekeeper("status", "--check", expect=1).out.startswith("WARNING: endpoints: nothing serves it")
     machine.systemctl("start", SOCKET)
     assert levels(machine, "socket") == ["ok"]
+    assert machine.rolekeeper("status").err == ""
+    assert machine.rolekeeper("status", "--check").out.startswith("OK: ")
 
 
 def test_keys_in_the_environment_of_every_program(machine: Machine) -> None:

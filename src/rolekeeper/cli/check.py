@@ -11,9 +11,8 @@ from pathlib import Path
 from rolekeeper import compose
 from rolekeeper.adapters.outputs import accounts
 from rolekeeper.adapters.outputs.accounts import Kind
-from rolekeeper.adapters.supervision import unit
 from rolekeeper.adapters.vault import FILE
-from rolekeeper.cli.endpoint import DIRECTORY
+from rolekeeper.cli.endpointsocket import HINT, UNSERVED, listens
 from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import print_json
 from rolekeeper.config import policies, show
@@ -23,7 +22,6 @@ from rolekeeper.errors import ConfigurationError, Problem, VaultError
 from rolekeeper.settings import UNSEALED, Output, Settings
 
 EXAMPLE = "rolekeeper check && systemctl reload rolekeeper"
-SOCKET = "rolekeeper-endpoint.socket"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -50,8 +48,8 @@ def run(options: argparse.Namespace) -> int:
     errors, warnings = policies.examine(loaded)
     warnings += account_warnings(loaded)
     warnings += seal_warnings(loaded.settings)
-    if loaded.places[ENDPOINTS]:
-        warnings += endpoint_warnings(loaded, socket_is_active=_socket_is_active(loaded.settings))
+    if listens(loaded.settings) is False:
+        warnings += (place.problem("", UNSERVED, HINT) for place in loaded.places[ENDPOINTS])
     for warning in warnings:
         say(f"warning: {warning.where}: {warning.key}: {warning.message}", warning.hint)
     if loaded.problems or errors:
@@ -89,28 +87,6 @@ def seal_warnings(settings: Settings) -> Iterator[Problem]:
         return
     if is_plain:
         yield Problem(str(file), "vault.seal", "the vault is not sealed", "`rolekeeper seal` seals it")
-
-
-def endpoint_warnings(loaded: Loaded, *, socket_is_active: bool) -> Iterator[Problem]:
-    """The endpoints that nothing serves, because systemd does not listen for them."""
-    if not socket_is_active:
-        for place in loaded.places[ENDPOINTS]:
-            hint = (
-                f"`systemctl enable --now {SOCKET}`, or run `rolekeeper endpoint`; if it fails, `systemctl status "
-                f"{SOCKET}` says why, and `ss -tlnp 'sport = 4580'` shows who has the port"
-            )
-            yield place.problem("", f"nothing serves it: {SOCKET} is not active", hint)
-
-
-def _socket_is_active(settings: Settings) -> bool:
-    """Whether the socket unit listens, or cannot be asked.
-
-    Without systemd, and for another runtime directory than the unit's, `rolekeeper endpoint` serves the endpoints.
-    """
-    if Path(settings.daemon.runtime_directory, "endpoint") != Path(DIRECTORY):
-        return True
-    socket = unit.state(SOCKET)
-    return socket is None or socket.active == "active"
 
 
 def _fields(warning: Problem) -> dict[str, str]:

@@ -11,6 +11,7 @@ from enum import IntEnum
 from rolekeeper.adapters.files.paths import RefusedFileError
 from rolekeeper.adapters.outputs import current
 from rolekeeper.adapters.supervision import runtime
+from rolekeeper.cli import endpointsocket
 from rolekeeper.core import lifetime
 from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.status import Document, OutputStatus
@@ -26,7 +27,7 @@ class ExitCode(IntEnum):
     """The exit codes of `status`."""
 
     FRESH = 0
-    STALE = 1  # or backing off, on an older configuration, or an output has a problem
+    STALE = 1  # or backing off, on an older configuration, an output has a problem, or nothing serves an endpoint
     BAD = 2  # expired, absent, held by another program, unknown, or hibernating
     NOTHING = 3  # not registered, or no daemon
 
@@ -34,12 +35,14 @@ class ExitCode(IntEnum):
 class Condition(Value):
     """status.json as it reads now; `document` is None when there is none, `pid` None when no daemon lives.
 
-    `is_outdated`: the daemon uses an older configuration than the one in the files.
+    `is_outdated`: the daemon uses an older configuration than the one in the files. `is_unserved`: it publishes for
+    endpoints, and nothing serves them.
     """
 
     document: Document | None
     pid: int | None
     is_outdated: bool = False
+    is_unserved: bool = False
 
     @property
     def freshness(self) -> Freshness:
@@ -67,7 +70,7 @@ class Condition(Value):
         if self.state is Phase.HIBERNATING or self.freshness not in (Freshness.FRESH, Freshness.STALE):
             return ExitCode.BAD
         troubled = self.state is Phase.BACKING_OFF or self.freshness is Freshness.STALE or self.is_outdated
-        troubled = troubled or any(one.problem for one in self.outputs())
+        troubled = troubled or self.is_unserved or any(one.problem for one in self.outputs())
         return ExitCode.STALE if troubled else ExitCode.FRESH
 
     def outputs(self, *names: OutputName) -> tuple[OutputStatus, ...]:
@@ -97,6 +100,11 @@ def reported(directory: str) -> Document | None:
         if runtime.living(directory) is not None:
             raise
         return None
+
+
+def of_everything(settings: Settings, clock: Clock) -> Condition:
+    """How daemon, outputs and the endpoint's socket are; systemd is asked for the latter."""
+    return replace(read(settings, clock), is_unserved=endpointsocket.listens(settings) is False)
 
 
 def service_now(document: Document, clock: Clock) -> datetime:

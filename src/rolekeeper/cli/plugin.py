@@ -7,7 +7,7 @@ from enum import IntEnum
 from pathlib import Path
 
 from rolekeeper import compose
-from rolekeeper.cli import condition
+from rolekeeper.cli import condition, endpointsocket
 from rolekeeper.cli.condition import Condition, ExitCode
 from rolekeeper.config.load import load
 from rolekeeper.core.loop.phases import Phase
@@ -37,7 +37,7 @@ def run(configuration: str | None) -> int:
     """
     try:
         loaded = load(Path(configuration) if configuration is not None else None)
-        now = condition.read(loaded.settings, compose.clock())
+        now = condition.of_everything(loaded.settings, compose.clock())
     except RolekeeperError as error:
         return _print(State.UNKNOWN, error.message, "")
     if loaded.problems:
@@ -66,6 +66,8 @@ def _words(now: Condition) -> str:
     bad = [one for one in now.outputs() if one.freshness is not Freshness.FRESH or one.problem]
     if bad:
         return f"{', '.join(_output(one) for one in bad)}; {now.state}{trouble}"
+    if now.is_unserved:
+        return f"endpoints: {endpointsocket.UNSERVED}{trouble}"
     count = len(now.outputs())
     return f"{now.document.node_id} has fresh credentials in {count} output{'s' * (count > 1)}{trouble}"
 

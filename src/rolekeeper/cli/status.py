@@ -12,7 +12,7 @@ from typing import NamedTuple, NoReturn
 
 from rolekeeper import compose
 from rolekeeper.adapters.supervision import unit
-from rolekeeper.cli import condition, plugin
+from rolekeeper.cli import condition, endpointsocket, plugin
 from rolekeeper.cli.condition import Condition
 from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import print_json
@@ -74,7 +74,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     form.add_argument("--watch", action="store_true", help="print it again when it changes, until interrupted")
     parser.epilog = (
         f"{parser.epilog}\n\nexit codes:\n  0  fresh credentials in every output\n"
-        "  1  stale, backing off with valid credentials, an older configuration, or an output with a problem\n"
+        "  1  stale, backing off with valid credentials, an older configuration, an output with a problem,\n"
+        "     or an endpoint that nothing serves\n"
         "  2  expired, absent, held by another program, or hibernating\n"
         "  3  not registered, or no daemon runs\n  78 the configuration is wrong\n\n"
         "with --check: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN"
@@ -88,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
     if options.watch:
         _watch(options.config)
     settings, clock = compose.settings(options.config), compose.clock()
-    now = condition.read(settings, clock)
+    now = condition.of_everything(settings, clock)
     if options.json:
         print_json(now.document if now.document is not None else dict.fromkeys(status.FIELDS))
     for complaint in _complaints(now, settings):
@@ -115,7 +116,7 @@ def _seen(configuration: str | None, clock: Clock) -> tuple[object, list[str]]:
     """What is seen now, without what only time changes; and how it is printed."""
     try:
         settings = compose.settings(configuration)
-        now = condition.read(settings, clock)
+        now = condition.of_everything(settings, clock)
         complaints = [*_complaints(now, settings)]
     except RolekeeperError as error:
         complaint = Complaint(error.message, error.hint, error.code)
@@ -145,7 +146,16 @@ def _complaints(now: Condition, settings: Settings) -> Iterator[Complaint]:
     last = now.document.last_outcome
     if last is not None and last.code:
         yield Complaint(last.message, last.hint, last.code)
-    for one in now.document.outputs:
+    yield from _output_complaints(now.document)
+    if now.is_unserved:
+        for endpoint in settings.endpoints:
+            message = f"endpoint {endpoint.name}: {endpointsocket.UNSERVED}"
+            yield Complaint(message, endpointsocket.HINT, endpointsocket.CODE)
+
+
+def _output_complaints(document: Document) -> Iterator[Complaint]:
+    last = document.last_outcome
+    for one in document.outputs:
         if one.problem is not None:
             if last is None or one.problem.message != last.message:
                 yield Complaint(one.problem.message, one.problem.hint, one.problem.code)

@@ -13,10 +13,11 @@ from rolekeeper import compose
 from rolekeeper.adapters.outputs import accounts, untouched
 from rolekeeper.adapters.outputs.endpoint import document_path, shown_paths
 from rolekeeper.adapters.outputs.processfile import PROFILE
-from rolekeeper.adapters.supervision import transient, unit
+from rolekeeper.adapters.supervision import transient
 from rolekeeper.attempt.look import longest_for_output
-from rolekeeper.cli.check import SOCKET, endpoint_warnings
+from rolekeeper.cli.endpointsocket import CODE, HINT, SOCKET, UNSERVED, listens
 from rolekeeper.cli.probes.case import Case
+from rolekeeper.config.load import ENDPOINTS
 from rolekeeper.core.findings import Finding, failed, ok, skipped, warning
 from rolekeeper.core.jsonvalues import decode, shown
 from rolekeeper.core.loop.status import OutputStatus
@@ -207,16 +208,14 @@ def socket(case: Case) -> Iterator[Finding]:
     """Whether systemd listens for the endpoints."""
     if not case.settings.endpoints:
         return
-    if not case.concerns_unit or case.unit is None:
+    is_listening = listens(case.settings) if case.concerns_unit and case.unit is not None else None
+    if is_listening is None:
         yield skipped("socket", "systemd does not serve the endpoints of this configuration")
-        return
-    found = unit.state(SOCKET)
-    is_active = found is not None and found.active == "active"
-    for problem in endpoint_warnings(case.loaded, socket_is_active=is_active):
-        error = UnavailableError("endpoint-socket-inactive", f"{problem.key}: {problem.message}", problem.hint)
-        yield failed("socket", error)
-    if is_active:
+    elif is_listening:
         yield ok("socket", f"{SOCKET} listens")
+    else:
+        for place in case.loaded.places[ENDPOINTS]:
+            yield failed("socket", UnavailableError(CODE, f"{place.key}: {UNSERVED}", HINT))
 
 
 def label(name: OutputName) -> str:
