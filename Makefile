@@ -21,7 +21,7 @@ RESULTS := build/results
 CHECK_NEEDS := /lib/systemd/systemd:systemd dbus-daemon:dbus nsenter:util-linux ip:iproute2 dmidecode:dmidecode \
     x86_64-linux-gnu-strip:binutils strace:strace setpriv:util-linux rpmbuild:rpm groff:groff-base lintian:lintian \
     debootstrap:debootstrap promtool:prometheus prometheus-node-exporter:prometheus-node-exporter \
-    cloud-init:cloud-init icinga2:icinga2-bin rpmlint:rpmlint
+    cloud-init:cloud-init icinga2:icinga2-bin rpmlint:rpmlint docker-compose:docker-compose
 # Clients that read what is published; without one, its tests are skipped and say so.
 GO_SDKS := /usr/share/gocode/src/github.com/aws
 CLIENT_NEEDS := restic:restic go:golang-go ruby:ruby $(GO_SDKS)/aws-sdk-go:golang-github-aws-aws-sdk-go-dev \
