@@ -15,10 +15,12 @@ from stage import NotAsPromisedError, Stage, promise
 
 REGION = "us-east-1"
 ROLE = "RackServer"
+PROGRAM_ROLE = "Reports"
 TOKEN_LIFE = "10s"  # those of AWS live an hour; so short, a refresh is soon to be seen
 CONFIGURATION = """\
 [service]
 endpoint_url = "{url}"
+sts_endpoint_url = "{url}"
 
 [vault]
 directory = "{directory}/vault"
@@ -29,6 +31,18 @@ runtime_directory = "{directory}/run"
 [[credentials_file]]
 path = "{directory}/published/credentials"
 mode = "0640"
+
+[[endpoint]]
+name = "web"
+
+[[role]]
+name = "reports"
+arn = "{role_arn}"
+
+[[credentials_file]]
+path = "{directory}/published/reports.json"
+format = "process"
+role = "reports"
 """
 PUBLISHED = "published/credentials"
 SDK_CONFIGURATION = """\
@@ -65,7 +79,7 @@ def main() -> int:
             _run(stage)
             first = _identify(stage, node_id)
             _refresh(stage, first, node_id)
-            _keep_a_program_going(stage, node_id)
+            _keep_programs_going(stage, node_id)
             fingerprint = _hibernate(stage, url, node_id)
             _recover(stage, url, node_id, fingerprint)
             _stop(stage)
@@ -99,7 +113,10 @@ def _activate(stage: Stage) -> tuple[str, str]:
 
 def _register(stage: Stage, activation_id: str, code: str) -> str:
     stage.step("This machine registers with it")
-    text = CONFIGURATION.format(url=stage.environment["AWS_ENDPOINT_URL"], directory=stage.directory)
+    url = stage.environment["AWS_ENDPOINT_URL"]
+    stage.control("POST", f"{url}/_emulator/roles", {"name": PROGRAM_ROLE, "trusts": [ROLE]})
+    role_arn = f"arn:aws:iam::123456789012:role/{PROGRAM_ROLE}"
+    text = CONFIGURATION.format(url=url, directory=stage.directory, role_arn=role_arn)
     stage.write("config.toml", text)
     stage.write("activation-code", code)
     stage.say("config.toml, so that nothing needs root (without it: /etc, /var/lib, /run, /root/.aws):")
@@ -135,17 +152,37 @@ def _refresh(stage: Stage, first: str, node_id: str) -> None:
     _call_as_role(stage, node_id)
 
 
-def _keep_a_program_going(stage: Stage, node_id: str) -> None:
-    stage.step("A program that runs for long renews its credentials through credential_process")
+def _keep_programs_going(stage: Stage, node_id: str) -> None:
+    stage.step("Programs that run for long renew their credentials, each in its way, one with a role of its own")
     stage.write("aws-config", SDK_CONFIGURATION.format(region=REGION, directory=stage.directory))
     stage.write("program.py", LONG_RUNNING)
     stage.run("cat", "aws-config")
+    stage.run("cat", "published/reports.json.profile")
+    stage.start("endpoint", *ROLEKEEPER, "endpoint", "--address", "127.0.0.1:0")
+    stage.wait_until("the endpoint says where it listens", lambda: stage.text("endpoint.out").endswith("/\n"))
+    ways = {  # how boto3 calls it, the role, and the variables of the program
+        "web": (
+            "container-role",
+            ROLE,
+            {
+                "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{stage.text('endpoint.out').strip()}web",
+                "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "run/token/web",
+            },
+        ),
+        "reports": ("custom-process", PROGRAM_ROLE, {"AWS_SHARED_CREDENTIALS_FILE": "published/reports.json.profile"}),
+        "app": ("custom-process", ROLE, {"AWS_CONFIG_FILE": "aws-config"}),
+    }
     stage.say("program.py asks STS who it is, goes on until boto3 hands out another access key, and asks again.")
-    done = stage.run("python", "program.py", AWS_CONFIG_FILE="aws-config")
-    calls = [line.split() for line in done.stdout.splitlines()]
-    promise({method for method, _, _ in calls} == {"custom-process"}, "boto3 gets credentials from credential_process")
-    promise(all(arn.endswith(f"{ROLE}/{node_id}") for _, _, arn in calls), "boto3 acts as the role")
-    promise(len({key for _, key, _ in calls}) == len(calls), "the running program changes over to the new access key")
+    for name, (_, _, variables) in ways.items():
+        stage.start(name, "python", "program.py", **variables)
+    for name, (method, role, _) in ways.items():
+        promise(stage.ends(name) == 0, f"the program {name} ends well")
+        stage.say(f"{name}:\n{stage.text(f'{name}.out').rstrip()}")
+        calls = [line.split() for line in stage.text(f"{name}.out").splitlines()]
+        promise({one for one, _, _ in calls} == {method}, f"boto3 gets the credentials of {name} from {method}")
+        promise(all(arn.endswith(f"{role}/{node_id}") for _, _, arn in calls), f"{name} acts as {role}")
+        promise(len({key for _, key, _ in calls}) == len(calls), f"{name} changes over to the new access key")
+    stage.terminate("endpoint")
 
 
 def _hibernate(stage: Stage, url: str, node_id: str) -> str:

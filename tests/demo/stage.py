@@ -93,17 +93,22 @@ class Stage(AbstractContextManager["Stage"]):
         promise(done.returncode == expect, f"{command[0]} ends with exit code {expect}, not {done.returncode}")
         return done
 
-    def start(self, name: str, *command: str) -> None:
+    def start(self, name: str, *command: str, **environment: str) -> None:
         """Start a command in the background; what it prints goes to NAME.out and NAME.log."""
-        self._show_command(command, {}, " &")
+        self._show_command(command, environment, " &")
         with (self.directory / f"{name}.out").open("wb") as out, (self.directory / f"{name}.log").open("wb") as log:
-            self._background[name] = self._spawn(command, {}, out, log)
+            self._background[name] = self._spawn(command, environment, out, log)
 
     def terminate(self, name: str) -> int:
         """Send SIGTERM to a command in the background; its exit code."""
         process = self._background[name]
         print(f" {BOLD}$ kill -TERM {process.pid}{PLAIN}", flush=True)
         process.terminate()
+        return self.ends(name)
+
+    def ends(self, name: str) -> int:
+        """Wait until a command in the background has ended; its exit code."""
+        process = self._background.pop(name)
         return process.wait(PATIENCE_SECONDS)
 
     def wait_until(self, what: str, seen: Callable[[], bool]) -> None:

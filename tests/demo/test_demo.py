@@ -62,7 +62,9 @@ def test_it_shows_the_whole_job_and_leaves_nothing_behind(audience: Audience) ->
     code, out, complaints = audience.watch_to_the_end()
     assert code == 0, complaints
     assert not complaints
-    assert out.count(":assumed-role/RackServer/mi-") == 5  # twice by file, twice by boto3, once after hibernation
+    assert out.count(":assumed-role/RackServer/mi-") == 7  # twice by file, by process and by endpoint, then once more
+    assert out.count(":assumed-role/Reports/mi-") == 2
+    assert out.count("container-role ASIA") == 2
     before, after = re.findall(r"was (ASIA\w+), and is (ASIA\w+) now", out)[0]
     assert before != after
     assert "Entering rolekeeper hibernate - error occurred in RequestManagedInstanceRoleToken" in out
