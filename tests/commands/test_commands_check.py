@@ -116,11 +116,12 @@ def test_the_default_output_and_what_is_right_are_not_warned_of(server: Server) 
     assert server.run("check").err == ""
 
 
-def beside_systemd(server: Server, active: str) -> Said:
-    """`check --json` where systemd says that the socket unit is in this state."""
+def beside_systemd(server: Server, active: str, version: str = "252.39-1~deb12u1") -> Said:
+    """`check --json` where systemd says that it has this version, and that the socket unit is in this state."""
     (server.directory / "bin").mkdir(exist_ok=True)
     systemctl = server.directory / "bin" / "systemctl"
-    systemctl.write_text(f'#!/bin/sh\n[ "$1 $2" = "show {SOCKET}" ] && echo ActiveState={active}\n')
+    answers = f'"show {SOCKET}") echo ActiveState={active} ;; "show --property=Version") echo "Version={version}"'
+    systemctl.write_text(f'#!/bin/sh\ncase "$1 $2" in {answers};; esac\n')
     systemctl.chmod(0o755)
     script = 'mount -t tmpfs run /run && mkdir -p /run/systemd/system && exec "$@"'
     own_run = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
@@ -142,6 +143,14 @@ def test_an_endpoint_without_its_socket_is_warned_of(server: Server) -> None:
     assert [warning["key"] for warning in said.json["warnings"]] == ["endpoint[0]", "endpoint[1]"]
     assert said.err.count(f"nothing serves it: {SOCKET} is not active\n  hint: `systemctl enable --now {SOCKET}`") == 2
     assert beside_systemd(server, "active").json["warnings"] == []
+
+
+def test_an_endpoint_beside_a_systemd_that_is_too_old_is_warned_of(server: Server) -> None:
+    server.config.write_text('[[endpoint]]\nname = "a"\n')
+    for active in ("active", "inactive"):
+        (warning,) = beside_systemd(server, active, "247.3-7+deb11u6").json["warnings"]
+        assert warning["message"].endswith(f"{SOCKET} takes systemd 250 or later, and this is systemd 247")
+        assert "rolekeeper endpoint --address" in warning["hint"]
 
 
 def test_the_socket_unit_has_no_part_in_endpoints_of_another_runtime_directory(server: Server) -> None:

@@ -196,6 +196,16 @@ def test_under_the_daemon_a_locked_output_is_a_problem_of_its_own_and_the_others
     assert len(node.tokens()) == 1
 
 
+def test_a_group_that_does_not_exist_is_a_problem_of_its_own_output_and_the_others_are_published(
+    node: Server,
+) -> None:
+    second = with_two_outputs(node, output='group = "no such group"')
+    said = node.run("attempt")
+    assert (said.json["outcome"], said.json["code"]) == ("unpublished", "unknown-group")
+    assert raw_config_parse(str(second))["default"]["aws_access_key_id"]
+    assert not node.output.exists()
+
+
 def with_roles(node: Server, *names: str, **tables: str) -> None:
     """Create and configure roles, and an output for each."""
     for name in names:

@@ -34,6 +34,7 @@ for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
             else:
                 print("taken")
 """
+FREE_PORT = "/usr/bin/python3 -c 'import socket, sys; socket.create_server((\"127.0.0.1\", int(sys.argv[1])))'"
 CONSUMER = """\
 [Service]
 Type=simple
@@ -126,7 +127,16 @@ def test_the_package_enables_no_endpoint_and_check_says_so_when_one_is_configure
     machine.configure('[[endpoint]]\nname = "rack"\n')
     said = machine.rolekeeper("check").err
     assert f"endpoint[0]: nothing serves it: {SOCKET} is not active" in said
-    machine.shell(said.split("hint: `")[1].split("`")[0])
+    remedy = said.split("hint: `")[1].split("`")[0]
+    machine.run("systemd-run", "--unit=other", "/usr/bin/python3", "-m", "http.server", "--bind=127.0.0.1", "4580")
+    machine.until("the port is taken", lambda: machine.shell(f"{FREE_PORT} 4580", expect=None).code != 0)
+    machine.shell(remedy, expect=1)
+    said = machine.rolekeeper("check").err
+    assert f"nothing serves it: {SOCKET} is not active" in said
+    assert "Address already in use" in machine.run("systemctl", "status", SOCKET, expect=3).out
+    assert "`ss -tlnp 'sport = 4580'` shows who has the port" in said
+    machine.systemctl("stop", "other.service")
+    machine.shell(remedy)
     assert machine.rolekeeper("check").err == ""
 
 

@@ -12,7 +12,7 @@ from rolekeeper import compose
 from rolekeeper.adapters.outputs import accounts
 from rolekeeper.adapters.outputs.accounts import Kind
 from rolekeeper.adapters.vault import FILE
-from rolekeeper.cli.endpointsocket import HINT, UNSERVED, listens
+from rolekeeper.cli.endpointsocket import unserved
 from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import print_json
 from rolekeeper.config import policies, show
@@ -48,8 +48,8 @@ def run(options: argparse.Namespace) -> int:
     errors, warnings = policies.examine(loaded)
     warnings += account_warnings(loaded)
     warnings += seal_warnings(loaded.settings)
-    if listens(loaded.settings) is False:
-        warnings += (place.problem("", UNSERVED, HINT) for place in loaded.places[ENDPOINTS])
+    if why := unserved(loaded.settings):
+        warnings += (place.problem("", why.message, why.hint) for place in loaded.places[ENDPOINTS])
     for warning in warnings:
         say(f"warning: {warning.where}: {warning.key}: {warning.message}", warning.hint)
     if loaded.problems or errors:

@@ -12,6 +12,7 @@ from rolekeeper.adapters.files.paths import RefusedFileError
 from rolekeeper.adapters.outputs import current
 from rolekeeper.adapters.supervision import runtime
 from rolekeeper.cli import endpointsocket
+from rolekeeper.cli.endpointsocket import Unserved
 from rolekeeper.core import lifetime
 from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.status import Document, OutputStatus
@@ -35,14 +36,14 @@ class ExitCode(IntEnum):
 class Condition(Value):
     """status.json as it reads now; `document` is None when there is none, `pid` None when no daemon lives.
 
-    `is_outdated`: the daemon uses an older configuration than the one in the files. `is_unserved`: it publishes for
-    endpoints, and nothing serves them.
+    `is_outdated`: the daemon uses an older configuration than the one in the files. `unserved`: why
+    nothing serves the endpoints that it publishes for.
     """
 
     document: Document | None
     pid: int | None
     is_outdated: bool = False
-    is_unserved: bool = False
+    unserved: Unserved | None = None
 
     @property
     def freshness(self) -> Freshness:
@@ -70,7 +71,7 @@ class Condition(Value):
         if self.state is Phase.HIBERNATING or self.freshness not in (Freshness.FRESH, Freshness.STALE):
             return ExitCode.BAD
         troubled = self.state is Phase.BACKING_OFF or self.freshness is Freshness.STALE or self.is_outdated
-        troubled = troubled or self.is_unserved or any(one.problem for one in self.outputs())
+        troubled = troubled or self.unserved is not None or any(one.problem for one in self.outputs())
         return ExitCode.STALE if troubled else ExitCode.FRESH
 
     def outputs(self, *names: OutputName) -> tuple[OutputStatus, ...]:
@@ -104,7 +105,7 @@ def reported(directory: str) -> Document | None:
 
 def of_everything(settings: Settings, clock: Clock) -> Condition:
     """How daemon, outputs and the endpoint's socket are; systemd is asked for the latter."""
-    return replace(read(settings, clock), is_unserved=endpointsocket.listens(settings) is False)
+    return replace(read(settings, clock), unserved=endpointsocket.unserved(settings))
 
 
 def service_now(document: Document, clock: Clock) -> datetime:

@@ -1,26 +1,45 @@
-"""Whether systemd listens for the endpoints, for the verbs that say so: `check`, `status` and `doctor`."""
+"""Whether systemd serves the endpoints, for the verbs that say so: `check`, `status` and `doctor`."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 from rolekeeper.adapters.supervision import unit
 from rolekeeper.cli.endpoint import DIRECTORY
 from rolekeeper.settings import Settings
 
 SOCKET = "rolekeeper-endpoint.socket"
-CODE = "endpoint-socket-inactive"
-UNSERVED = f"nothing serves it: {SOCKET} is not active"
-HINT = (
+OLDEST = 250  # of systemd: it loads a directory of credentials
+
+
+class Unserved(NamedTuple):
+    """Why nothing serves the endpoints, and what to do."""
+
+    code: str
+    message: str
+    hint: str
+
+
+INACTIVE = Unserved(
+    "endpoint-socket-inactive",
+    f"nothing serves it: {SOCKET} is not active",
     f"`systemctl enable --now {SOCKET}`, or run `rolekeeper endpoint`; if it fails, `systemctl status {SOCKET}` says "
-    "why, and `ss -tlnp 'sport = 4580'` shows who has the port"
+    "why, and `ss -tlnp 'sport = 4580'` shows who has the port",
 )
+ALONE = "run `rolekeeper endpoint --address 127.0.0.1:4580` as a service of your own, or use a process file"
 
 
-def listens(settings: Settings) -> bool | None:
-    """Whether the socket unit listens for the endpoints; None when it is not for it to serve them.
+def is_for_systemd(settings: Settings) -> bool:
+    """Whether it is for the socket unit to serve the endpoints; for another runtime directory it is not."""
+    return bool(settings.endpoints) and Path(settings.daemon.runtime_directory, "endpoint") == Path(DIRECTORY)
 
-    Without systemd, and for another runtime directory than the unit's, `rolekeeper endpoint` serves them.
-    """
-    if not settings.endpoints or Path(settings.daemon.runtime_directory, "endpoint") != Path(DIRECTORY):
+
+def unserved(settings: Settings) -> Unserved | None:
+    """Why systemd does not serve the endpoints; None when it does, or where it is not for it to serve them."""
+    socket = unit.state(SOCKET) if is_for_systemd(settings) else None
+    if socket is None:
         return None
-    socket = unit.state(SOCKET)
-    return socket.active == "active" if socket is not None else None
+    version = unit.systemd_version()
+    if version is not None and version < OLDEST:
+        message = f"nothing serves it: {SOCKET} takes systemd {OLDEST} or later, and this is systemd {version}"
+        return Unserved("systemd-too-old", message, ALONE)
+    return None if socket.active == "active" else INACTIVE

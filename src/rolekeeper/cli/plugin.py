@@ -7,7 +7,7 @@ from enum import IntEnum
 from pathlib import Path
 
 from rolekeeper import compose
-from rolekeeper.cli import condition, endpointsocket
+from rolekeeper.cli import condition
 from rolekeeper.cli.condition import Condition, ExitCode
 from rolekeeper.config.load import load
 from rolekeeper.core.loop.phases import Phase
@@ -66,8 +66,8 @@ def _words(now: Condition) -> str:
     bad = [one for one in now.outputs() if one.freshness is not Freshness.FRESH or one.problem]
     if bad:
         return f"{', '.join(_output(one) for one in bad)}; {now.state}{trouble}"
-    if now.is_unserved:
-        return f"endpoints: {endpointsocket.UNSERVED}{trouble}"
+    if now.unserved:
+        return f"endpoints: {now.unserved.message}{trouble}"
     count = len(now.outputs())
     return f"{now.document.node_id} has fresh credentials in {count} output{'s' * (count > 1)}{trouble}"
 

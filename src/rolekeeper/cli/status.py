@@ -12,7 +12,7 @@ from typing import NamedTuple, NoReturn
 
 from rolekeeper import compose
 from rolekeeper.adapters.supervision import unit
-from rolekeeper.cli import condition, endpointsocket, plugin
+from rolekeeper.cli import condition, plugin
 from rolekeeper.cli.condition import Condition
 from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import print_json
@@ -147,10 +147,9 @@ def _complaints(now: Condition, settings: Settings) -> Iterator[Complaint]:
     if last is not None and last.code:
         yield Complaint(last.message, last.hint, last.code)
     yield from _output_complaints(now.document)
-    if now.is_unserved:
+    if now.unserved:
         for endpoint in settings.endpoints:
-            message = f"endpoint {endpoint.name}: {endpointsocket.UNSERVED}"
-            yield Complaint(message, endpointsocket.HINT, endpointsocket.CODE)
+            yield Complaint(f"endpoint {endpoint.name}: {now.unserved.message}", now.unserved.hint, now.unserved.code)
 
 
 def _output_complaints(document: Document) -> Iterator[Complaint]:

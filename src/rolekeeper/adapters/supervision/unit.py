@@ -1,6 +1,7 @@
 """The systemd unit of the daemon, as systemctl(1) shows it: why it does not run, and what its processes get."""
 
 import os
+import re
 import shlex
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -57,6 +58,14 @@ def properties(name: str, names: Iterable[str]) -> Mapping[str, str] | None:
         return None
     shown = _shown("show", name, f"--property={','.join(names)}")
     return dict(line.split("=", 1) for line in shown.splitlines() if "=" in line) or None
+
+
+def systemd_version() -> int | None:
+    """The major version of the systemd that runs; None where none does or it does not answer."""
+    if not os.path.isdir(_SYSTEMD):
+        return None
+    digits = re.match(r"Version=(\d+)", _shown("show", "--property=Version"))
+    return int(digits[1]) if digits else None
 
 
 def _shown(*words: str) -> str:

@@ -15,7 +15,7 @@ from rolekeeper.adapters.outputs.endpoint import document_path, shown_paths
 from rolekeeper.adapters.outputs.processfile import PROFILE
 from rolekeeper.adapters.supervision import transient
 from rolekeeper.attempt.look import longest_for_output
-from rolekeeper.cli.endpointsocket import CODE, HINT, SOCKET, UNSERVED, listens
+from rolekeeper.cli.endpointsocket import SOCKET, is_for_systemd, unserved
 from rolekeeper.cli.probes.case import Case
 from rolekeeper.config.load import ENDPOINTS
 from rolekeeper.core.findings import Finding, failed, ok, skipped, warning
@@ -208,14 +208,13 @@ def socket(case: Case) -> Iterator[Finding]:
     """Whether systemd listens for the endpoints."""
     if not case.settings.endpoints:
         return
-    is_listening = listens(case.settings) if case.concerns_unit and case.unit is not None else None
-    if is_listening is None:
+    if not case.concerns_unit or case.unit is None or not is_for_systemd(case.settings):
         yield skipped("socket", "systemd does not serve the endpoints of this configuration")
-    elif is_listening:
-        yield ok("socket", f"{SOCKET} listens")
-    else:
+    elif why := unserved(case.settings):
         for place in case.loaded.places[ENDPOINTS]:
-            yield failed("socket", UnavailableError(CODE, f"{place.key}: {UNSERVED}", HINT))
+            yield failed("socket", UnavailableError(why.code, f"{place.key}: {why.message}", why.hint))
+    else:
+        yield ok("socket", f"{SOCKET} listens")
 
 
 def label(name: OutputName) -> str:
