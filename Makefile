@@ -27,8 +27,14 @@ GO_SDKS := /usr/share/gocode/src/github.com/aws
 CLIENT_NEEDS := restic:restic go:golang-go ruby:ruby $(GO_SDKS)/aws-sdk-go:golang-github-aws-aws-sdk-go-dev \
     $(GO_SDKS)/aws-sdk-go-v2:golang-github-aws-aws-sdk-go-v2-dev \
     /var/lib/dpkg/info/ruby-aws-sdk-core.list:ruby-aws-sdk-core
+# What `make clients` measures beside these.
+MATRIX_LIBRARIES := python3-boto3 ruby-aws-sdk-core php-async-aws-core golang-github-aws-aws-sdk-go-dev \
+    golang-github-aws-aws-sdk-go-v2-dev golang-github-minio-minio-go-v7-dev
+MATRIX_NEEDS := /usr/bin/aws:awscli /usr/bin/s3cmd:s3cmd rclone:rclone npm:npm php:php-cli \
+    $(foreach library,$(MATRIX_LIBRARIES),/usr/share/doc/$(library):$(library))
 
-.PHONY: demo test check fleet-check coverage lint unit faults fuzz bench beside soak story mutations exposure packages \
+.PHONY: demo test check clients fleet-check coverage lint unit faults fuzz bench beside soak story mutations exposure \
+    packages \
     packages-check install uninstall dist sbom repository lock herd clean
 demo: $(VENV)/ready
 	$(BIN)/python tests/demo/demo.py
@@ -52,6 +58,13 @@ check: $(VENV)/ready $(VENV)/fleet/ready $(VENV)/fleet/schemas
 	packaging/need-programs $(CHECK_NEEDS)
 	packaging/need-programs $(CLIENT_NEEDS) || true
 	$(BIN)/python -m pytest -m "check or hypothesis" -n $(JOBS) --dist loadfile --junit-xml=$(RESULTS)/check.xml
+
+# AWS SDKs and tools, each as a long-lived process that gets its credentials in every way: a quarter of an hour, and
+# docs/clients.md. CLIENTS=restic measures those whose name has this word anew. What is missing here is skipped.
+clients: $(VENV)/ready $(VENV)/clients/ready
+	packaging/need-programs $(CLIENT_NEEDS) $(MATRIX_NEEDS) || true
+	packaging/build-clients build/clients
+	$(BIN)/python -m tests.clients $(CLIENTS)
 
 # The part of `make check` that is about metrics and many servers: monitoring, Ansible, cloud-init, CloudFormation.
 fleet-check: $(VENV)/ready $(VENV)/fleet/ready $(VENV)/fleet/schemas
@@ -152,6 +165,12 @@ $(VENV)/fuzz: packaging/fuzz.txt $(VENV)/ready
 	$(INSTALL) --require-hashes -r packaging/fuzz.txt
 	touch $@
 
+# Clients of AWS that Python's index has, away from our own libraries.
+$(VENV)/clients/ready: packaging/clients.txt $(VENV)/ready
+	packaging/make-venv "$(PYTHON)" $(VENV)/clients
+	$(VENV)/clients/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r packaging/clients.txt
+	touch $@
+
 # Tools that check what is for other tools, away from our own libraries.
 $(VENV)/fleet/ready: packaging/fleet.txt $(VENV)/ready
 	packaging/make-venv "$(PYTHON)" $(VENV)/fleet
@@ -180,6 +199,8 @@ lock:
 	    packaging/fleet.in -o packaging/fleet.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
 	    --no-deps packaging/schemas.in -o packaging/schemas.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
+	    packaging/clients.in -o packaging/clients.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
 	    -c packaging/dev.txt packaging/release.in -o packaging/release.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \

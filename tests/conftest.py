@@ -49,7 +49,7 @@ os.environ["NO_PROXY"] = os.environ["no_proxy"] = f"127.0.0.1,localhost,{os.envi
 
 TESTS = Path(__file__).parent
 # The directories of `make check`.
-CHECKED = ("demo", "faults", "fleet", "packages", "powerloss", "sdks", "soak", "systemd", "systems")
+CHECKED = ("clients", "demo", "faults", "fleet", "packages", "powerloss", "sdks", "soak", "systemd", "systems")
 ONLY_ROOT = "only root"  # so begins the reason of a skipif where a test needs root; others use the fixture `as_root`
 
 
