@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.docs.test_readme import ROOT, section
 from tests.systemd.conftest import GROUP, PUBLISH, PYTHON, READER, STRANGER, UNIT, Machine, add_reader, as_user
 
 SOCKET, SERVICE = "rolekeeper-endpoint.socket", "rolekeeper-endpoint.service"
@@ -41,22 +42,6 @@ Type=simple
 ExecStart=/bin/sleep infinity
 ExecReload=/bin/sh -c 'echo reloaded >>/run/reloads'
 """
-ON_PUBLICATION = """\
-[Unit]
-Description=Reload consumer.service when credentials are published
-[Path]
-PathChanged=/run/app/credentials.json
-[Install]
-WantedBy=multi-user.target
-"""
-RELOAD = """\
-[Unit]
-Requisite=consumer.service
-After=consumer.service
-[Service]
-Type=oneshot
-ExecStart=/usr/bin/systemctl reload consumer.service
-"""
 # Looks at a process file, and publishes the token of the number argv[1], if there is one, as an attempt does.
 PUBLISH_FILE = """
 import sys
@@ -65,7 +50,7 @@ from rolekeeper.adapters.outputs.processfile import ProcessFiles
 from rolekeeper.adapters.outputs.publishedfile import PublishedFiles
 from rolekeeper.model import IssueRecord, Lifetime, RoleToken
 from rolekeeper.settings import CredentialsFile, FileFormat
-output = CredentialsFile("/run/app/credentials.json", "", 0o640, True, None, None, False, format=FileFormat.PROCESS)
+output = CredentialsFile("/srv/app/aws/credentials.json", "", 0o640, True, None, None, False, format=FileFormat.PROCESS)
 files = ProcessFiles(PublishedFiles(lambda _: None))
 longest, end = timedelta(seconds=10), datetime(2026, 12, 1, tzinfo=UTC)
 assert files.look(output, longest).problem is None
@@ -247,9 +232,11 @@ def test_a_container_reaches_it_at_the_address_that_sdks_allow(machine: Machine)
 
 
 def test_a_path_unit_reloads_a_service_at_each_publication_and_not_in_between(machine: Machine) -> None:
-    machine.write("/etc/systemd/system/consumer.service", CONSUMER)
-    machine.write("/etc/systemd/system/reload-consumer.path", ON_PUBLICATION)
-    machine.write("/etc/systemd/system/reload-consumer.service", RELOAD)
+    """With the units and the command of the page, word by word."""
+    path, service, command = indented(section(ROOT / "docs" / "endpoint.md", "## Do something at each publication"))
+    machine.write("/etc/systemd/system/app.service", CONSUMER)
+    machine.write("/etc/systemd/system/app-credentials.path", path)
+    machine.write("/etc/systemd/system/app-credentials.service", service)
 
     def publish_file(*number: str) -> None:
         machine.run(PYTHON, "-I", "-c", PUBLISH_FILE, *number)
@@ -259,15 +246,22 @@ def test_a_path_unit_reloads_a_service_at_each_publication_and_not_in_between(ma
 
     machine.systemctl("daemon-reload")
     publish_file("0")
-    machine.systemctl("start", "consumer.service", "reload-consumer.path")
+    machine.systemctl("start", "app.service")
+    machine.shell(command)
     for number in range(1, 4):
         publish_file(str(number))
         machine.until("it is reloaded", lambda number=number: reloads() == number)
         publish_file()  # an attempt that publishes nothing new
-        machine.run("cat", "/run/app/credentials.json")
+        machine.run("cat", "/srv/app/aws/credentials.json")
         machine.until("nothing is under way", lambda: idle(machine))
     assert reloads() == 3
 
 
+def indented(text: str) -> list[str]:
+    """The indented blocks of a page."""
+    blocks = re.findall(r"\n\n((?:(?:    [^\n]*)?\n)+)", text)
+    return [re.sub(r"^    ", "", block, flags=re.MULTILINE) for block in blocks if block.strip()]
+
+
 def idle(machine: Machine) -> bool:
-    return machine.property("reload-consumer.service", "ActiveState") == "inactive"
+    return machine.property("app-credentials.service", "ActiveState") == "inactive"
