@@ -1,11 +1,11 @@
 """A role that is refused is requested again on its own schedule, whatever else fails meanwhile."""
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from rolekeeper.errors import RolePassedOverError
 from rolekeeper.model import Holding, Outcome, OutputName, OutputProblem, OutputReport
+from rolekeeper.values import replace
 
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 HOUR = timedelta(hours=1)

@@ -4,7 +4,7 @@ The clocks differ at each request, so that each role costs as many as it can; bo
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs
@@ -24,6 +24,7 @@ from tests.daemon.test_request_bound import (
 )
 
 from rolekeeper.settings import CredentialsFile, Role, Settings
+from rolekeeper.values import replace
 
 NODE = "mi-0000000000000000a"
 ROLES = ("backup", "reports")
@@ -82,7 +83,7 @@ def registered() -> Memory:
     node = memory.contents.node
     assert node is not None
     node = replace(node, registration=replace(node.registration, node_id=NODE))
-    return replace(memory, contents=replace(memory.contents, node=node))
+    return Memory(replace(memory.contents, node=node))
 
 
 # Row of the page; what STS answers after the first refusal of each role; the roles' duration; hours; the memory.

@@ -245,15 +245,13 @@ def _roles_refused(state: State, report: AttemptReport) -> State:
 
 
 def _failed(state: State, report: AttemptReport, now: Instant) -> Step:
-    state = _accepted(state, report)
-    state = replace(state, failures=state.failures + 1)
+    state = replace(_accepted(state, report), failures=state.failures + 1)
     delay = delays.failed_delay(state.failures, now.boot - _began(state).boot, _jitter(state))
     return _back_off_or_sleep_on(state, report, _due(state, delay, now), now)
 
 
 def _refused(state: State, report: AttemptReport, now: Instant) -> Step:
-    state = _accepted(state, report)
-    state = replace(state, refusals=state.refusals + 1)
+    state = replace(_accepted(state, report), refusals=state.refusals + 1)
     delay = delays.around(delays.refused_delay(state.refusals), _jitter(state))
     return _back_off_or_sleep_on(state, report, _due(state, delay, now), now)
 
