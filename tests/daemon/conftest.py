@@ -22,6 +22,7 @@ from rolekeeper.model import (
     LogEntry,
     Outcome,
     OutputName,
+    OutputProblem,
     OutputReport,
 )
 from rolekeeper.ports import Accepted, DaemonWorld, Ended, Log, Message, Outdated, Rejected, Wakeup
@@ -321,7 +322,9 @@ def as_of(report: AttemptReport, now: Instant) -> AttemptReport:
 def ended(outcome: Outcome) -> AttemptReport:
     node_id = None if outcome is Outcome.UNREGISTERED else NODE
     region = node_id and "eu-central-1"
-    return AttemptReport(outcome, outcome.value, f"Cannot: {outcome}", "fix it", node_id=node_id, region=region)
+    report = AttemptReport(outcome, outcome.value, f"Cannot: {outcome}", "fix it", node_id=node_id, region=region)
+    refused = {"backup": OutputProblem("AccessDenied", "Cannot assume it")} if outcome is Outcome.ROLE_REFUSED else {}
+    return replace(report, roles_refused=refused)
 
 
 @dataclass(frozen=True)

@@ -260,6 +260,8 @@ def _role_refused(state: State, report: AttemptReport, now: Instant) -> Step:
     """Retry when the first of the refused roles is due, but not later than other outputs need their credentials."""
     state = _accepted(state, report)
     dues = [one.due for one in state.roles_refused.values()]
+    if not dues:
+        raise IllegalTransition("a role was refused, and the report names none")
     refresh_point = _refresh_point(state, now)
     if refresh_point is not None and refresh_point[0] > timedelta(0):
         dues.append(delays.after(now, refresh_point[0]))
