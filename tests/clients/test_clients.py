@@ -9,7 +9,7 @@ from tests.clients.matrix import Cell, lacking, measure
 from tests.clients.source import Source, running
 from tests.clients.table import CLIENTS
 
-ROTATIONS = 3
+ROTATIONS = 4  # longer than a token lives, wherever in its life the client begins
 BY_NAME = {client.name: client for client in CLIENTS}
 RESTIC, CLI = "restic (Debian 12), `backup --stdin`", "AWS CLI v1, `s3 cp`"
 SAMPLE = [
