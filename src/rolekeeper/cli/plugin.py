@@ -9,7 +9,6 @@ from pathlib import Path
 from rolekeeper import compose
 from rolekeeper.cli import condition
 from rolekeeper.cli.condition import Condition, ExitCode
-from rolekeeper.config.load import load
 from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.status import OutputStatus
 from rolekeeper.errors import ConfigurationError, RolekeeperError
@@ -35,6 +34,8 @@ def run(configuration: str | None) -> int:
     A wrong configuration is often the reason why no daemon runs. Its runtime directory is known from what is right in
     the configuration; if a file cannot be read, it is the default one for the service, and unknown for --config.
     """
+    from rolekeeper.config.load import load
+
     try:
         loaded = load(Path(configuration) if configuration is not None else None)
         now = condition.of_everything(loaded.settings, compose.clock())
