@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from rolekeeper.core.loop import table
 from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.states import Configured, Event, Finished, Policy, State
-from rolekeeper.model import AttemptReport, Holding, Instant, Lifetime, Outcome, OutputName, OutputReport
+from rolekeeper.model import AttemptReport, Holding, Instant, Lifetime, Outcome, OutputName, OutputProblem, OutputReport
 from rolekeeper.values import replace
 
 NOW = Instant(datetime(2026, 11, 23, tzinfo=UTC), timedelta(days=1))
@@ -89,7 +89,9 @@ def _ends(outcome: Outcome) -> Iterator[tuple[Phase, str]]:
 def _end(outcome: Outcome, *, token: bool, probes: int | None) -> Phase:
     state, _ = table.start(NOW)
     current = replace(OUTPUT, holding=Holding.OURS, life=LIFE, is_current=True)
-    report = AttemptReport(outcome, outputs=(current,), expires_at=LIFE.expires_at if token else None)
+    refused = {"application": OutputProblem("", "", "")} if outcome is Outcome.ROLE_REFUSED else {}
+    expires_at = LIFE.expires_at if token else None
+    report = AttemptReport(outcome, outputs=(current,), expires_at=expires_at, roles_refused=refused)
     return _step(_step(replace(state, probes=probes), Configured(POLICY)), Finished(report)).phase
 
 
