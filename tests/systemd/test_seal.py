@@ -182,7 +182,9 @@ def test_a_box_that_was_changed_is_damaged_and_a_lost_key_is_missing(host: Machi
     document = json.loads(host.read(VAULT))
     box = document["sealed"]["box"]
     document["sealed"]["box"] = f"{box[:100]}{'A' if box[100] != 'A' else 'B'}{box[101:]}"
+    host.systemctl("stop", UNIT)  # an attempt that runs would write what it has read before
     host.write(VAULT, json.dumps(document), 0o600)
+    host.systemctl("start", UNIT)
     assert refused(host)["code"] == "vault-damaged"
     host.rolekeeper("refresh", expect=74)
     host.until_status("its box was changed")
