@@ -1,17 +1,17 @@
 """Whether systemd serves the endpoints, for the verbs that say so: `check`, `status` and `doctor`."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 from rolekeeper.adapters.supervision import unit
 from rolekeeper.cli.endpoint import DIRECTORY
 from rolekeeper.settings import Settings
+from rolekeeper.values import Value
 
 SOCKET = "rolekeeper-endpoint.socket"
 OLDEST = 250  # of systemd: it loads a directory of credentials
 
 
-class Unserved(NamedTuple):
+class Unserved(Value):
     """Why nothing serves the endpoints, and what to do."""
 
     code: str

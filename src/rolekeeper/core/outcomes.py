@@ -24,8 +24,8 @@ from rolekeeper.model import Outcome, OutputProblem
 from rolekeeper.values import Value
 
 
-class Told(Protocol):
-    """What is told of an attempt."""
+class Reported(Protocol):
+    """How an attempt ended, in a report or in status.json."""
 
     @property
     def outcome(self) -> Outcome:
@@ -74,15 +74,16 @@ def outcome_of(error: RolekeeperError) -> Outcome:
     return next((outcome for outcome, kind in kinds if isinstance(error, kind)), Outcome.FAILED)
 
 
-def exit_code(told: Told, problems: Iterable[OutputProblem | None]) -> int:
+def exit_code(reported: Reported, problems: Iterable[OutputProblem | None]) -> int:
     """The exit code of a command that reports this outcome; `problems` are those of the outputs.
 
     Credentials that could not be recorded are issued, and so are those that not every output could take beside that.
     Then the outcome's message is that of the output.
     """
-    if told.outcome is Outcome.ISSUED and told.code and any(one and one.message == told.message for one in problems):
+    issued = reported.outcome is Outcome.ISSUED
+    if issued and reported.code and any(one and one.message == reported.message for one in problems):
         return OutputError.exit_code
-    return exit_code_of(told.outcome, told.code)
+    return exit_code_of(reported.outcome, reported.code)
 
 
 def exit_code_of(outcome: Outcome, code: str) -> int:

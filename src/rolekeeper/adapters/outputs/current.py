@@ -4,6 +4,7 @@ from rolekeeper.adapters.files.replace import read_file
 from rolekeeper.adapters.outputs.accounts import user_number
 from rolekeeper.adapters.outputs.endpoint import EndpointDocuments
 from rolekeeper.adapters.outputs.processfile import PROFILE, points_to_it
+from rolekeeper.adapters.outputs.publishedfile import LARGEST_FILE
 from rolekeeper.core import credentialsfile, processfile
 from rolekeeper.core.credentialsfile import format_expiry
 from rolekeeper.errors import OutputError
@@ -11,21 +12,19 @@ from rolekeeper.model import OutputContents
 from rolekeeper.settings import CredentialsFile, Endpoint, FileFormat, Output
 from rolekeeper.values import replace
 
-_LARGEST_FILE = 4 * 1024 * 1024  # bytes; the daemon publishes into none that is larger
-
 
 def contents(output: Output, runtime_directory: str) -> OutputContents:
     """What programs find there; OSError or OutputError when that cannot be read, PermissionError by this user."""
     if isinstance(output, Endpoint):
         return _endpoint(output, runtime_directory)
     owner = user_number(output.owner, output.path)
-    data = read_file(output.path, _LARGEST_FILE, owner)
+    data = read_file(output.path, LARGEST_FILE, owner)
     if data is None:
         return OutputContents()
     if output.format is FileFormat.SHARED:
         return _profile(output, data)
     found = processfile.contents(data, where=output.path)
-    beside = read_file(f"{output.path}{PROFILE}", _LARGEST_FILE, owner) or b""
+    beside = read_file(f"{output.path}{PROFILE}", LARGEST_FILE, owner) or b""
     return replace(found, is_complete=found.is_complete and points_to_it(output, beside))
 
 

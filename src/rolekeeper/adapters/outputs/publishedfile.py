@@ -36,7 +36,7 @@ from rolekeeper.values import Value
 SAMPLE = RoleToken(  # as large as role tokens come
     "ASIA" + "0" * 16, "0" * 40, "0" * 4096, datetime(2000, 1, 1, tzinfo=UTC)
 )
-_LARGEST_FILE = 4 * 1024 * 1024  # bytes
+LARGEST_FILE = 4 * 1024 * 1024  # bytes
 _MOST_TRIES = 5
 _NAP = timedelta(milliseconds=100)  # while another program writes the file in place
 _LONGEST_NAPS = timedelta(seconds=2)
@@ -112,7 +112,7 @@ class PublishedFiles:
         with self._translated(output):
             try:
                 with place(output.path, owner=_owner(output)) as target:
-                    return read_at(target, _LARGEST_FILE)
+                    return read_at(target, LARGEST_FILE)
             except FileNotFoundError:
                 return None
 
@@ -142,7 +142,7 @@ class PublishedFiles:
         """The file while no process writes it; where the kernel cannot tell, once a nap has not changed it."""
         before: Contents | None = None
         for _ in range(max(2, min(longest, _LONGEST_NAPS) // _NAP)):
-            found = read_at(target, _LARGEST_FILE)
+            found = read_at(target, LARGEST_FILE)
             if found and found.is_mounted:
                 raise OSError(errno.EBUSY, "it is a mount of its own")
             if found is None or found.is_written is False or (found.is_written is None and found == before):

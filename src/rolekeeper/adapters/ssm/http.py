@@ -88,6 +88,7 @@ class Wire:
             return ""
 
     def _verified(self, endpoint: Endpoint, proxy: Proxy | None, trusted: str) -> socket.socket | TlsInTls:
+        """A connection that the trust store's directory verifies, or else its file."""
         quick = directory(trusted)
         if quick is not None:
             with suppress(ssl.SSLCertVerificationError):
