@@ -31,6 +31,10 @@ HEAVY = {
     "structlog",
     "pydantic",
     "logging",
+    "json",
+    "re",
+    "enum",
+    "contextlib",
 }
 
 
@@ -274,6 +278,7 @@ def test_it_loads_next_to_nothing(tmp_path: Path) -> None:
         "rolekeeper.cli.cores",
         "rolekeeper.cli.credential_process",
         "rolekeeper.cli.messages",
+        "rolekeeper.cli.plainjson",
         "rolekeeper.core",
         "rolekeeper.core.ini",
     }

@@ -1,8 +1,8 @@
 """`rolekeeper credential-process`: what SDKs want from `credential_process`, out of the published file.
 
-SDKs start this whenever they need credentials, so it must start like a bare interpreter: no TOML, no argparse but for
---help, no service. The file may be a shared credentials file or a process file. Without --file it is the first one that
-the running daemon's status.json names.
+SDKs start this whenever they need credentials, so it must start like a bare interpreter: no TOML, no `json`, no
+argparse but for --help, no service. The file may be a shared credentials file or a process file. Without --file it is
+the first one that the running daemon's status.json names.
 
 An expiry counts for the access key that was published with it. If status.json says that another key was published in
 this file, another program has written its own since, whose lifetime is unknown here.
@@ -10,7 +10,6 @@ this file, another program has written its own since, whose lifetime is unknown 
 
 from __future__ import annotations
 
-from json import dumps, loads
 from os import O_NONBLOCK, fstat, stat, write
 from os import open as open_descriptor
 from stat import S_ISREG
@@ -18,6 +17,7 @@ from time import CLOCK_BOOTTIME, clock_gettime
 
 from rolekeeper.cli.cores import keep_out_of_cores
 from rolekeeper.cli.messages import say
+from rolekeeper.cli.plainjson import dumps, loads
 from rolekeeper.core.ini import UnparsableError, profile_values, scan
 
 TYPE_CHECKING = False  # as typing's, whose import alone would cost a tenth of the whole
