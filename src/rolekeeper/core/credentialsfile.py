@@ -18,6 +18,7 @@ which is another one for botocore and the same for other SDKs; long-lived keys, 
 import configparser
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from io import StringIO
 
 from rolekeeper.core import ini
@@ -149,13 +150,19 @@ def _refusal(code: str, where: str, reason: str, hint: str) -> OutputError:
 
 
 def _scan(text: str, where: str) -> list[Line]:
+    """Every line; raises OutputError when botocore could not parse the file."""
     if "\0" in text:
         raise _refusal("unparsable-file", where, "it holds NUL bytes", "restore the file, or remove it")
     try:
-        return ini.scan(text)
+        return _scanned(text)
     except ini.UnparsableError as error:
         hint = "correct that line by hand; boto3 and the AWS CLI cannot read the file, either"
         raise _refusal(error.code, where, error.reason, hint) from None
+
+
+@lru_cache(maxsize=1)  # an attempt edits a text and reads its profile, again and again
+def _scanned(text: str) -> list[Line]:
+    return ini.scan(text)
 
 
 def _check_request(profile: str, values: Values, where: str) -> None:
@@ -168,9 +175,13 @@ def _check_request(profile: str, values: Values, where: str) -> None:
             "choose a name without ], control characters and outer blanks, other than DEFAULT",
         )
     for key in OUR_KEYS:
-        if not values[key] or not all("!" <= character <= "~" for character in values[key]):
+        if not values[key] or not _is_visible_ascii(values[key]):
             hint = "the service sent something else; try again, and report it when it stays"
             raise _refusal("token-invalid", where, f"the new {key} is not printable ASCII without blanks", hint)
+
+
+def _is_visible_ascii(value: str) -> bool:
+    return value.isascii() and value.isprintable() and " " not in value
 
 
 def _check_spelling(lines: list[Line], profile: str, where: str) -> None:
@@ -269,13 +280,23 @@ def _next_visible(lines: list[Line], at: int) -> Line:
     return next(visible, lines[at])
 
 
+class _Parser(configparser.RawConfigParser):
+    def __dir__(self) -> list[str]:
+        """Nothing: the constructor looks here for converters of values, which takes longer than reading a file."""
+        return []
+
+
+@lru_cache(maxsize=2)  # an attempt compares the same old text twice, as it looks at the file and as it publishes
 def _parse(text: str) -> dict[str, dict[str, str]] | None:
-    parser = configparser.RawConfigParser()
+    parser = _Parser()
     try:
         parser.read_file(StringIO(text, newline=None))
     except configparser.Error:
         return None  # the error would quote the file's lines, secrets among them
-    return {name: dict(section) for name, section in parser.items()}
+    return {
+        configparser.DEFAULTSECT: dict(parser.defaults()),
+        **{name: dict(parser.items(name)) for name in parser.sections()},
+    }
 
 
 def _is_nested_well(value: str) -> bool:

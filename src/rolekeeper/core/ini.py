@@ -56,6 +56,9 @@ def indent_width(body: str) -> int:
 
 def split_lines(text: str) -> list[tuple[str, str]]:
     """Each line's text and its newline, which is empty only at the end of a file that lacks its last one."""
+    if "\r" not in text:
+        *ended, last = text.split("\n")
+        return [*((body, "\n") for body in ended), *([(last, "")] if last else [])]
     lines = []
     for line in StringIO(text, newline=""):
         body = line.rstrip("\r\n")
@@ -76,33 +79,27 @@ def scan(text: str) -> list[Line]:
     section = key = None
     level = 0
     for number, (body, ending) in enumerate(split_lines(text), start=1):
-        kind = _kind(body, deeper=key is not None and indent_width(body) > level)
-        if kind == HEADER:
-            section, key = _header(body.strip()), None
-            _note(seen, (section or "", ""), number)
-        elif kind == OPTION:
-            key = _option(section, body, number)
-            _note(seen, (section or "", key), number)
-        if kind in (HEADER, OPTION):
+        stripped = body.strip()
+        if not stripped:
+            kind = BLANK
+        elif stripped[0] in "#;":
+            kind = COMMENT
+        elif key is not None and indent_width(body) > level:
+            kind = CONTINUATION
+        else:
             level = indent_width(body)
+            kind = HEADER if _is_header(stripped) else OPTION
+            if kind == HEADER:
+                section, key = stripped[1 : stripped.rfind("]")], None
+            else:
+                key = _option(section, body, number)
+            _note(seen, (section or "", key or ""), number)
         lines.append(Line(kind, section, key, body, ending))
     return lines
 
 
-def _kind(body: str, *, deeper: bool) -> str:
-    stripped = body.strip()
-    if not stripped:
-        return BLANK
-    if stripped[0] in "#;":
-        return COMMENT
-    if deeper:
-        return CONTINUATION
-    return HEADER if _header(stripped) is not None else OPTION
-
-
-def _header(stripped: str) -> str | None:
-    end = stripped.rfind("]")
-    return stripped[1:end] if stripped[0] == "[" and end > 1 else None
+def _is_header(stripped: str) -> bool:
+    return stripped[0] == "[" and stripped.rfind("]") > 1
 
 
 def _option(section: str | None, body: str, number: int) -> str:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from functools import cache
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -93,8 +94,14 @@ def _decode_optional(kinds: tuple[Any, ...], value: Json) -> Any:
 
 
 def _decode_value(kind: Any, value: Json) -> Any:
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     return kind(**{name: _decode(hints[name], item) for name, item in value.items() if name in hints})
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    """The types of a value's fields; evaluating them takes longer than decoding a value."""
+    return get_type_hints(kind)
 
 
 def _aware(moment: datetime) -> datetime:
