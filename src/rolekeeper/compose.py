@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from rolekeeper import __version__
@@ -48,16 +47,17 @@ def settings(configuration: str | None, *, anew: bool = False, keep: bool = Fals
     from rolekeeper.adapters import acceptedsettings
     from rolekeeper.config.files import DEFAULT_PATH, digest
 
-    path = Path(configuration) if configuration is not None else None
-    directory = os.environ.get("STATE_DIRECTORY", STATE_DIRECTORY if path is None else "").partition(":")[0]
+    directory = os.environ.get("STATE_DIRECTORY", STATE_DIRECTORY if configuration is None else "").partition(":")[0]
     if directory and not anew:
-        current = digest(path or DEFAULT_PATH, must_exist=path is not None)
+        current = digest(DEFAULT_PATH if configuration is None else configuration, must_exist=configuration is not None)
         kept = acceptedsettings.load(directory, current) if current else None
         if kept is not None:
             return kept
+    from pathlib import Path
+
     from rolekeeper.config.load import load_settings
 
-    accepted = load_settings(path)
+    accepted = load_settings(Path(configuration) if configuration is not None else None)
     if keep and directory:
         acceptedsettings.save(directory, accepted)
     return accepted

@@ -10,8 +10,8 @@ from rolekeeper.adapters.files.replace import describe
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "outcomes.md").read_text(encoding="utf-8")
 SECTION = TEXT.partition("## Codes of an output")[2].partition("## ")[0]
-SOURCES = ("adapters/outputs/*", "adapters/files/*", "core/credentialsfile", "core/ini")
-RAISED = re.compile(r'(?:RefusedFileError|OutputError|UnparsableError|_refusal)\(\s*"([a-z0-9-]+)"')
+SOURCES = ("adapters/outputs/*", "adapters/files/*", "core/credentialsfile", "core/editcheck", "core/ini")
+RAISED = re.compile(r'(?:RefusedFileError|OutputError|UnparsableError|refusal)\(\s*"([a-z0-9-]+)"')
 
 
 def test_each_code_of_an_output_is_documented_and_no_other() -> None:

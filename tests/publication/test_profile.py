@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from rolekeeper.core.credentialsfile import check_edit, format_expiry, read_profile, replace_profile, token_values
+from rolekeeper.core.credentialsfile import format_expiry, read_profile, replace_profile, token_values
+from rolekeeper.core.editcheck import check_edit
 from rolekeeper.errors import OutputError
 from rolekeeper.model import RoleToken
 

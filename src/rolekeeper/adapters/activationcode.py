@@ -1,6 +1,6 @@
 """The activation code: out of a file, which may be the systemd credential `activation-code`."""
 
-from pathlib import Path
+import os
 
 from rolekeeper.errors import InputOutputError
 
@@ -10,14 +10,14 @@ LONGEST = 4096  # bytes that are read for an activation code
 
 def credential(directory: str | None) -> str | None:
     """Where systemd has put the credential, if it has; `directory` is CREDENTIALS_DIRECTORY."""
-    path = Path(directory, CREDENTIAL) if directory else None
-    return str(path) if path is not None and path.exists() else None
+    path = os.path.join(directory, CREDENTIAL) if directory else None
+    return path if path is not None and os.path.exists(path) else None
 
 
 def read(path: str, name: str) -> str:
     """The activation code in a file, without the line's end; raises InputOutputError, which calls the file `name`."""
     try:
-        with Path(path).open("rb") as file:
+        with open(path, "rb") as file:
             code = file.read(LONGEST).decode("utf-8-sig").strip()
             code.encode("ascii")
     except (OSError, UnicodeError) as error:

@@ -5,12 +5,11 @@ The latter is started by SDKs again and again, and this module is larger than wh
 
 import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from rolekeeper.errors import HardwareError
 from rolekeeper.model import Instant
 
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _NANOSECONDS_PER_MICROSECOND = 1000
 
 
@@ -39,7 +38,8 @@ class SystemClock:
         """
         if self._boot_id is None:
             try:
-                self._boot_id = _BOOT_ID.read_text(encoding="ascii").strip().replace("-", "")
+                with open(_BOOT_ID, encoding="ascii") as file:
+                    self._boot_id = file.read().strip().replace("-", "")
             except OSError as error:
                 raise HardwareError(
                     "boot-unknown",

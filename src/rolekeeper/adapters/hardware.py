@@ -21,7 +21,8 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
+from os import PathLike, fspath
+from os.path import exists
 
 from rolekeeper.adapters import netlink
 from rolekeeper.model import COMPONENTS, Hardware
@@ -30,6 +31,8 @@ from rolekeeper.values import Value
 
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"}
 """What systemd gives a service whose unit sets nothing."""
+
+Path = str | PathLike[str]
 
 _LASTING = (FileNotFoundError, PermissionError)
 _LONGEST_PATIENCE = timedelta(seconds=20)
@@ -42,17 +45,17 @@ class Sources(Value):
     `network` lists what netlink.LINKS or netlink.ADDRESSES request, as netlink.dump does.
     """
 
-    machine_id: tuple[Path, ...] = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
+    machine_id: tuple[Path, ...] = ("/etc/machine-id", "/var/lib/dbus/machine-id")
     network: Callable[[int], Iterable[bytes]] = netlink.dump
-    dmidecode: Path = Path("/usr/sbin/dmidecode")
-    ls: Path = Path("/bin/ls")
-    disks: Path = Path("/dev/disk/by-uuid")
+    dmidecode: Path = "/usr/sbin/dmidecode"
+    ls: Path = "/bin/ls"
+    disks: Path = "/dev/disk/by-uuid"
     patience: timedelta = _LONGEST_PATIENCE
 
     def programs(self) -> dict[str, list[str]]:
         """The command for each component that is the hash of a program's output."""
-        smbios = {f"{kind}-hash": [str(self.dmidecode), "-t", kind] for kind in _SMBIOS_KINDS}
-        return {**smbios, "disk-info": [str(self.ls), "-l", str(self.disks)]}
+        smbios = {f"{kind}-hash": [fspath(self.dmidecode), "-t", kind] for kind in _SMBIOS_KINDS}
+        return {**smbios, "disk-info": [fspath(self.ls), "-l", fspath(self.disks)]}
 
 
 def patience(attempt_timeout: timedelta, looks: int) -> timedelta:
@@ -128,10 +131,11 @@ def _reason(error: OSError) -> str:
 
 
 def _machine_id(paths: tuple[Path, ...]) -> str:
-    present = [path for path in paths if path.exists()]
+    present = [path for path in paths if exists(path)]
     if not present:
         raise UnreadableError(f"{paths[0]} is absent")
-    value = present[0].read_bytes().decode()
+    with open(present[0], "rb") as file:
+        value = file.read().decode()
     if not value:
         raise UnreadableError(f"{present[0]} is empty")
     return value

@@ -16,6 +16,7 @@ the network fails. The rules:
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -287,7 +288,7 @@ def _judged(call: _Call, endpoint: Endpoint, answer: Answer, root: "ET.Element |
     if not code and answer.status not in TELLING:
         raise _unusable(call, endpoint, answer, f"it is no answer of STS (HTTP {answer.status})")
     found = ROLE_MEANINGS.get(code.removesuffix("Exception")) or _other(meaning(code, answer.status))
-    if found is _TIME and OTHER_REGION.search(message):
+    if found is _TIME and re.search(OTHER_REGION, message):
         found = Meaning(
             RoleRefusedError, f"name an endpoint of {endpoint.region} in {endpoint.setting}", "region-mismatch"
         )

@@ -27,7 +27,7 @@ def write(configuration: str | None, agent: AgentSettings, region: str) -> str:
     Raises ConfigurationError when the configuration would be wrong with it, InputOutputError when it cannot be written.
     """
     main = Path(configuration) if configuration is not None else None
-    path = (main or DEFAULT_PATH).parent / FRAGMENTS / NAME
+    path = Path(main or DEFAULT_PATH).parent / FRAGMENTS / NAME
     without = load(main, fragment=SourceFile(str(path), {}))
     content = agentsettings.tables(agentsettings.differences(agent, without.settings, region))
     if not content:

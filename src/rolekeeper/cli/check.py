@@ -65,7 +65,7 @@ def _loaded(path: Path | None, fragment: tuple[str, Path] | None) -> Loaded:
     if fragment is None:
         return load(path)
     name, file = fragment
-    return load(path, fragment=read_fragment(file, str((path or DEFAULT_PATH).parent / FRAGMENTS / name)))
+    return load(path, fragment=read_fragment(file, str(Path(path or DEFAULT_PATH).parent / FRAGMENTS / name)))
 
 
 def account_warnings(loaded: Loaded) -> Iterator[Problem]:

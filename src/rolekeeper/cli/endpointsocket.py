@@ -1,9 +1,8 @@
 """Whether systemd serves the endpoints, for the verbs that say so: `check`, `status` and `doctor`."""
 
-from pathlib import Path
+import os
 
 from rolekeeper.adapters.supervision import unit
-from rolekeeper.cli.endpoint import DIRECTORY
 from rolekeeper.settings import Settings
 from rolekeeper.values import Value
 
@@ -30,7 +29,11 @@ ALONE = "run `rolekeeper endpoint --address 127.0.0.1:4580` as a service of your
 
 def is_for_systemd(settings: Settings) -> bool:
     """Whether it is for the socket unit to serve the endpoints; for another runtime directory it is not."""
-    return bool(settings.endpoints) and Path(settings.daemon.runtime_directory, "endpoint") == Path(DIRECTORY)
+    if not settings.endpoints:
+        return False
+    from rolekeeper.cli.endpoint import DIRECTORY
+
+    return os.path.normpath(f"{settings.daemon.runtime_directory}/endpoint") == DIRECTORY
 
 
 def unserved(settings: Settings) -> Unserved | None:

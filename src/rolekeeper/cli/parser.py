@@ -10,7 +10,6 @@ import io
 import os
 import re
 import sys
-from pathlib import Path
 from typing import NoReturn
 
 from rolekeeper.cli.messages import failed_output, guarded
@@ -59,8 +58,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, prog: str, description: str, epilog: str) -> None:
-        formatter = argparse.RawDescriptionHelpFormatter
-        super().__init__(prog, description=description, epilog=epilog, formatter_class=formatter, allow_abbrev=False)
+        super().__init__(prog, description=description, epilog=epilog, formatter_class=_formatter, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the command line, and how to learn what is right."""
@@ -77,10 +75,19 @@ class Parser(argparse.ArgumentParser):
         return found
 
 
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """The help's form, in the width that argparse would use: it asks shutil, which loads every compression."""
+    try:
+        columns = int(os.environ.get("COLUMNS", "0")) or os.get_terminal_size(1).columns
+    except (OSError, ValueError):
+        columns = 0
+    return argparse.RawDescriptionHelpFormatter(prog, width=(columns or 80) - 2)
+
+
 def main(arguments: list[str]) -> int:
     """Run the verb that `arguments` name; returns the exit code."""
     if sys.stdout is None:  # closed before we started: the caller wants no results
-        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the process ends
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - until the process ends
     if isinstance(sys.stdout, io.TextIOWrapper):  # a locale without some character is no reason for a traceback
         sys.stdout.reconfigure(errors="backslashreplace")
     exit_code = _run(arguments)

@@ -12,7 +12,7 @@ from typing import NamedTuple, NoReturn
 
 from rolekeeper import compose
 from rolekeeper.adapters.supervision import unit
-from rolekeeper.cli import condition, plugin
+from rolekeeper.cli import condition
 from rolekeeper.cli.condition import Condition
 from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import print_json
@@ -85,6 +85,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print it."""
     if options.check:
+        from rolekeeper.cli import plugin
+
         return plugin.run(options.config)
     if options.watch:
         _watch(options.config)

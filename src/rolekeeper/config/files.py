@@ -10,13 +10,15 @@ import errno
 import hashlib
 import os
 import stat
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 from rolekeeper.errors import InputOutputError, Problem
 from rolekeeper.values import Value
 
-DEFAULT_PATH = Path("/etc/rolekeeper/config.toml")
+Path = str | PathLike[str]
+
+DEFAULT_PATH = "/etc/rolekeeper/config.toml"
 FRAGMENTS = "conf.d"
 LARGEST_FILE = 131_072  # bytes; a larger file is no configuration
 LONGEST_LINE = 8_192  # bytes; tomllib's time grows with the square of the dots in a key
@@ -56,7 +58,7 @@ def read_files(path: Path, *, must_exist: bool) -> tuple[list[SourceFile], list[
     raw, problems = _read_all(path, must_exist=must_exist)
     files = []
     for where, data in raw.items():
-        result = _parse(str(where), data) if data is not None else None
+        result = _parse(where, data) if data is not None else None
         if isinstance(result, Problem):
             problems.append(result)
         elif result is not None:
@@ -94,11 +96,12 @@ def read_regular(path: Path, limit_bytes: int) -> RawFile | str:
         return _why(path, "cannot be read", error)
 
 
-def _read_all(path: Path, *, must_exist: bool) -> tuple[dict[Path, bytes | None], list[Problem]]:
+def _read_all(path: Path, *, must_exist: bool) -> tuple[dict[str, bytes | None], list[Problem]]:
     """The bytes of every file, None for an absent `path`; and what is wrong with the files that are left out."""
-    fragments, problems = _fragments(path.parent / FRAGMENTS)
-    raw: dict[Path, bytes | None] = {} if must_exist or _has_its_name(path) else {path: None}
-    for candidate in (path, *fragments):
+    main = os.fspath(path)
+    fragments, problems = _fragments(os.path.join(os.path.dirname(main), FRAGMENTS))
+    raw: dict[str, bytes | None] = {} if must_exist or _has_its_name(main) else {main: None}
+    for candidate in (main, *fragments):
         if candidate in raw:
             continue
         result = _read_file(candidate)
@@ -109,10 +112,10 @@ def _read_all(path: Path, *, must_exist: bool) -> tuple[dict[Path, bytes | None]
     return raw, problems
 
 
-def _digest(path: Path, raw: dict[Path, bytes | None]) -> str:
+def _digest(path: Path, raw: dict[str, bytes | None]) -> str:
     found = hashlib.sha256()
     for where, data in raw.items():
-        name = _MAIN if where == path else f"{FRAGMENTS}/{where.name}"
+        name = _MAIN if where == os.fspath(path) else f"{FRAGMENTS}/{os.path.basename(where)}"
         length = "absent" if data is None else str(len(data))
         found.update(os.fsencode(name) + b"\0" + length.encode() + b"\0" + (data or b""))
     return found.hexdigest()
@@ -127,14 +130,14 @@ def _has_its_name(path: Path) -> bool:
     return True
 
 
-def _fragments(directory: Path) -> tuple[list[Path], list[Problem]]:
+def _fragments(directory: str) -> tuple[list[str], list[Problem]]:
     try:
         names = sorted(_names_in(directory))
     except FileNotFoundError:
         return [], []
     except OSError as error:
-        return [], [Problem(str(directory), "", _why(directory, "cannot be listed", error), _LIST_HINT)]
-    return [directory / name for name in names if is_fragment(name)], []
+        return [], [Problem(directory, "", _why(directory, "cannot be listed", error), _LIST_HINT)]
+    return [os.path.join(directory, name) for name in names if is_fragment(name)], []
 
 
 def is_fragment(name: str) -> bool:
@@ -143,11 +146,11 @@ def is_fragment(name: str) -> bool:
     return name.endswith(".toml") and not name.startswith(".")
 
 
-def _names_in(directory: Path) -> list[str]:
+def _names_in(directory: str) -> list[str]:
     """os.listdir alone does not repeat an opening that a signal interrupts; os.open does."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        return os.listdir(descriptor)  # noqa: PTH208 - by descriptor, which pathlib cannot
+        return os.listdir(descriptor)
     finally:
         os.close(descriptor)
 
@@ -183,7 +186,7 @@ def _open(path: str, flags: int) -> int:
 
 def _is_readable_at_once(status: os.stat_result) -> bool:
     """Whether it is a regular file, or /dev/null, which is a good way to write: all defaults. A terminal is neither."""
-    return stat.S_ISREG(status.st_mode) or status.st_rdev == Path(os.devnull).stat().st_rdev
+    return stat.S_ISREG(status.st_mode) or status.st_rdev == os.stat(os.devnull).st_rdev
 
 
 def _parse(where: str, raw: bytes) -> SourceFile | Problem:

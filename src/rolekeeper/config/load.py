@@ -97,7 +97,7 @@ class _Merged:
         return [(table, self.places[array, number]) for number, table in enumerate(tables)]
 
 
-def load_settings(path: Path | None, default: Path = DEFAULT_PATH) -> Settings:
+def load_settings(path: Path | None, default: Path | str = DEFAULT_PATH) -> Settings:
     """The settings from the file `path`, or from `default`, which may be missing, and from conf.d beside it.
 
     Raises ConfigurationError with every problem of every file, InputOutputError when a file cannot be read just now.
@@ -108,7 +108,7 @@ def load_settings(path: Path | None, default: Path = DEFAULT_PATH) -> Settings:
     return loaded.settings
 
 
-def load(path: Path | None, default: Path = DEFAULT_PATH, fragment: SourceFile | Problem | None = None) -> Loaded:
+def load(path: Path | None, default: Path | str = DEFAULT_PATH, fragment: SourceFile | Problem | None = None) -> Loaded:
     """As `load_settings`, but problems are part of the result. `fragment` stands in for the file of its name.
 
     With a fragment, the digest is that of the files as they are. A fragment that cannot be read is its problem.

@@ -12,14 +12,12 @@ The rules:
 - everything else stays byte for byte: comments, blank lines, other keys and profiles, their order and their newlines.
 Refused, each with a code: a file that botocore could not parse; a profile that is spelled with blanks (`[ default ]`),
 which is another one for botocore and the same for other SDKs; long-lived keys, unless the output may replace them.
-`check_edit` reads both texts with a parser that shares no code with the editor: only our keys may differ.
+`core.editcheck` then reads both texts with a parser that shares no code with the editor.
 """
 
-import configparser
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from io import StringIO
 
 from rolekeeper.core import ini
 from rolekeeper.core.ini import COMMENT, CONTINUATION, HEADER, OPTION, Line
@@ -69,7 +67,7 @@ def decode(data: bytes, *, where: str) -> str:
         if not text.startswith(_BOM):
             return text
         reason = "it begins with a byte order mark, which SDKs take for a part of the first line"
-    raise _refusal("file-not-utf8", where, reason, "save it as UTF-8 without a byte order mark")
+    raise refusal("file-not-utf8", where, reason, "save it as UTF-8 without a byte order mark")
 
 
 def is_complete(values: Values) -> bool:
@@ -118,46 +116,25 @@ def replace_profile(text: str, profile: str, values: Values, *, replace_long_liv
     return "".join(line.body + line.ending for line in edited)
 
 
-def check_edit(old: str, new: str, profile: str, values: Values, *, where: str) -> None:
-    """Compare the edited text with the old one, as the standard library's parser reads both.
-
-    It is the parser of boto3 and the AWS CLI. Raises OutputError when they could not read the file, would read other
-    credentials, or when anything but our keys differs.
-    """
-    before, after = _parse(old), _parse(new)
-    written = (value for section in (after or {}).values() for value in section.values())
-    if before is None or after is None or not all(map(_is_nested_well, written)):
-        raise _refusal(
-            "unparsable-file", where, "boto3 and the AWS CLI could not parse it", "restore the file, or remove it"
-        )
-    if STALE_TOKEN in after[profile]:
-        reason = f"[{ini.INHERITED_SECTION}] gives {STALE_TOKEN} to every profile"
-        raise _refusal("inherited-token", where, reason, "remove it there: botocore prefers it to ours")
-    expected = before | {profile: before.get(profile, before[configparser.DEFAULTSECT]) | dict(values)}
-    expected[profile].pop(STALE_TOKEN, None)
-    if after != expected:
-        hint = "publish to a file of its own, and report this with the file's structure"
-        raise _refusal("edit-refused", where, "the edit would change more than our keys", hint)
-
-
 def without_expiry(text: str, profile: str, *, where: str) -> str:
     """The file's text without the expiry of our credentials, which would be kept beside another program's keys."""
     return "".join(line.body + line.ending for line in _remove_key(_scan(text, where), profile, EXPIRES))
 
 
-def _refusal(code: str, where: str, reason: str, hint: str) -> OutputError:
+def refusal(code: str, where: str, reason: str, hint: str) -> OutputError:
+    """The error about a file that cannot be used as it is."""
     return OutputError(code, f"Cannot use {where}: {reason}", hint)
 
 
 def _scan(text: str, where: str) -> list[Line]:
     """Every line; raises OutputError when botocore could not parse the file."""
     if "\0" in text:
-        raise _refusal("unparsable-file", where, "it holds NUL bytes", "restore the file, or remove it")
+        raise refusal("unparsable-file", where, "it holds NUL bytes", "restore the file, or remove it")
     try:
         return _scanned(text)
     except ini.UnparsableError as error:
         hint = "correct that line by hand; boto3 and the AWS CLI cannot read the file, either"
-        raise _refusal(error.code, where, error.reason, hint) from None
+        raise refusal(error.code, where, error.reason, hint) from None
 
 
 @lru_cache(maxsize=1)  # an attempt edits a text and reads its profile, again and again
@@ -168,7 +145,7 @@ def _scanned(text: str) -> list[Line]:
 def _check_request(profile: str, values: Values, where: str) -> None:
     ordinary = profile.isprintable() and profile == profile.strip() and "]" not in profile
     if not ordinary or profile in ("", ini.INHERITED_SECTION):
-        raise _refusal(
+        raise refusal(
             "profile-name-invalid",
             where,
             f"{profile!r} cannot be the name of a profile",
@@ -177,7 +154,7 @@ def _check_request(profile: str, values: Values, where: str) -> None:
     for key in OUR_KEYS:
         if not values[key] or not _is_visible_ascii(values[key]):
             hint = "the service sent something else; try again, and report it when it stays"
-            raise _refusal("token-invalid", where, f"the new {key} is not printable ASCII without blanks", hint)
+            raise refusal("token-invalid", where, f"the new {key} is not printable ASCII without blanks", hint)
 
 
 def _is_visible_ascii(value: str) -> bool:
@@ -187,7 +164,7 @@ def _is_visible_ascii(value: str) -> bool:
 def _check_spelling(lines: list[Line], profile: str, where: str) -> None:
     for name in {line.section for line in lines if line.section and line.section != profile}:
         if name.strip() == profile:
-            raise _refusal(
+            raise refusal(
                 "profile-spelled-with-blanks",
                 where,
                 f"it holds [{ini.shown(name)}], which some SDKs take for [{profile}] and others do not",
@@ -201,7 +178,7 @@ def _check_long_lived(lines: list[Line], profile: str, where: str) -> None:
     key_id = values.get(ACCESS_KEY_ID, "").strip("\"' ")
     temporary = values.get(SESSION_TOKEN) or values.get(STALE_TOKEN) or key_id.startswith(_TEMPORARY_PREFIX)
     if key_id.startswith(_LONG_LIVED_PREFIX) or ((key_id or values.get(SECRET_ACCESS_KEY)) and not temporary):
-        raise _refusal(
+        raise refusal(
             "long-lived-keys",
             where,
             f"the profile [{profile}] holds long-lived keys",
@@ -278,27 +255,3 @@ def _next_visible(lines: list[Line], at: int) -> Line:
     """The next option or header, the header itself when there is none: what a new line there must be in line with."""
     visible = (line for line in lines[at + 1 :] if line.kind not in (ini.BLANK, COMMENT))
     return next(visible, lines[at])
-
-
-class _Parser(configparser.RawConfigParser):
-    def __dir__(self) -> list[str]:
-        """Nothing: the constructor looks here for converters of values, which takes longer than reading a file."""
-        return []
-
-
-@lru_cache(maxsize=2)  # an attempt compares the same old text twice, as it looks at the file and as it publishes
-def _parse(text: str) -> dict[str, dict[str, str]] | None:
-    parser = _Parser()
-    try:
-        parser.read_file(StringIO(text, newline=None))
-    except configparser.Error:
-        return None  # the error would quote the file's lines, secrets among them
-    return {
-        configparser.DEFAULTSECT: dict(parser.defaults()),
-        **{name: dict(parser.items(name)) for name in parser.sections()},
-    }
-
-
-def _is_nested_well(value: str) -> bool:
-    """Whether botocore reads the value: one that begins on the next line has to be nested `key = value` lines."""
-    return not value.startswith("\n") or all("=" in line for line in value.splitlines() if line.strip())

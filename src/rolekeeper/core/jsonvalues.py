@@ -100,8 +100,11 @@ def _decode_value(kind: Any, value: Json) -> Any:
 
 @cache
 def _hints(kind: Any) -> dict[str, Any]:
-    """The types of a value's fields; evaluating them takes longer than decoding a value."""
-    return get_type_hints(kind)
+    """The types of a value's fields, evaluated only if one is a name in quotes: that takes longer than decoding."""
+    found: dict[str, Any] = {}
+    for base in reversed(kind.__mro__):
+        found |= getattr(base, "__annotations__", {})
+    return get_type_hints(kind) if any(isinstance(hint, str) for hint in found.values()) else found
 
 
 def _aware(moment: datetime) -> datetime:

@@ -16,7 +16,6 @@ Rules 3 and 4 let one component decide, whatever the share is. A report names th
 "8 of 9 match: not similar" explains nothing.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from enum import StrEnum
@@ -109,7 +108,9 @@ def explain(summary: FingerprintSummary) -> str:
 
 def digest(hardware_hash: HardwareHash) -> str:
     """A name for just this hardware hash: SHA-256, in hex, of its canonical JSON."""
-    return hashlib.sha256(json.dumps(dict(hardware_hash), sort_keys=True).encode()).hexdigest()
+    from hashlib import sha256  # noqa: PLC0415 - it loads OpenSSL, which the supervisor does without
+
+    return sha256(json.dumps(dict(hardware_hash), sort_keys=True).encode()).hexdigest()
 
 
 def trial_fingerprint(accepted: str, hardware_hash: HardwareHash) -> str:
@@ -117,7 +118,9 @@ def trial_fingerprint(accepted: str, hardware_hash: HardwareHash) -> str:
 
     It is derived from the accepted fingerprint and the hash, so nothing has to be stored before it is sent.
     """
-    found = bytearray(hashlib.sha256(f"{accepted} {digest(hardware_hash)}".encode()).digest()[:16])
+    from hashlib import sha256  # noqa: PLC0415 - the same
+
+    found = bytearray(sha256(f"{accepted} {digest(hardware_hash)}".encode()).digest()[:16])
     found[6] = found[6] & 0x0F | 0x40  # version 4
     found[8] = found[8] & 0x3F | 0x80  # variant of RFC 9562
     text = found.hex()

@@ -19,7 +19,6 @@ The walk remembers who may put names into the directories on the way (`Place.is_
 file that such a user could move or link to that name.
 """
 
-import ctypes
 import errno
 import os
 import stat
@@ -282,6 +281,8 @@ def _entered(at: int, new: str) -> Iterator[int]:
 
 def _rename_to_free_name(old_at: int, old: str, at: int, new: str) -> None:
     """Rename a directory unless the name is taken: rename(2) would replace an empty one that a reader has open."""
+    import ctypes  # noqa: PLC0415 - directories are seldom created, and it takes a while to load
+
     renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
     if renameat2(old_at, os.fsencode(old), at, os.fsencode(new), _RENAME_NOREPLACE):
         number = ctypes.get_errno()

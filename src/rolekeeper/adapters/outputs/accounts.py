@@ -11,7 +11,6 @@ import grp
 import pwd
 from enum import Enum
 from os import geteuid
-from pathlib import Path
 
 from rolekeeper.errors import OutputError
 
@@ -23,7 +22,7 @@ class Kind(Enum):
     GROUP = "group"
 
 
-_MAPS = {Kind.USER: Path("/proc/self/uid_map"), Kind.GROUP: Path("/proc/self/gid_map")}
+_MAPS = {Kind.USER: "/proc/self/uid_map", Kind.GROUP: "/proc/self/gid_map"}
 
 
 def user_number(name: str | int | None, where: str) -> int:
@@ -80,7 +79,8 @@ def _unmapped(kind: Kind, one: int) -> tuple[str, str] | None:
 
 def _is_mapped(kind: Kind, one: int) -> bool:
     try:
-        lines = _MAPS[kind].read_text(encoding="ascii").splitlines()
+        with open(_MAPS[kind], encoding="ascii") as file:
+            lines = file.read().splitlines()
     except OSError:  # without /proc, only the kernel's refusal tells
         return True
     ranges = [tuple(int(part) for part in line.split()) for line in lines]

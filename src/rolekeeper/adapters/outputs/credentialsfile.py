@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from rolekeeper.adapters.files.replace import read_file
 from rolekeeper.adapters.outputs.publishedfile import SAMPLE, PublishedFiles, SeenFile
-from rolekeeper.core import credentialsfile
+from rolekeeper.core import credentialsfile, editcheck
 from rolekeeper.core.steps import SeenOutput
 from rolekeeper.errors import OutputError
 from rolekeeper.model import IssueRecord, OutputContents, OutputProblem, RoleToken
@@ -85,7 +85,7 @@ class _Profile:
 
     def check(self, old: bytes, written: bytes) -> None:
         before, after = (credentialsfile.decode(data, where=self._output.path) for data in (old, written))
-        credentialsfile.check_edit(before, after, self._output.profile, self._values, where=self._output.path)
+        editcheck.check_edit(before, after, self._output.profile, self._values, where=self._output.path)
 
 
 def _contents(output: CredentialsFile, seen: SeenFile) -> OutputContents | None:

@@ -29,8 +29,8 @@ from rolekeeper.values import Value, replace
 
 DEFAULT = "default"
 PROFILE = ".profile"  # the end of the name of the file beside FILE
-_PLAIN = re.compile(r"[A-Za-z0-9/._@+,=:-]+")
-_OURS = re.compile(rb"\[[^\n]*\]\ncredential_process = /bin/cat [^\n]*\n")
+_PLAIN = r"[A-Za-z0-9/._@+,=:-]+"
+_OURS = rb"\[[^\n]*\]\ncredential_process = /bin/cat [^\n]*\n"
 
 
 class ProcessFiles:
@@ -89,7 +89,7 @@ class _Profile(Value):
 
     def edited(self, old: bytes) -> bytes:
         text = _profile_text(self.output)
-        if old.strip() and _OURS.fullmatch(old) is None:
+        if old.strip() and re.fullmatch(_OURS, old) is None:
             where = f"{self.output.path}{PROFILE}"
             hint = f"move that file away, or add to it: {text.decode().replace(chr(10), ' / ').rstrip(' /')}"
             raise OutputError("profile-occupied", f"Cannot publish to {where}: it holds something else", hint)
@@ -113,7 +113,7 @@ def points_to_it(output: CredentialsFile, profile: bytes) -> bool:
 
 def _profile_text(output: CredentialsFile) -> bytes:
     """What FILE.profile holds; OutputError `path-not-plain` for a path that SDKs would not take alike."""
-    if _PLAIN.fullmatch(output.path) is None:
+    if re.fullmatch(_PLAIN, output.path) is None:
         reason = "SDKs read blanks and special characters in credential_process in different ways"
         hint = "choose a path of letters, digits and . _ - + @ , = : /"
         raise OutputError("path-not-plain", f"Cannot publish to {output.path}: {reason}", hint)

@@ -21,8 +21,8 @@ _CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 _HIDDEN = ("/home", "/run/user")
 _PRIVATE = ("/tmp", "/var/tmp")  # noqa: S108 - nothing is written there, that is the point
 _OPEN = ("/root",)
-_PLAIN = re.compile(r"[A-Za-z0-9/._@+,=%-]+")
-_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]")
+_PLAIN = r"[A-Za-z0-9/._@+,=%-]+"
+_NOT_IN_NAMES = r"[^A-Za-z0-9._-]"
 
 
 def remedy(unit: str, path: str, owner: int, error: OSError) -> str | None:
@@ -45,7 +45,7 @@ def _remedy(unit: str, path: str, owner: int) -> str | None:
     lines = _opening(directory) + _capabilities(directory, path, owner)
     if not lines:
         return None
-    name = f"output{_NOT_IN_NAMES.sub('-', directory)}.conf"
+    name = f"output{re.sub(_NOT_IN_NAMES, '-', directory)}.conf"
     where = (
         f"the sandbox of {unit} closes {directory}: make sure that it exists, write the lines below to "
         f"/etc/systemd/system/{unit}.d/{name}, then `systemctl daemon-reload && systemctl restart {unit}`"
@@ -96,7 +96,7 @@ def _is_below(directory: str, tops: tuple[str, ...]) -> bool:
 def _optional(path: str) -> str:
     """The path as a value in a unit file, which may be missing when the unit starts."""
     text = f"-{path}".replace("%", "%%")
-    if _PLAIN.fullmatch(path):
+    if re.fullmatch(_PLAIN, path):
         return text
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

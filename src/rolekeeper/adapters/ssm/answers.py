@@ -35,14 +35,14 @@ SUCCESS = range(200, 300)
 TELLING = frozenset({429, *range(500, 600)})  # statuses that say who failed, even without a code
 
 _CODE_PARAMETER = "ActivationCode"  # the only secret that we send in a body
-_CODE = re.compile(r"[A-Za-z][A-Za-z0-9.]{0,99}")
+_CODE = r"[A-Za-z][A-Za-z0-9.]{0,99}"
 FIELDS = {
     "AccessKeyId": re.compile(r"[A-Za-z0-9_]{16,128}"),  # as STS documents it
     "SecretAccessKey": re.compile(r"[!-~]{1,512}"),
     "SessionToken": re.compile(r"[!-~]{1,16384}"),
 }
-OTHER_REGION = re.compile(r"scoped to (a valid|correct) region|region '[^']*' is wrong")
-_LONG_SECRET = re.compile(r"[A-Za-z0-9+/=]{100,}")  # a signature, a key or a token; a role's ARN is never that long
+OTHER_REGION = r"scoped to (a valid|correct) region|region '[^']*' is wrong"
+_LONG_WORD = r"[A-Za-z0-9+/=]{100,}"  # a signature, a key or a token; a role's ARN is never that long
 
 _IN_BETWEEN = (
     "see what answers in the service's place, such as a proxy or a captive portal: service.endpoint_url, "
@@ -78,7 +78,7 @@ def judge(call: Call, answer: Answer) -> Mapping[str, Any]:
         raise _unusable(call, answer, f"it is no answer of the service (HTTP {answer.status}, {_kind(answer)})")
     found = meaning(code, answer.status)
     message = _message(body or {})
-    if found.error is SignatureRefusedError and OTHER_REGION.search(message):
+    if found.error is SignatureRefusedError and re.search(OTHER_REGION, message):
         raise region_mismatch(call.action, call.region, _region_in(message, call.region), answer.request_id)
     said = presentable(message, _secrets(call, body or {}))
     text = ": ".join(part for part in (code or f"HTTP {answer.status}", said) if part)
@@ -113,7 +113,8 @@ def presentable(text: str, secrets: Iterable[str]) -> str:
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= _SHORTEST_SECRET:
             text = text.replace(secret, "***")
-    printable = "".join(character if character.isprintable() else " " for character in _LONG_SECRET.sub("***", text))
+    text = re.sub(_LONG_WORD, "***", text)
+    printable = "".join(character if character.isprintable() else " " for character in text)
     line = " ".join(printable.split())
     return line if len(line) <= _LONGEST_TEXT else f"{line[: _LONGEST_TEXT - 3]}..."
 
@@ -148,7 +149,7 @@ def _json_object(answer: Answer) -> Mapping[str, Any] | None:
 def _error_code(answer: Answer, body: Mapping[str, Any]) -> str:
     for told in (body.get("__type"), answer.headers.get("x-amzn-errortype")):
         code = told.rpartition("#")[2].partition(":")[0].strip() if isinstance(told, str) else ""
-        if _CODE.fullmatch(code):
+        if re.fullmatch(_CODE, code):
             return code
     return ""
 

@@ -14,14 +14,14 @@
 - A daemon that executes itself anew keeps lock and socket: it passes their descriptors on.
 """
 
+import _socket  # socket itself makes an enum of each family of constants, a third of a bare start
 import fcntl
 import json
 import os
 import signal
-import socket
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 
 from rolekeeper.adapters import vault
 from rolekeeper.adapters.files.lock import refuse_foreign_lock
@@ -128,13 +128,17 @@ class FileRuntimeDirectory:
 
 def _listening(directory: str) -> int:
     """The descriptor of a new socket `alive`, on which anybody may connect; the one of a dead daemon goes."""
-    with _short_path(directory) as path, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+    with _short_path(directory) as path, _unix_socket() as listener:
         with suppress(FileNotFoundError):
             os.unlink(path)
         listener.bind(path)
         os.chmod(path, 0o666)  # noqa: S103 - to connect takes write permission, and gives nothing else
         listener.listen()
         return listener.detach()
+
+
+def _unix_socket() -> "closing[_socket.socket]":
+    return closing(_socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM))
 
 
 @contextmanager
@@ -157,10 +161,10 @@ def living(directory: str) -> int | None:
     Any user may ask. Raises InputOutputError when that cannot be found out.
     """
     try:
-        with _short_path(directory) as path, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        with _short_path(directory) as path, _unix_socket() as connection:
             connection.settimeout(0)
             connection.connect(path)
-            pid, _, _ = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+            pid, _, _ = _PEER.unpack(connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _PEER.size))
             return int(pid)
     except (FileNotFoundError, ConnectionRefusedError):
         return None

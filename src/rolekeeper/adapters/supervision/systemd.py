@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from sdnotify import SystemdNotifier
 
-_MICROSECONDS = re.compile(r"[0-9]{1,20}")
+_MICROSECONDS = r"[0-9]{1,20}"
 _WATCHDOG_OFF = 2**64 - 1  # microseconds; systemd's infinity
 
 
@@ -57,7 +57,7 @@ def _socket_address(notify_socket: str | None) -> str | None:
 
 
 def _watchdog_interval(usec: str | None, pid: str | None) -> timedelta | None:
-    if usec is None or not _MICROSECONDS.fullmatch(usec) or pid not in {None, "", str(os.getpid())}:
+    if usec is None or not re.fullmatch(_MICROSECONDS, usec) or pid not in {None, "", str(os.getpid())}:
         return None
     microseconds = int(usec)
     return timedelta(microseconds=microseconds) if 0 < microseconds < _WATCHDOG_OFF else None

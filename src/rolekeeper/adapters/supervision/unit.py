@@ -2,8 +2,6 @@
 
 import os
 import re
-import shlex
-import subprocess
 from collections.abc import Iterable, Mapping
 
 from rolekeeper.values import Value
@@ -70,6 +68,8 @@ def systemd_version() -> int | None:
 
 def _shown(*words: str) -> str:
     """What systemctl prints; nothing when it does not answer."""
+    import subprocess  # noqa: PLC0415 - `status` seldom asks, and it takes a while to load
+
     try:
         return subprocess.run(
             ["/usr/bin/env", "systemctl", *words],
@@ -106,6 +106,8 @@ def manager_environment() -> dict[str, str]:
 
 
 def _words(line: str) -> list[str]:
+    import shlex  # noqa: PLC0415 - the same
+
     try:
         return shlex.split(line)
     except ValueError:
@@ -114,6 +116,8 @@ def _words(line: str) -> list[str]:
 
 def take_over_drop_in(name: str = UNIT) -> str:
     """Let systemd read the unit's drop-ins anew, and restart the unit if it runs; returns why not, or nothing."""
+    import subprocess  # noqa: PLC0415 - the same
+
     if not os.path.isdir("/run/systemd/system"):
         return ""
     for arguments in (("daemon-reload",), ("try-restart", name)):

@@ -30,7 +30,7 @@ Fields = Mapping[str, object]
 KEY_TYPE = "Rsa"
 NEVER_DATED = datetime(1970, 1, 1, tzinfo=UTC)
 
-_GO_TIME = re.compile(
+_GO_TIME = (
     r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2}) (?P<time>[0-9:]{8})(\.(?P<fraction>[0-9]{1,9}))?"
     r" (?P<offset>[+-][0-9]{4})( \S+)?( m=\S+)?"
 )
@@ -195,7 +195,7 @@ def encode_registration(registration: Registration) -> bytes:
 
 def parse_go_time(value: str) -> datetime:
     """A time as Go's time.String() prints it, to the microsecond; zone name and monotonic part do not count."""
-    found = _GO_TIME.fullmatch(value)
+    found = re.fullmatch(_GO_TIME, value)
     if not found:
         raise MalformedError("privateKeyCreatedDate is not a date in Go's form")
     microseconds = (found["fraction"] or "").ljust(_MICROSECOND_DIGITS, "0")[:_MICROSECOND_DIGITS]

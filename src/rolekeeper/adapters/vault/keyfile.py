@@ -1,7 +1,6 @@
 """Files that hold vault keys in clear: the unit's credential, which is in memory, and a recovery key."""
 
 import os
-from pathlib import Path
 
 from rolekeeper.adapters.files.paths import Attributes
 from rolekeeper.adapters.files.replace import describe, read_file, replace_file
@@ -21,7 +20,7 @@ _PRIVATE = Attributes(0o600)
 
 def credential(directory: str | None) -> tuple[VaultKey, ...] | None:
     """The keys that systemd has put into the unit's credential directory; None when it has not."""
-    path = Path(directory, CREDENTIAL) if directory else None
+    path = os.path.join(directory, CREDENTIAL) if directory else None
     if path is None or not os.path.exists(path):
         return None
     return read_keys(path)
@@ -29,7 +28,7 @@ def credential(directory: str | None) -> tuple[VaultKey, ...] | None:
 
 def recovery_key(path: str) -> VaultKey:
     """The key in a file that `RecoveryFile` wrote."""
-    return read_keys(Path(path))[0]
+    return read_keys(path)[0]
 
 
 class RecoveryFile(Value):
@@ -50,7 +49,7 @@ class RecoveryFile(Value):
     def holds(self, key: VaultKey) -> bool:
         """Whether the file holds this key."""
         try:
-            return read_keys(Path(self.path)) == (key,)
+            return read_keys(self.path) == (key,)
         except VaultError:
             return False
 
@@ -72,7 +71,7 @@ def missing_in_unit() -> VaultError:
     )
 
 
-def read_keys(path: Path) -> tuple[VaultKey, ...]:
+def read_keys(path: str) -> tuple[VaultKey, ...]:
     """The keys in a file; raises VaultError."""
     try:
         data = read_file(str(path))

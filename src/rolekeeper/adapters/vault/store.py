@@ -18,7 +18,6 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
-from pathlib import Path
 
 from rolekeeper.adapters.files.lock import lock_at
 from rolekeeper.adapters.files.paths import Attributes, Place, RefusedFileError, place
@@ -55,9 +54,11 @@ class FileVault:
     written sealed, with the first of them.
     """
 
-    def __init__(self, directory: str | Path, clock: Clock, keys: Keys = _no_keys, *, seals_new: bool = False) -> None:
-        self._directory = Path(directory).absolute()
-        self._file = str(self._directory / FILE)
+    def __init__(
+        self, directory: str | os.PathLike[str], clock: Clock, keys: Keys = _no_keys, *, seals_new: bool = False
+    ) -> None:
+        self._directory = os.path.join(os.getcwd(), directory)
+        self._file = os.path.join(self._directory, FILE)
         self._clock = clock
         self._keys = keys
         self._seals_new = seals_new
@@ -201,12 +202,13 @@ class FileVault:
         if os.path.islink(self._file):
             remedy = "put the file itself there; a symlink may lead to the vault's directory"
             raise RefusedFileError("not-a-file", "it is a symlink", remedy)
-        for on_the_way in (self._directory, *self._directory.parents):
-            if on_the_way.is_symlink() and not on_the_way.exists():
+        on_the_way = self._file
+        while on_the_way != (on_the_way := os.path.dirname(on_the_way)):
+            if os.path.islink(on_the_way) and not os.path.exists(on_the_way):
                 remedy = "mount the disk that it leads to, or correct vault.directory"
                 raise RefusedFileError("dangling-symlink", f"the symlink {on_the_way} leads nowhere", remedy)
         with place(self._file, missing) as target:
-            _check_owner(str(self._directory), os.fstat(target.directory).st_uid)
+            _check_owner(self._directory, os.fstat(target.directory).st_uid)
             yield target
 
     def _refuse_other_layout(self, target: Place) -> None:
