@@ -175,7 +175,7 @@ class Server:
     def register(self) -> None:
         """Register with a new activation, in this process: a command of its own takes longer than many a test."""
         self.activation = self.emulator.create_activation()
-        wanted = register.Activation(self.activation.activation_id, self.activation.code, self.emulator.region)
+        wanted = register.ActivationDetails(self.activation.activation_id, self.activation.code, self.emulator.region)
         world = replace(compose.world(compose.settings(str(self.config))), keys=ONE_KEY)
         with world.vault.lock(timedelta(seconds=LONGEST)):
             node = register.register(world, world.vault.load(), wanted, replace_old=True)

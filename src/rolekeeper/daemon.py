@@ -21,6 +21,7 @@ from rolekeeper.core import metrics
 from rolekeeper.core.loop import delays, health, status, table
 from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.states import (
+    Change,
     Configured,
     Effect,
     Elapsed,
@@ -31,7 +32,6 @@ from rolekeeper.core.loop.states import (
     RefreshWanted,
     ReloadWanted,
     StartAttempt,
-    Step,
     StopWanted,
     VaultChanged,
 )
@@ -78,9 +78,9 @@ class _Daemon:
         self.reloading = False  # the attempt in progress has not yet accepted or rejected the configuration
         self.vault_seen: object = None
         self.last_line = ""
-        self.last_document: status.Document | None = None  # in status.json and metrics.prom
+        self.last_status: status.Status | None = None  # in status.json and metrics.prom
         self.status_trouble = ""  # why they could not be written last time; logged once
-        self.reports = health.Reports()
+        self.reports = health.HealthReports()
         self.exit_code: int | None = None
         self.why_ended = ""  # the status line of a daemon that ends with a wrong configuration
 
@@ -96,8 +96,8 @@ class _Daemon:
             self._tell()
         return self.exit_code
 
-    def _apply(self, step: Step) -> None:
-        self.state, effects = step
+    def _apply(self, change: Change) -> None:
+        self.state, effects = change
         for effect in effects:
             self._perform(effect)
         if self.state.phase is Phase.STOPPING:
@@ -265,23 +265,21 @@ class _Daemon:
             self.world.manager.tell(f"STATUS={line}")
             self.last_line = line
         if self.settings is not None:
-            self._write_status(
-                status.document(self.state, now, self.world.pid, self.world.version, boot_id=self._boot_id())
-            )
+            self._write_status(status.of(self.state, now, self.world.pid, self.world.version, boot_id=self._boot_id()))
 
-    def _write_status(self, document: status.Document) -> None:
-        if document == self.last_document:
+    def _write_status(self, new: status.Status) -> None:
+        if new == self.last_status:
             return
         try:
-            self.world.runtime.write_status(document)
-            self.world.runtime.write_metrics(metrics.render(self.state, document))
+            self.world.runtime.write_status(new)
+            self.world.runtime.write_metrics(metrics.render(self.state, new))
         except InputOutputError as error:
             if error.code != self.status_trouble:
                 fields = {"code": error.code, "hint": error.hint}
                 self._log(LogEntry("status_unwritten", "warning", error.message, fields))
             self.status_trouble = error.code
         else:
-            self.last_document, self.status_trouble = document, ""
+            self.last_status, self.status_trouble = new, ""
 
     def _boot_id(self) -> str:
         """The boot that ages are measured in; empty when nothing tells it: readers then go by the wall clock."""

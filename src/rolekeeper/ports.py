@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Protocol
 
-from rolekeeper.core.loop.status import Document
+from rolekeeper.core.loop.status import Status
 from rolekeeper.core.steps import SeenOutput
 from rolekeeper.model import (
     AttemptReport,
@@ -292,7 +292,7 @@ class RuntimeDirectory(Protocol):
         InputOutputError when not all of that can be done: then `write_status` tries again.
         """
 
-    def write_status(self, document: Document) -> None:
+    def write_status(self, status: Status) -> None:
         """Replace status.json; errors as of `claim`."""
 
     def write_metrics(self, text: str) -> None:

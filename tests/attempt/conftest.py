@@ -22,7 +22,7 @@ from rolekeeper.adapters.outputs.publishedfile import PublishedFiles
 from rolekeeper.adapters.ssm.nodekey import RsaKeyMaker, public_key
 from rolekeeper.adapters.ssm.service import SsmService
 from rolekeeper.adapters.vault.store import FileVault
-from rolekeeper.attempt.register import Activation, register
+from rolekeeper.attempt.register import ActivationDetails, register
 from rolekeeper.attempt.run import run
 from rolekeeper.emulator import Activation as EmulatedActivation
 from rolekeeper.emulator import Emulator, RecordedRequest, Token
@@ -162,7 +162,7 @@ class Machine:
 
     def register(self, activation: EmulatedActivation | None = None, *, replace_old: bool = False) -> VaultContents:
         given = activation or self.emulator.create_activation()
-        wanted = Activation(given.activation_id, given.code, self.emulator.region)
+        wanted = ActivationDetails(given.activation_id, given.code, self.emulator.region)
         world = self.world()
         with world.vault.lock(NO_WAIT):
             node = register(world, world.vault.load(), wanted, replace_old=replace_old)

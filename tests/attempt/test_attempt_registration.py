@@ -9,7 +9,7 @@ from tests.attempt.conftest import HARDWARE, REGISTER, Machine
 from tests.reports import events
 
 from rolekeeper.adapters.ssm.nodekey import public_key
-from rolekeeper.attempt.register import Activation
+from rolekeeper.attempt.register import ActivationDetails
 from rolekeeper.emulator import Activation as EmulatedActivation
 from rolekeeper.errors import RefusedError, ServiceError, ServiceRefusedError
 from rolekeeper.model import Outcome, VaultContents
@@ -322,4 +322,4 @@ def test_an_expired_activation_is_refused(unregistered: Machine) -> None:
 
 
 def test_an_activations_code_shows_in_no_repr() -> None:
-    assert "sesame" not in repr(Activation("id", "sesame", "us-east-1"))
+    assert "sesame" not in repr(ActivationDetails("id", "sesame", "us-east-1"))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rolekeeper import durations
 from rolekeeper.config.load import load_settings
-from rolekeeper.config.schema import ARRAYS, TABLES, Document
+from rolekeeper.config.schema import ARRAYS, TABLES, Configuration
 from rolekeeper.config.show import describe, resolved
 from rolekeeper.errors import ConfigurationError, Problem
 from rolekeeper.settings import Endpoint, Role, Settings
@@ -63,8 +63,8 @@ def test_the_shipped_file_uncommented_says_the_defaults_that_stand_in_the_code(t
 def test_the_shipped_file_names_every_key_in_the_order_of_the_code() -> None:
     known = {name: list(model.model_fields) for name, model in TABLES.items()}
     assert keys(tomllib.loads(uncommented())) == known
-    assert list(Document.model_fields) == list(known)
-    assert [name for name, one in Document.model_fields.items() if one.default == ()] == list(ARRAYS)
+    assert list(Configuration.model_fields) == list(known)
+    assert [name for name, one in Configuration.model_fields.items() if one.default == ()] == list(ARRAYS)
 
 
 def test_every_key_in_the_shipped_file_is_explained() -> None:

@@ -13,7 +13,7 @@ from tests.reports import current, events, written
 from rolekeeper.core import similarity
 from rolekeeper.core.attempt import decide
 from rolekeeper.core.credentialsfile import format_expiry
-from rolekeeper.core.steps import Answer, Assume, Publish, Report, Request, Rotate, Save, Seen, SeenOutput, Step
+from rolekeeper.core.steps import Answer, Assume, Publish, Report, RequestToken, Rotate, Save, Seen, SeenOutput, Step
 from rolekeeper.errors import (
     FingerprintRefusedError,
     NodeUnknownError,
@@ -118,7 +118,7 @@ class World:
         given = self.answers.get(type(step))
         if given:
             return given.pop(0)
-        if isinstance(step, (Request, Assume)):
+        if isinstance(step, (RequestToken, Assume)):
             return TokenAnswer(token(f"NEW{number}"), NOW.wall, NOW.boot, request_id="request")
         return (step.contents, LogEntry("key_rotated", "info", "")) if isinstance(step, Rotate) else None
 
@@ -174,12 +174,12 @@ def test_every_error_has_its_outcome_whatever_the_output_holds_and_the_report_sa
     told, outcome = ERRORS[error]
     for contents, holding in HELD.values():
         for keys in KEYS.values():
-            world = World({Request: [told] * 3})
+            world = World({RequestToken: [told] * 3})
             vault = replace(keys, issues={NODE_ROLE: issue("OLD")})
             report = world.run(seen(SeenOutput(FIRST, contents), contents=vault))
             assert (report.outcome, report.code) == (outcome, told.code)
             assert [one.holding for one in report.outputs] == [holding]
-            assert set(world.asked) == {"Request"}
+            assert set(world.asked) == {"RequestToken"}
             assert report.expires_at is None
 
 
@@ -189,11 +189,11 @@ def test_each_key_that_the_service_may_know_is_tried_once_and_the_accepted_one_i
     known = [one.private_key for one in (NODE.registration.key, vault.pending_key, vault.superseded_key) if one]
     refused = SignatureRefusedError("InvalidSignature", "Cannot do it")
     for number, accepted in enumerate(known):
-        world = World({Request: [refused] * number})
+        world = World({RequestToken: [refused] * number})
         assert world.run(seen(contents=vault)).outcome is Outcome.ISSUED
-        assert [one.registration.key.private_key for one in world.of(Request) if isinstance(one, Request)] == known[
-            : number + 1
-        ]
+        assert [
+            one.registration.key.private_key for one in world.of(RequestToken) if isinstance(one, RequestToken)
+        ] == known[: number + 1]
         assert world.saved.registration is not None
         assert world.saved.registration.key.private_key == accepted
 
@@ -201,7 +201,7 @@ def test_each_key_that_the_service_may_know_is_tried_once_and_the_accepted_one_i
 def test_an_ordinary_attempt_requests_publishes_saves_and_reports() -> None:
     world = World()
     report = world.run(seen())
-    assert world.asked == ["Request", "Publish", "Save"]
+    assert world.asked == ["RequestToken", "Publish", "Save"]
     assert (report.outcome, current(report), written(report)) == (
         Outcome.ISSUED,
         (FIRST.output_name,),
@@ -246,7 +246,7 @@ SPOILT = dict(spoilt())
 def test_nothing_else_is_reused(case: str) -> None:
     world = World()
     assert not world.run(SPOILT[case]).is_reused
-    assert world.asked[0] == "Request"
+    assert world.asked[0] == "RequestToken"
 
 
 def test_hardware_that_cannot_be_judged_sends_nothing() -> None:
@@ -261,8 +261,8 @@ def test_a_trial_fingerprint_that_is_accepted_becomes_the_nodes_own() -> None:
     other = Hardware(dict.fromkeys(HARDWARE, "changed"))
     world = World()
     world.run(seen(hardware=other))
-    (request,) = world.of(Request)
-    assert isinstance(request, Request)
+    (request,) = world.of(RequestToken)
+    assert isinstance(request, RequestToken)
     assert request.fingerprint == similarity.trial_fingerprint(FINGERPRINT, other.hash) != FINGERPRINT
     assert world.saved.fingerprint == AcceptedFingerprint(request.fingerprint, other.hash)
 
@@ -304,14 +304,14 @@ def test_past_its_refresh_point_a_held_token_is_replaced(age: timedelta) -> None
     vault = held(age)
     world = World()
     world.run(seen(SeenOutput(FIRST, holds(vault.issues[NODE_ROLE])), SeenOutput(SECOND, NOTHING), contents=vault))
-    assert world.asked[0] == "Request"
+    assert world.asked[0] == "RequestToken"
 
 
 def test_a_held_token_that_every_output_has_is_one_that_the_vault_could_not_forget() -> None:
     vault = held()
     world = World()
     world.run(seen(SeenOutput(FIRST, holds(vault.issues[NODE_ROLE])), contents=vault))
-    assert world.asked[0] == "Request"
+    assert world.asked[0] == "RequestToken"
 
 
 UNWRITABLE = VaultError("vault-no-space", "Cannot write the vault", "free some space")
@@ -342,15 +342,15 @@ ROTATIONS: dict[str, tuple[Callable[[], Seen], RoleToken, bool]] = {
 @pytest.mark.parametrize("case", ROTATIONS)
 def test_the_node_key_is_rotated_last_and_only_when_that_is_due(case: str) -> None:
     what, given, is_due = ROTATIONS[case]
-    world = World({Request: [TokenAnswer(given, NOW.wall, NOW.boot)]})
+    world = World({RequestToken: [TokenAnswer(given, NOW.wall, NOW.boot)]})
     world.run(what())
-    assert world.asked == ["Request", "Publish", "Save", *(["Rotate"] if is_due else [])]
+    assert world.asked == ["RequestToken", "Publish", "Save", *(["Rotate"] if is_due else [])]
 
 
 def test_roles_are_assumed_with_the_nodes_token_after_the_nodes_own_outputs_are_published() -> None:
     world = World()
     report = world.run(seen(SeenOutput(OF_ROLE, NOTHING), SeenOutput(FIRST, NOTHING)))
-    assert world.asked == ["Request", "Publish", "Assume", "Publish", "Save"]
+    assert world.asked == ["RequestToken", "Publish", "Assume", "Publish", "Save"]
     (assume,) = world.of(Assume)
     assert isinstance(assume, Assume)
     assert (assume.role, assume.token.access_key_id) == (BACKUP, "ASIANEW0")
@@ -400,7 +400,7 @@ def test_a_role_that_is_not_due_again_is_passed_over_and_its_output_is_left_alon
     world = World()
     outputs = SeenOutput(FIRST, NOTHING), SeenOutput(OF_ROLE, holds(old))
     report = world.run(seen(*outputs, contents=vault, passed_over=frozenset({"backup"})))
-    assert world.asked == ["Request", "Publish", "Save"]
+    assert world.asked == ["RequestToken", "Publish", "Save"]
     assert (report.outcome, report.code, current(report)) == (
         Outcome.ROLE_REFUSED,
         RolePassedOverError.CODE,
@@ -444,7 +444,7 @@ def test_the_same_answers_give_the_same_step() -> None:
 def test_the_report_has_the_clock_difference_of_the_answer_and_the_key_that_is_in_use_afterwards(rotated: bool) -> None:  # noqa: FBT001 - a row
     ahead = timedelta(seconds=90)
     answer = TokenAnswer(token("NEW", rotate=rotated), NOW.wall + ahead, NOW.boot, ahead)
-    world = World({Request: [answer]})
+    world = World({RequestToken: [answer]})
     if rotated:
         new = NodeKey("new", NOW.wall)
         registration = replace(NODE.registration, key=new)
@@ -456,6 +456,6 @@ def test_the_report_has_the_clock_difference_of_the_answer_and_the_key_that_is_i
 
 
 def test_a_report_without_an_answer_knows_no_clock_difference_and_still_the_key() -> None:
-    report = World({Request: [ServiceError("unreachable", "Cannot connect", "")]}).run(seen())
+    report = World({RequestToken: [ServiceError("unreachable", "Cannot connect", "")]}).run(seen())
     assert report.clock_difference is None
     assert report.key_created_at == NODE.registration.key.created_at

@@ -7,7 +7,7 @@ import pytest
 
 from rolekeeper.core import attemptlog
 from rolekeeper.core.loop import health
-from rolekeeper.core.loop.health import Reports
+from rolekeeper.core.loop.health import HealthReports
 from rolekeeper.core.loop.states import Finished
 from rolekeeper.model import (
     AttemptReport,
@@ -32,9 +32,9 @@ NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
 def test_the_first_report_follows_the_first_token(loop: Any) -> None:
-    assert not health.is_due(Reports(), loop.state, loop.now)
+    assert not health.is_due(HealthReports(), loop.state, loop.now)
     loop.ends_with(Outcome.ISSUED)
-    assert health.is_due(Reports(), loop.state, loop.now)
+    assert health.is_due(HealthReports(), loop.state, loop.now)
 
 
 NEVER = {
@@ -48,17 +48,17 @@ NEVER = {
 @pytest.mark.parametrize("when", NEVER)
 def test_none_begins(loop: Any, when: str) -> None:
     NEVER[when](loop)
-    assert not health.is_due(Reports(), loop.state, loop.now)
+    assert not health.is_due(HealthReports(), loop.state, loop.now)
 
 
 def test_reports_go_on_while_attempts_fail_and_credentials_are_good(loop: Any) -> None:
     loop.goes_through(Outcome.ISSUED, Outcome.FAILED)
-    assert health.is_due(Reports(), loop.state, loop.now)
+    assert health.is_due(HealthReports(), loop.state, loop.now)
 
 
 def test_the_next_comes_after_the_interval_or_up_to_a_tenth_earlier(loop: Any) -> None:
     loop.ends_with(Outcome.ISSUED)
-    reports, intervals = Reports(), []
+    reports, intervals = HealthReports(), []
     for _ in range(200):
         began = loop.now.boot
         reports = health.begun(reports, EVERY, loop.state, loop.now)
@@ -74,7 +74,7 @@ def test_the_next_comes_after_the_interval_or_up_to_a_tenth_earlier(loop: Any) -
 
 
 def told(loop: Any, *answers: tuple[HealthReported, timedelta]) -> list[LogEntry]:
-    reports, entries = Reports(), []
+    reports, entries = HealthReports(), []
     for answer, before in answers:
         loop.passes(before)
         reports, entry = health.heard(reports, answer, loop.now)

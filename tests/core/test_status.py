@@ -43,7 +43,7 @@ STATES: dict[str, Callable[[Any], Any]] = {
 
 
 def document(loop: Any) -> dict[str, Any]:
-    written: dict[str, Any] = encode(status.document(loop.state, loop.now, 4711, "1.2.3", boot_id="this-boot"))
+    written: dict[str, Any] = encode(status.of(loop.state, loop.now, 4711, "1.2.3", boot_id="this-boot"))
     return written
 
 
@@ -203,7 +203,7 @@ def test_a_probe_of_a_hibernation_is_told_as_hibernation(loop: Any) -> None:
 
 def test_a_document_is_read_as_it_was_written_whatever_another_version_adds(loop: Any) -> None:
     loop.goes_through(Outcome.ISSUED, Outcome.FINGERPRINT_REFUSED)
-    written = status.document(loop.state, loop.now, 4711, "1.2.3", boot_id="this-boot")
+    written = status.of(loop.state, loop.now, 4711, "1.2.3", boot_id="this-boot")
     assert status.read(json.loads(json.dumps(encode(written) | {"of_another_version": 1}))) == written
 
 

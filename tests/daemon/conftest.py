@@ -12,7 +12,7 @@ import pytest
 
 from rolekeeper import daemon
 from rolekeeper.core.jsonvalues import encode
-from rolekeeper.core.loop.status import Document
+from rolekeeper.core.loop.status import Status
 from rolekeeper.errors import RolekeeperError
 from rolekeeper.model import (
     AttemptReport,
@@ -255,7 +255,7 @@ class World:
             raise self.claim_fails
         self.claimed.append(directory)
 
-    def write_status(self, document: Document) -> None:
+    def write_status(self, document: Status) -> None:
         if not self.claimed:
             self.claim(self.directory)
         if self.write_fails is not None:

@@ -47,7 +47,7 @@ def everything() -> str:
         published_at={output.name: NOON},
         loaded_at=NOON,
     )
-    document = status.document(state, Instant(NOON, timedelta(days=1)), 1, "1.2.3", boot_id="b00t")
+    document = status.of(state, Instant(NOON, timedelta(days=1)), 1, "1.2.3", boot_id="b00t")
     return metrics.render(state, document) + "rolekeeper_next_attempt_timestamp_seconds 0\n"
 
 

@@ -160,7 +160,7 @@ def register_again(server: Server, world: World) -> None:
     given = server.emulator.activations[server.activation.activation_id]
     if given.registrations == given.limit:
         given = server.emulator.create_activation()
-    wanted = register.Activation(given.activation_id, given.code, server.emulator.region)
+    wanted = register.ActivationDetails(given.activation_id, given.code, server.emulator.region)
     with world.vault.lock(timedelta(seconds=LONGEST)):
         register.register(world, world.vault.load(), wanted, replace_old=False)
 

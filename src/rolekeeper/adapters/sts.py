@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from rolekeeper.adapters.ssm.answers import FIELDS, OTHER_REGION, SUCCESS, TELLING, is_usable_expiry, presentable
 from rolekeeper.adapters.ssm.codes import CLOCK, Meaning, meaning
-from rolekeeper.adapters.ssm.endpoints import Endpoint, botocore_file, resolve
+from rolekeeper.adapters.ssm.endpoints import Url, botocore_file, resolve
 from rolekeeper.adapters.ssm.http import Answer, Wire
 from rolekeeper.adapters.ssm.servicetime import ServiceTime
 from rolekeeper.adapters.ssm.signing import TIME_FORMAT
@@ -79,7 +79,7 @@ ROLE_MEANINGS: Mapping[str, Meaning] = {
 _UNKNOWN = "see what the service says, and check the role's settings"
 
 
-class _Call(Value):
+class _RoleCall(Value):
     """One role to assume: how an error begins, for which region, with what, and what no error may show."""
 
     action: str
@@ -99,7 +99,7 @@ class StsRoles:
     def assume(self, role: Role, registration: Registration, token: RoleToken) -> TokenAnswer:
         """AssumeRole with the node's role token; see ports.RoleService."""
         action = f"Cannot assume the role {role.name}"
-        call = _Call(action, registration.region, _parameters(action, role, registration), token)
+        call = _RoleCall(action, registration.region, _parameters(action, role, registration), token)
         try:
             answer, fields = self._time.signed_well(lambda: self._send(call))
         except RoleRefusedError:
@@ -119,7 +119,7 @@ class StsRoles:
         assumed = RoleToken(key_id, secret, session_token, datetime.fromtimestamp(expiry, UTC))
         return TokenAnswer(assumed, now, answer.received.boot, self._time.difference, answer.request_id)
 
-    def _send(self, call: _Call) -> tuple[Answer, Mapping[str, str]]:
+    def _send(self, call: _RoleCall) -> tuple[Answer, Mapping[str, str]]:
         endpoint = resolve("sts", call.action, call.region, self._settings)
         headers, body = _signed(endpoint, call, self._time.now())
         answer = self._wire.exchange(call.action, endpoint, headers, body)
@@ -166,7 +166,7 @@ def _bad_policy(action: str, path: str, reason: str) -> RoleRefusedError:
     )
 
 
-def _signed(endpoint: Endpoint, call: _Call, at: datetime) -> tuple[dict[str, str], bytes]:
+def _signed(endpoint: Url, call: _RoleCall, at: datetime) -> tuple[dict[str, str], bytes]:
     """Headers and body of the request as boto3 builds them, signed at `at`."""
     built: list[Any] = []
 
@@ -194,7 +194,7 @@ class _RequestBuilt(Exception):  # noqa: N818 - it is no error: it keeps botocor
     """The request is built and signed."""
 
 
-def _client(endpoint: Endpoint) -> Any:
+def _client(endpoint: Url) -> Any:
     """boto3's client for STS by rule 1. It does not sign, because botocore signs at this machine's time."""
     import logging  # noqa: PLC0415 - rule 5
 
@@ -276,7 +276,7 @@ def _xml(answer: Answer) -> "ET.Element | None":
     return root if root.tag.rpartition("}")[2] in {"AssumeRoleResponse", "ErrorResponse"} else None
 
 
-def _judged(call: _Call, endpoint: Endpoint, answer: Answer, root: "ET.Element | None") -> Mapping[str, str]:
+def _judged(call: _RoleCall, endpoint: Url, answer: Answer, root: "ET.Element | None") -> Mapping[str, str]:
     """The credentials in an answer that says success; raises what it means otherwise."""
     texts = {} if root is None else {one.tag.rpartition("}")[2]: (one.text or "").strip() for one in root.iter()}
     if answer.status in SUCCESS and "Code" not in texts and root is not None:
@@ -302,7 +302,7 @@ def _other(found: Meaning) -> Meaning:
     return found if found.error is ServiceError else Meaning(RoleRefusedError, _UNKNOWN)
 
 
-def _unusable(call: _Call, endpoint: Endpoint, answer: Answer, reason: str) -> ServiceError:
+def _unusable(call: _RoleCall, endpoint: Url, answer: Answer, reason: str) -> ServiceError:
     hint = f"see what answers in the service's place: {endpoint.setting}, service.proxy_url and HTTPS_PROXY"
     return ServiceError("unusable-answer", f"{call.action}: {reason}", hint, answer.request_id)
 

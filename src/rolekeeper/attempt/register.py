@@ -23,7 +23,7 @@ ALREADY_REGISTERED = "InstanceAlreadyRegistered"
 NEVER_TAKEN = (ALREADY_REGISTERED, "InvalidPublicKey", "PublicKeyAlreadyRegistered")  # with this fingerprint and key
 
 
-class Activation(Value, hidden=("code",)):
+class ActivationDetails(Value, hidden=("code",)):
     """What a hybrid activation gives: its id, its code, and the region that it was made in."""
 
     activation_id: str
@@ -34,7 +34,7 @@ class Activation(Value, hidden=("code",)):
 def register(
     world: World,
     contents: VaultContents,
-    activation: Activation,
+    activation: ActivationDetails,
     *,
     replace_old: bool,
     between: timedelta = BETWEEN_LOOKS,
@@ -70,7 +70,7 @@ def register(
     return node
 
 
-def _matching(pending: PendingRegistration | None, activation: Activation) -> PendingRegistration | None:
+def _matching(pending: PendingRegistration | None, activation: ActivationDetails) -> PendingRegistration | None:
     """What an earlier try with the same activation left, if anything."""
     if pending is None or (pending.activation_id, pending.region) != (activation.activation_id, activation.region):
         return None
@@ -78,7 +78,7 @@ def _matching(pending: PendingRegistration | None, activation: Activation) -> Pe
 
 
 def _begin(
-    world: World, activation: Activation, begun: PendingRegistration | None, between: timedelta
+    world: World, activation: ActivationDetails, begun: PendingRegistration | None, between: timedelta
 ) -> PendingRegistration:
     hardware_hash = look_until(world, between, lambda seen: not seen.transient).hash
     if begun is not None:
@@ -92,7 +92,7 @@ def _begin(
     )
 
 
-def _ask(world: World, activation: Activation, pending: PendingRegistration) -> str:
+def _ask(world: World, activation: ActivationDetails, pending: PendingRegistration) -> str:
     return world.service.register(
         activation.region, activation.activation_id, activation.code, pending.fingerprint, pending.key
     )

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from rolekeeper.attempt.look import between_looks, longest_for_output, look
-from rolekeeper.attempt.register import Activation, register
+from rolekeeper.attempt.register import ActivationDetails, register
 from rolekeeper.attempt.rotate import rotate
 from rolekeeper.core import attempt, attemptlog, attemptreport
 from rolekeeper.core.holding import reports
-from rolekeeper.core.steps import Answer, Assume, Publish, Report, Request, Rotate, Save, Seen, Step
+from rolekeeper.core.steps import Answer, Assume, Publish, Report, RequestToken, Rotate, Save, Seen, Step
 from rolekeeper.errors import RolekeeperError, ServiceError, UnregisteredError, VaultError
 from rolekeeper.model import AttemptReport, LogEntry, Node, RegistrationFound, VaultContents
 from rolekeeper.ports import World
@@ -96,7 +96,7 @@ def perform(world: World, settings: Settings, step: Step) -> Answer:
     """Do what `step` says; an error that a user can understand is an answer, too."""
     try:
         match step:
-            case Request(registration, fingerprint):
+            case RequestToken(registration, fingerprint):
                 return world.service.request_role_token(registration, fingerprint)
             case Assume(role, registration, token):
                 return world.roles.assume(role, registration, token)
@@ -132,7 +132,7 @@ def _registered(world: World, settings: Settings) -> tuple[VaultContents, tuple[
             f"No registration in the vault {settings.vault_directory}, and no activation code to register with",
             "name its file in node.activation_code_file, or hand it over as the systemd credential activation-code",
         )
-    activation = Activation(node.activation_id, code, node.region)
+    activation = ActivationDetails(node.activation_id, code, node.region)
     between = between_looks(settings.daemon.attempt_timeout)
     registered = register(world, contents, activation, replace_old=False, between=between)
     return VaultContents(node=registered), (attemptlog.registered(registered.registration, node.activation_id),)

@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     warnings += account_warnings(loaded)
     warnings += seal_warnings(loaded.settings)
     if why := unserved(loaded.settings):
-        warnings += (place.problem("", why.message, why.hint) for place in loaded.places[ENDPOINTS])
+        warnings += (location.problem("", why.message, why.hint) for location in loaded.locations[ENDPOINTS])
     for warning in warnings:
         say(f"warning: {warning.where}: {warning.key}: {warning.message}", warning.hint)
     if loaded.problems or errors:
@@ -70,12 +70,12 @@ def _loaded(path: Path | None, fragment: tuple[str, Path] | None) -> Loaded:
 
 def account_warnings(loaded: Loaded) -> Iterator[Problem]:
     """The owners and groups that cannot own a file here."""
-    files = loaded.settings.credentials_files if loaded.places[FILES] else ()  # the default file has no place
+    files = loaded.settings.credentials_files if loaded.locations[FILES] else ()  # the default file has no place
     outputs: tuple[Output, ...] = (*files, *loaded.settings.endpoints)
-    for output, place in zip(outputs, loaded.places[FILES] + loaded.places[ENDPOINTS], strict=True):
+    for output, location in zip(outputs, loaded.locations[FILES] + loaded.locations[ENDPOINTS], strict=True):
         for key, kind, name in (("owner", Kind.USER, output.owner), ("group", Kind.GROUP, output.group)):
             if name is not None and (why := accounts.why_not(kind, name)):
-                yield place.problem(key, *why)
+                yield location.problem(key, *why)
 
 
 def seal_warnings(settings: Settings) -> Iterator[Problem]:

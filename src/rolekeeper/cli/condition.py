@@ -15,7 +15,7 @@ from rolekeeper.cli import endpointsocket
 from rolekeeper.cli.endpointsocket import Unserved
 from rolekeeper.core import lifetime
 from rolekeeper.core.loop.phases import Phase
-from rolekeeper.core.loop.status import Document, OutputStatus
+from rolekeeper.core.loop.status import OutputStatus, Status
 from rolekeeper.core.outcomes import CONSEQUENCES
 from rolekeeper.errors import HardwareError, InputOutputError, OutputError
 from rolekeeper.model import Freshness, OutputName
@@ -34,13 +34,13 @@ class ExitCode(IntEnum):
 
 
 class Condition(Value):
-    """status.json as it reads now; `document` is None when there is none, `pid` None when no daemon lives.
+    """status.json as it reads now; `reported` is None when there is none, `pid` None when no daemon lives.
 
     `is_outdated`: the daemon uses an older configuration than the one in the files. `unserved`: why
     nothing serves the endpoints that it publishes for.
     """
 
-    document: Document | None
+    reported: Status | None
     pid: int | None
     is_outdated: bool = False
     unserved: Unserved | None = None
@@ -48,7 +48,7 @@ class Condition(Value):
     @property
     def freshness(self) -> Freshness:
         """Of the output that is worst."""
-        return self.document.freshness if self.document is not None else Freshness.UNKNOWN
+        return self.reported.freshness if self.reported is not None else Freshness.UNKNOWN
 
     @property
     def state(self) -> Phase | None:
@@ -56,11 +56,11 @@ class Condition(Value):
 
         None when there is no daemon to be in one.
         """
-        if self.document is None or self.pid is None:
+        if self.reported is None or self.pid is None:
             return None
-        last = self.document.last_outcome
-        if self.document.state is not Phase.ATTEMPTING or last is None:
-            return self.document.state
+        last = self.reported.last_outcome
+        if self.reported.state is not Phase.ATTEMPTING or last is None:
+            return self.reported.state
         return CONSEQUENCES[last.outcome].phase
 
     @property
@@ -76,24 +76,24 @@ class Condition(Value):
 
     def outputs(self, *names: OutputName) -> tuple[OutputStatus, ...]:
         """The outputs of these names, or all of them."""
-        found = self.document.outputs if self.document is not None else ()
+        found = self.reported.outputs if self.reported is not None else ()
         return tuple(one for one in found if not names or one.output_name in names)
 
 
 def read(settings: Settings, clock: Clock) -> Condition:
     """How daemon and outputs are. Raises InputOutputError when the status.json of a living daemon cannot be read."""
     directory = settings.daemon.runtime_directory
-    document = reported(directory)
-    pid = _pid(directory, document)
-    if document is None:
+    found = reported(directory)
+    pid = _pid(directory, found)
+    if found is None:
         return Condition(None, pid)
-    outputs = tuple(_now(one, document, settings, clock) for one in document.outputs)
+    outputs = tuple(_now(one, found, settings, clock) for one in found.outputs)
     freshness = lifetime.worst(one.freshness for one in outputs)
-    is_outdated = document.configuration is not None and document.configuration.digest != settings.digest
-    return Condition(replace(document, outputs=outputs, freshness=freshness, pid=pid), pid, is_outdated)
+    is_outdated = found.configuration is not None and found.configuration.digest != settings.digest
+    return Condition(replace(found, outputs=outputs, freshness=freshness, pid=pid), pid, is_outdated)
 
 
-def reported(directory: str) -> Document | None:
+def reported(directory: str) -> Status | None:
     """What status.json says; None also when a dead daemon has left one that cannot be read."""
     try:
         return runtime.read_status(directory)
@@ -108,23 +108,23 @@ def of_everything(settings: Settings, clock: Clock) -> Condition:
     return replace(read(settings, clock), unserved=endpointsocket.unserved(settings))
 
 
-def service_now(document: Document, clock: Clock) -> datetime:
+def service_now(reported: Status, clock: Clock) -> datetime:
     """What the service's clock shows, as far as the credentials of this boot tell; else this machine's wall clock."""
     now = clock.now()
-    lives = (one.life for one in document.outputs if one.life is not None and lifetime.is_age_known(one.life))
-    life = next(lives, None) if document.boot_id == _boot_id(clock) else None
+    lives = (one.life for one in reported.outputs if one.life is not None and lifetime.is_age_known(one.life))
+    life = next(lives, None) if reported.boot_id == _boot_id(clock) else None
     return now.wall if life is None else lifetime.service_time(life, now)
 
 
-def _pid(directory: str, document: Document | None) -> int | None:
+def _pid(directory: str, reported: Status | None) -> int | None:
     """The daemon's pid, as it says itself when it is in another pid namespace."""
     pid = runtime.living(directory)
-    return document.pid if pid == 0 and document is not None and document.pid else pid
+    return reported.pid if pid == 0 and reported is not None and reported.pid else pid
 
 
-def _now(one: OutputStatus, document: Document, settings: Settings, clock: Clock) -> OutputStatus:
+def _now(one: OutputStatus, reported: Status, settings: Settings, clock: Clock) -> OutputStatus:
     """The output as it is at this moment."""
-    freshness = one.freshness_at(clock.now(), same_boot=document.boot_id == _boot_id(clock))
+    freshness = one.freshness_at(clock.now(), same_boot=reported.boot_id == _boot_id(clock))
     if freshness in (Freshness.FRESH, Freshness.STALE, Freshness.EXPIRED):
         freshness = _held(one, settings) or freshness
     return replace(one, freshness=freshness)

@@ -50,13 +50,13 @@ def run(options: argparse.Namespace) -> int:
         return _set_threshold(world, settings, _threshold(options.value), as_json=options.json)
     contents = world.vault.load()
     accepted, hardware = _node(contents, settings).accepted, world.probe.look()
-    report = similarity.judge(accepted, contents.measured, hardware)
-    _print(report, as_json=options.json)
+    compared = similarity.judge(accepted, contents.measured, hardware)
+    _print(compared, as_json=options.json)
     if options.action == "show":
         return 0
     warn_of_machine_id(accepted.hardware_hash, hardware.hash)
     _warn(weakness.of_smbios(accepted.hardware_hash, hardware.hash))
-    return CODES[report.verdict]
+    return CODES[compared.verdict]
 
 
 def warn_of_machine_id(saved: HardwareHash, current: HardwareHash) -> None:
@@ -129,12 +129,12 @@ def _set_threshold(world: World, settings: Settings, threshold: int, *, as_json:
     return 0
 
 
-def _print(report: Comparison, *, as_json: bool) -> None:
-    summary = report.summary()
+def _print(compared: Comparison, *, as_json: bool) -> None:
+    summary = compared.summary()
     if as_json:
-        print_json({**fields(summary), "components": [fields(one) for one in report.components]})
+        print_json({**fields(summary), "components": [fields(one) for one in compared.components]})
         return
-    for one in report.components:
+    for one in compared.components:
         saved, current = (_shown(value) for value in (one.saved, one.current))
         note = one.reason or (f"{saved} -> {current}" if saved != current else saved)
         print(f"{one.name:17}{one.state:12}{note}")

@@ -15,7 +15,7 @@ from rolekeeper.errors import ConfigurationError, RolekeeperError
 from rolekeeper.model import Freshness
 
 
-class State(IntEnum):
+class Severity(IntEnum):
     """What the monitoring shows."""
 
     OK = 0
@@ -25,11 +25,11 @@ class State(IntEnum):
 
 
 NO_DAEMON = "no daemon runs"
-STATES = {ExitCode.FRESH: State.OK, ExitCode.STALE: State.WARNING, ExitCode.BAD: State.CRITICAL}
+SEVERITIES = {ExitCode.FRESH: Severity.OK, ExitCode.STALE: Severity.WARNING, ExitCode.BAD: Severity.CRITICAL}
 
 
 def run(configuration: str | None) -> int:
-    """Print the line; the exit code is the state.
+    """Print the line; the exit code is the severity.
 
     A wrong configuration is often the reason why no daemon runs. Its runtime directory is known from what is right in
     the configuration; if a file cannot be read, it is the default one for the service, and unknown for --config.
@@ -40,29 +40,31 @@ def run(configuration: str | None) -> int:
         loaded = load(Path(configuration) if configuration is not None else None)
         now = condition.of_everything(loaded.settings, compose.clock())
     except RolekeeperError as error:
-        return _print(State.UNKNOWN, error.message, "")
+        return _print(Severity.UNKNOWN, error.message, "")
     if loaded.problems:
         is_directory_known = configuration is None or all(problem.key for problem in loaded.problems)
         is_dead = now.pid is None and is_directory_known
         words = ConfigurationError(loaded.problems).message.splitlines()[0]
-        return _print(State.CRITICAL, f"{NO_DAEMON}; {words}", "") if is_dead else _print(State.UNKNOWN, words, "")
-    state = State.CRITICAL if now.pid is None else STATES.get(now.exit_code, State.CRITICAL)
-    return _print(state, _words(now), _performance(now))
+        if is_dead:
+            return _print(Severity.CRITICAL, f"{NO_DAEMON}; {words}", "")
+        return _print(Severity.UNKNOWN, words, "")
+    severity = Severity.CRITICAL if now.pid is None else SEVERITIES.get(now.exit_code, Severity.CRITICAL)
+    return _print(severity, _words(now), _performance(now))
 
 
-def _print(state: State, words: str, performance: str) -> int:
-    print(f"{state.name}: {words.replace('|', '/')}" + (f" | {performance}" if performance else ""))
-    return state
+def _print(severity: Severity, words: str, performance: str) -> int:
+    print(f"{severity.name}: {words.replace('|', '/')}" + (f" | {performance}" if performance else ""))
+    return severity
 
 
 def _words(now: Condition) -> str:
     if now.pid is None:
         return NO_DAEMON
-    if now.document is None or now.state is Phase.UNREGISTERED:
+    if now.reported is None or now.state is Phase.UNREGISTERED:
         return "this machine is not registered"
     if now.is_outdated:
         return "the daemon runs by an older configuration"
-    last = now.document.last_outcome
+    last = now.reported.last_outcome
     trouble = f"; {last.words}" if last is not None and last.code else ""
     bad = [one for one in now.outputs() if one.freshness is not Freshness.FRESH or one.problem]
     if bad:
@@ -70,7 +72,7 @@ def _words(now: Condition) -> str:
     if now.unserved:
         return f"endpoints: {now.unserved.message}{trouble}"
     count = len(now.outputs())
-    return f"{now.document.node_id} has fresh credentials in {count} output{'s' * (count > 1)}{trouble}"
+    return f"{now.reported.node_id} has fresh credentials in {count} output{'s' * (count > 1)}{trouble}"
 
 
 def _output(one: OutputStatus) -> str:
@@ -79,11 +81,11 @@ def _output(one: OutputStatus) -> str:
 
 def _performance(now: Condition) -> str:
     """Seconds until the first credentials expire, outputs that are fresh, and attempts."""
-    if now.document is None:
+    if now.reported is None:
         return ""
     fresh = sum(one.freshness is Freshness.FRESH for one in now.outputs())
-    values = [f"fresh_outputs={fresh};;;0;{len(now.outputs())}", f"attempts={now.document.attempts}c"]
-    if now.document.expires_at is not None:
-        left = (now.document.expires_at - condition.service_now(now.document, compose.clock())).total_seconds()
+    values = [f"fresh_outputs={fresh};;;0;{len(now.outputs())}", f"attempts={now.reported.attempts}c"]
+    if now.reported.expires_at is not None:
+        left = (now.reported.expires_at - condition.service_now(now.reported, compose.clock())).total_seconds()
         values.insert(0, f"expires_in={max(0, round(left))}s")
     return " ".join(values)

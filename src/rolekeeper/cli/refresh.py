@@ -65,8 +65,8 @@ def _wait(directory: str, before: LastOutcome | None, longest: timedelta) -> Las
 
 
 def _last_outcome(directory: str) -> LastOutcome | None:
-    document = condition.reported(directory)
-    return document.last_outcome if document is not None else None
+    reported = condition.reported(directory)
+    return reported.last_outcome if reported is not None else None
 
 
 def _print(outcome: LastOutcome, *, as_json: bool) -> None:

@@ -16,7 +16,7 @@ from rolekeeper import compose
 from rolekeeper.adapters import activationcode
 from rolekeeper.adapters.process import give_up_after, keep_secrets_in_memory
 from rolekeeper.attempt.look import LOOKS, between_looks
-from rolekeeper.attempt.register import Activation, register
+from rolekeeper.attempt.register import ActivationDetails, register
 from rolekeeper.attempt.run import longest_wait_for_vault
 from rolekeeper.cli.fingerprint import warn_of_machine_id
 from rolekeeper.cli.messages import say
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     settings = compose.settings(options.config)
     activation_id = _matching("--activation-id", UUID, options.activation_id, ID_HINT)
     region = _matching("--region", REGION, options.region, REGION_HINT)
-    activation = Activation(activation_id, _code(options.activation_code_file, settings), region)
+    activation = ActivationDetails(activation_id, _code(options.activation_code_file, settings), region)
     give_up_after(settings.daemon.attempt_timeout)
     vault, between = compose.vault(settings), between_looks(settings.daemon.attempt_timeout)
     world = replace(compose.world(settings, looks=LOOKS), vault=vault)

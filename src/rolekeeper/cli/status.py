@@ -19,7 +19,7 @@ from rolekeeper.cli.output import print_json
 from rolekeeper.core import similarity
 from rolekeeper.core.jsonvalues import shown
 from rolekeeper.core.loop import status
-from rolekeeper.core.loop.status import Document, OutputStatus
+from rolekeeper.core.loop.status import OutputStatus, Status
 from rolekeeper.errors import RolekeeperError
 from rolekeeper.model import Freshness, OutputKind
 from rolekeeper.ports import Clock
@@ -93,11 +93,11 @@ def run(options: argparse.Namespace) -> int:
     settings, clock = compose.settings(options.config), compose.clock()
     now = condition.of_everything(settings, clock)
     if options.json:
-        print_json(now.document if now.document is not None else dict.fromkeys(status.FIELDS))
+        print_json(now.reported if now.reported is not None else dict.fromkeys(status.FIELDS))
     for complaint in _complaints(now, settings):
         say(complaint.message, complaint.hint, code=complaint.code)
-    if not options.json and now.document is not None:
-        print(_text(now.document, clock))
+    if not options.json and now.reported is not None:
+        print(_text(now.reported, clock))
     return now.exit_code
 
 
@@ -123,7 +123,7 @@ def _seen(configuration: str | None, clock: Clock) -> tuple[object, list[str]]:
     except RolekeeperError as error:
         complaint = Complaint(error.message, error.hint, error.code)
         return complaint, [_complaint_text(complaint)]
-    facts = [_text(now.document, clock)] if now.document is not None and now.pid is not None else []
+    facts = [_text(now.reported, clock)] if now.reported is not None and now.pid is not None else []
     return (now, complaints), [*map(_complaint_text, complaints), *facts]
 
 
@@ -139,24 +139,24 @@ def _complaints(now: Condition, settings: Settings) -> Iterator[Complaint]:
         where = settings.daemon.runtime_directory
         yield Complaint(f"no daemon runs on {where}" + (f": {why}" if why else ""), remedy)
         return
-    if now.document is None:
+    if now.reported is None:
         hint = "try again; its log says why if it stays so"
         yield Complaint(f"the daemon {now.pid} has not reported its state yet", hint)
         return
     if now.is_outdated:
         yield Complaint(OUTDATED, "systemctl reload rolekeeper")
-    last = now.document.last_outcome
+    last = now.reported.last_outcome
     if last is not None and last.code:
         yield Complaint(last.message, last.hint, last.code)
-    yield from _output_complaints(now.document)
+    yield from _output_complaints(now.reported)
     if now.unserved:
         for endpoint in settings.endpoints:
             yield Complaint(f"endpoint {endpoint.name}: {now.unserved.message}", now.unserved.hint, now.unserved.code)
 
 
-def _output_complaints(document: Document) -> Iterator[Complaint]:
-    last = document.last_outcome
-    for one in document.outputs:
+def _output_complaints(reported: Status) -> Iterator[Complaint]:
+    last = reported.last_outcome
+    for one in reported.outputs:
         if one.problem is not None:
             if last is None or one.problem.message != last.message:
                 yield Complaint(one.problem.message, one.problem.hint, one.problem.code)
@@ -164,22 +164,22 @@ def _output_complaints(document: Document) -> Iterator[Complaint]:
             yield Complaint(f"the credentials in {_name(one)} are {one.freshness}", NOT_FRESH[one.freshness])
 
 
-def _text(document: Document, clock: Clock) -> str:
-    now = Times(clock.now().wall, condition.service_now(document, clock))
+def _text(reported: Status, clock: Clock) -> str:
+    now = Times(clock.now().wall, condition.service_now(reported, clock))
     lines = [
-        ("State", document.state.value),
-        ("Node", document.node_id),
-        ("Region", document.region),
-        ("Credentials", document.freshness.value),
-        ("Expire", _moment(document.expires_at, now.service)),
-        ("Refresh", _moment(document.refresh_at, now.service)),
-        ("Next attempt", _moment(document.next_attempt_at, now.here)),
-        ("Last success", _moment(document.last_success_at, now.here)),
-        ("Last outcome", _outcome(document, now.here)),
-        ("Hardware", _hardware(document)),
+        ("State", reported.state.value),
+        ("Node", reported.node_id),
+        ("Region", reported.region),
+        ("Credentials", reported.freshness.value),
+        ("Expire", _moment(reported.expires_at, now.service)),
+        ("Refresh", _moment(reported.refresh_at, now.service)),
+        ("Next attempt", _moment(reported.next_attempt_at, now.here)),
+        ("Last success", _moment(reported.last_success_at, now.here)),
+        ("Last outcome", _outcome(reported, now.here)),
+        ("Hardware", _hardware(reported)),
     ]
     shown = [f"{f'{title}:':14}{value}" for title, value in lines if value is not None]
-    return "\n".join([*shown, *_table([_row(one, now.service) for one in document.outputs])])
+    return "\n".join([*shown, *_table([_row(one, now.service) for one in reported.outputs])])
 
 
 def _moment(at: datetime | None, now: datetime) -> str | None:
@@ -202,16 +202,16 @@ def distance(far: timedelta) -> str:
     return text
 
 
-def _outcome(document: Document, now: datetime) -> str | None:
-    last = document.last_outcome
+def _outcome(reported: Status, now: datetime) -> str | None:
+    last = reported.last_outcome
     if last is None:
         return None
     words = ": ".join(dict.fromkeys(word for word in (last.outcome.value, last.words) if word))
     return f"{words} ({_moment(last.at, now)})"
 
 
-def _hardware(document: Document) -> str | None:
-    return similarity.explain(document.fingerprint) if document.fingerprint is not None else None
+def _hardware(reported: Status) -> str | None:
+    return similarity.explain(reported.fingerprint) if reported.fingerprint is not None else None
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:

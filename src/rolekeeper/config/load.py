@@ -23,8 +23,8 @@ from rolekeeper.config.problems import nearest, problem
 from rolekeeper.config.schema import (
     ARRAYS,
     TABLES,
+    Configuration,
     CredentialsFileTable,
-    Document,
     EndpointTable,
     RoleTable,
     Table,
@@ -48,7 +48,7 @@ PROCESS = FileFormat.PROCESS.value
 NO_MEANING_IN_A_PROCESS_FILE = ("profile", "replace_long_lived_keys")
 
 
-class Place(Value):
+class Location(Value):
     """Where something is written: the file, and the key path in it."""
 
     where: str
@@ -65,12 +65,12 @@ class Place(Value):
 class Loaded(Value):
     """What the files say: the settings, from everything that is right in them, and every problem.
 
-    `places` has the place of each element of settings.credentials_files, .endpoints and .roles, under the name of its
+    `locations` has that of each element of settings.credentials_files, .endpoints and .roles, under the name of its
     array and in the same order; the default credentials file has none.
     """
 
     settings: Settings
-    places: Mapping[str, tuple[Place, ...]]
+    locations: Mapping[str, tuple[Location, ...]]
     problems: tuple[Problem, ...]
 
 
@@ -79,22 +79,22 @@ class _Merged:
     """Everything that is right in the files so far, as one TOML document, and where it is written."""
 
     content: dict[str, Any] = field(default_factory=dict)
-    places: dict[tuple[str, str | int], Place] = field(default_factory=dict)  # by table and key, or array and number
+    locations: dict[tuple[str, str | int], Location] = field(default_factory=dict)  # by table, and key or number
     wrong: set[tuple[str, str]] = field(default_factory=set)  # tables and keys, or arrays and names, with a problem
 
     def add(self, file: SourceFile, table: str, key: str | int, value: Any) -> None:
         """Take over one key of a table, or one table of an array."""
         if table in ARRAYS:
             tables = self.content.setdefault(table, [])
-            self.places[table, len(tables)] = Place(file.where, f"{table}[{key}]")
+            self.locations[table, len(tables)] = Location(file.where, f"{table}[{key}]")
             tables.append(value)
         else:
             self.content.setdefault(table, {})[key] = value
-            self.places[table, key] = Place(file.where, f"{table}.{key}")
+            self.locations[table, key] = Location(file.where, f"{table}.{key}")
 
-    def placed(self, tables: tuple[Table, ...], array: str) -> list[tuple[Any, Place]]:
-        """Each table of an array, with its place."""
-        return [(table, self.places[array, number]) for number, table in enumerate(tables)]
+    def located(self, tables: tuple[Table, ...], array: str) -> list[tuple[Any, Location]]:
+        """Each table of an array, with its location."""
+        return [(table, self.locations[array, number]) for number, table in enumerate(tables)]
 
 
 def load_settings(path: Path | None, default: Path | str = DEFAULT_PATH) -> Settings:
@@ -124,10 +124,11 @@ def load(path: Path | None, default: Path | str = DEFAULT_PATH, fragment: Source
     merged = _Merged()
     for file in files:
         problems += _take_in(merged, file)
-    document = Document.model_validate(merged.content)  # it cannot fail: every part of it has passed
-    problems += _contradictions(document, merged)
-    places = {array: tuple(place for _, place in merged.placed(getattr(document, array), array)) for array in ARRAYS}
-    return Loaded(_settings(document, digest), places, tuple(problems))
+    configuration = Configuration.model_validate(merged.content)  # it cannot fail: every part of it has passed
+    problems += _contradictions(configuration, merged)
+    tables = {array: merged.located(getattr(configuration, array), array) for array in ARRAYS}
+    locations = {array: tuple(location for _, location in found) for array, found in tables.items()}
+    return Loaded(_settings(configuration, digest), locations, tuple(problems))
 
 
 def _with(fragment: SourceFile, files: list[SourceFile], main: str) -> list[SourceFile]:
@@ -138,7 +139,7 @@ def _with(fragment: SourceFile, files: list[SourceFile], main: str) -> list[Sour
 def _take_in(merged: _Merged, file: SourceFile) -> list[Problem]:
     """Add what is right in `file` to `merged`; return what is not."""
     try:
-        Document.model_validate(file.content)
+        Configuration.model_validate(file.content)
         errors = []
     except ValidationError as invalid:
         errors = invalid.errors(include_url=False)
@@ -161,25 +162,25 @@ def _name(table: Any) -> str:
     return str(table.get("name", "")) if isinstance(table, dict) else ""
 
 
-def _contradictions(document: Document, merged: _Merged) -> list[Problem]:
+def _contradictions(configuration: Configuration, merged: _Merged) -> list[Problem]:
     """What is wrong between keys and tables that are right by themselves."""
-    files = merged.placed(document.credentials_file, FILES)
-    endpoints = merged.placed(document.endpoint, ENDPOINTS)
-    roles = merged.placed(document.role, ROLES)
+    files = merged.located(configuration.credentials_file, FILES)
+    endpoints = merged.located(configuration.endpoint, ENDPOINTS)
+    roles = merged.located(configuration.role, ROLES)
     return [
-        *_clashes(document, merged),
+        *_clashes(configuration, merged),
         *_misfits(files),
         *_repeated(files, _identity, "the same file and profile", "give it another profile"),
         *_repeated(endpoints, lambda table: table.name, "the same name", "give it another name"),
         *_repeated(roles, lambda table: table.name, "the same name", "give it another name"),
         *_torn_files(files),
-        *_unknown_roles([*files, *endpoints], document.role, merged),
+        *_unknown_roles([*files, *endpoints], configuration.role, merged),
     ]
 
 
-def _clashes(document: Document, merged: _Merged) -> list[Problem]:
+def _clashes(configuration: Configuration, merged: _Merged) -> list[Problem]:
     """Keys of single tables that exclude each other."""
-    service, hibernation = document.service, document.hibernation
+    service, hibernation = configuration.service, configuration.hibernation
     found = [
         _clash(merged, "service", variant, url, f"cannot be used together with {url}")
         for url in ("endpoint_url", "sts_endpoint_url")
@@ -194,25 +195,25 @@ def _clashes(document: Document, merged: _Merged) -> list[Problem]:
 def _clash(merged: _Merged, table: str, key: str, other: str, message: str) -> Problem | None:
     if {(table, key), (table, other)} & merged.wrong:
         return None
-    written = {name: merged.places[table, name].where for name in (key, other) if (table, name) in merged.places}
-    places = " and ".join(f"{name} in {where}" for name, where in written.items())
+    written = {name: merged.locations[table, name].where for name in (key, other) if (table, name) in merged.locations}
+    both = " and ".join(f"{name} in {where}" for name, where in written.items())
     missing = [name for name in (key, other) if name not in written]  # its default excludes the other key
-    hint = f"set {missing[0]} as well, or change {places}" if missing else f"change or remove one of the two: {places}"
+    hint = f"set {missing[0]} as well, or change {both}" if missing else f"change or remove one of the two: {both}"
     return Problem(next(iter(written.values())), f"{table}.{key}", message, hint)
 
 
-def _misfits(files: list[tuple[CredentialsFileTable, Place]]) -> list[Problem]:
+def _misfits(files: list[tuple[CredentialsFileTable, Location]]) -> list[Problem]:
     """Keys that a process file cannot have, and the path that it needs: the default one is a shared file's."""
     hint = f'remove it: a file with format = "{PROCESS}" holds the credentials of one role and no profile'
-    process_files = [(table.model_fields_set, place) for table, place in files if table.format == PROCESS]
+    process_files = [(table.model_fields_set, location) for table, location in files if table.format == PROCESS]
     return [
-        place.problem(key, "has no meaning in a process file", hint)
-        for written, place in process_files
+        location.problem(key, "has no meaning in a process file", hint)
+        for written, location in process_files
         for key in NO_MEANING_IN_A_PROCESS_FILE
         if key in written
     ] + [
-        place.problem("path", "is missing", "name a file that nothing else uses")
-        for written, place in process_files
+        location.problem("path", "is missing", "name a file that nothing else uses")
+        for written, location in process_files
         if "path" not in written
     ]
 
@@ -222,40 +223,40 @@ def _identity(table: CredentialsFileTable) -> tuple[str, str]:
 
 
 def _repeated(
-    tables: list[tuple[Any, Place]], identity: Callable[[Any], object], what: str, remedy: str
+    tables: list[tuple[Any, Location]], identity: Callable[[Any], object], what: str, remedy: str
 ) -> list[Problem]:
-    first: dict[object, Place] = {}
+    first: dict[object, Location] = {}
     problems = []
-    for table, place in tables:
-        earlier = first.setdefault(identity(table), place)
-        if earlier is not place:
-            problems.append(place.problem("", f"has {what} as {earlier}", f"remove one of the two, or {remedy}"))
+    for table, location in tables:
+        earlier = first.setdefault(identity(table), location)
+        if earlier is not location:
+            problems.append(location.problem("", f"has {what} as {earlier}", f"remove one of the two, or {remedy}"))
     return problems
 
 
-def _torn_files(files: list[tuple[CredentialsFileTable, Place]]) -> list[Problem]:
+def _torn_files(files: list[tuple[CredentialsFileTable, Location]]) -> list[Problem]:
     """Tables of one file that contradict each other: each publication would undo what the one before it did.
 
     Owner and group are compared as they are written. An owner that is left out is root, because no other user can give
     files away. A mode or a group that is left out changes nothing.
     """
-    first: dict[tuple[str, str], tuple[Any, Place]] = {}
+    first: dict[tuple[str, str], tuple[Any, Location]] = {}
     problems = []
-    for table, place in files:
+    for table, location in files:
         mode = table.mode if "mode" in table.model_fields_set else None
         of_the_file = {"owner": table.owner or "root", "group": table.group, "mode": mode, "format": table.format}
         for key, value in of_the_file.items():
             if value is None:
                 continue
-            earlier, place_of_earlier = first.setdefault((table.path, key), (value, place))
+            earlier, location_of_earlier = first.setdefault((table.path, key), (value, location))
             if earlier != value:
-                message = f"is not that of {place_of_earlier}, which is in the same file"
-                problems.append(place.problem(key, message, "a file has one: write the same for both"))
+                message = f"is not that of {location_of_earlier}, which is in the same file"
+                problems.append(location.problem(key, message, "a file has one: write the same for both"))
     return problems
 
 
 def _unknown_roles(
-    outputs: list[tuple[CredentialsFileTable | EndpointTable, Place]], roles: tuple[RoleTable, ...], merged: _Merged
+    outputs: list[tuple[CredentialsFileTable | EndpointTable, Location]], roles: tuple[RoleTable, ...], merged: _Merged
 ) -> list[Problem]:
     known = [role.name for role in roles]
     reported = {name for array, name in merged.wrong if array == ROLES}
@@ -263,29 +264,29 @@ def _unknown_roles(
         return []
     hint = "write a [[role]] table with that name, or leave the key out for the node's own role"
     return [
-        place.problem("role", f"names no [[role]]: {output.role}", nearest(output.role, known) or hint)
-        for output, place in outputs
+        location.problem("role", f"names no [[role]]: {output.role}", nearest(output.role, known) or hint)
+        for output, location in outputs
         if output.role is not None and output.role not in {*known, *reported}
     ]
 
 
-def _settings(document: Document, digest: str) -> Settings:
-    files = document.credentials_file
-    if not files and not document.endpoint:  # no output is configured: the default one
+def _settings(configuration: Configuration, digest: str) -> Settings:
+    files = configuration.credentials_file
+    if not files and not configuration.endpoint:  # no output is configured: the default one
         files = (CredentialsFileTable(),)
     return Settings(
-        node=NodeSettings(**dict(document.node)),
-        service=ServiceSettings(**dict(document.service)),
-        vault_directory=document.vault.directory,
-        daemon=DaemonSettings(**dict(document.daemon)),
-        refresh_share=document.refresh.at,
-        hibernation=HibernationSettings(**dict(document.hibernation)),
-        rotate_key_after=document.key.rotate_after,
+        node=NodeSettings(**dict(configuration.node)),
+        service=ServiceSettings(**dict(configuration.service)),
+        vault_directory=configuration.vault.directory,
+        daemon=DaemonSettings(**dict(configuration.daemon)),
+        refresh_share=configuration.refresh.at,
+        hibernation=HibernationSettings(**dict(configuration.hibernation)),
+        rotate_key_after=configuration.key.rotate_after,
         credentials_files=tuple(_credentials_file(table) for table in files),
-        endpoints=tuple(Endpoint(**dict(table)) for table in document.endpoint),
-        roles=tuple(Role(**dict(table)) for table in document.role),
-        vault_seal=document.vault.seal,
-        report_health_every=document.health.report_every,
+        endpoints=tuple(Endpoint(**dict(table)) for table in configuration.endpoint),
+        roles=tuple(Role(**dict(table)) for table in configuration.role),
+        vault_seal=configuration.vault.seal,
+        report_health_every=configuration.health.report_every,
         digest=digest,
     )
 

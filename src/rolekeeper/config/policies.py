@@ -25,13 +25,13 @@ def examine(loaded: Loaded) -> tuple[list[Problem], list[Problem]]:
     """
     errors: list[Problem] = []
     warnings: list[Problem] = []
-    for role, place in zip(loaded.settings.roles, loaded.places[ROLES], strict=True):
+    for role, location in zip(loaded.settings.roles, loaded.locations[ROLES], strict=True):
         if role.policy_file is None:
             continue
         found = read_regular(Path(role.policy_file), MOST_BYTES)
-        for reports, (message, hint) in ((errors, _error(found)), (warnings, _warning(found))):
+        for found_so_far, (message, hint) in ((errors, _error(found)), (warnings, _warning(found))):
             if message:
-                reports.append(place.problem("policy_file", f"{role.policy_file} {message}", hint))
+                found_so_far.append(location.problem("policy_file", f"{role.policy_file} {message}", hint))
     return errors, warnings
 
 

@@ -149,7 +149,7 @@ class RoleTable(Table):
     tags: dict[TagKey, TagValue] = Field(default_factory=dict, max_length=MOST_TAGS)
 
 
-class Document(Table):
+class Configuration(Table):
     """A whole file, or all of them merged; TOML's arrays are lists, which is why those are not strict."""
 
     node: NodeTable = NodeTable()

@@ -37,7 +37,7 @@ from rolekeeper.core.steps import (
     Assume,
     Publish,
     Report,
-    Request,
+    RequestToken,
     Rotate,
     Save,
     Seen,
@@ -200,7 +200,7 @@ class _Attempt:
             return None
         refusals: list[ServiceRefusedError] = []
         for candidate in keyrotation.candidates(self.contents, self.seen.node.registration):
-            answer = yield Request(candidate, fingerprint)
+            answer = yield RequestToken(candidate, fingerprint)
             if isinstance(answer, SignatureRefusedError):
                 refusals.append(answer)
             elif isinstance(answer, TokenAnswer):

@@ -14,7 +14,7 @@ from datetime import datetime
 
 from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.states import State
-from rolekeeper.core.loop.status import Document, OutputStatus
+from rolekeeper.core.loop.status import OutputStatus, Status
 from rolekeeper.model import Freshness, Outcome
 
 Labels = Mapping[str, str]
@@ -23,30 +23,30 @@ _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 _NONE: Labels = {}
 
 
-def render(state: State, document: Document) -> str:
-    """The whole file; `document` is what status.json says of `state` at the same moment."""
-    return "".join((*_daemon(state, document), *_credentials(document), *_node(state), *_outputs(document)))
+def render(state: State, status: Status) -> str:
+    """The whole file; `status` is what status.json says of `state` at the same moment."""
+    return "".join((*_daemon(state, status), *_credentials(status), *_node(state), *_outputs(status)))
 
 
-def _daemon(state: State, document: Document) -> Iterator[str]:
+def _daemon(state: State, status: Status) -> Iterator[str]:
     ended = [({"outcome": one.value}, state.outcomes.get(one, 0)) for one in Outcome]
-    yield _gauge("build_info", "The daemon's version.", [({"version": document.version}, 1)])
-    yield _gauge("state", "What the daemon does.", _enum(_NONE, "state", Phase, document.state))
+    yield _gauge("build_info", "The daemon's version.", [({"version": status.version}, 1)])
+    yield _gauge("state", "What the daemon does.", _enum(_NONE, "state", Phase, status.state))
     yield _family("attempts_total", "counter", "Attempts that ended since the daemon started.", ended)
     yield _value("consecutive_failures", "Attempts without success since the last success.", state.unsuccessful)
-    yield _moment("next_attempt", "When the next attempt is due.", document.next_attempt_at)
-    yield _moment("last_success", "When an attempt last left fresh credentials everywhere.", document.last_success_at)
+    yield _moment("next_attempt", "When the next attempt is due.", status.next_attempt_at)
+    yield _moment("last_success", "When an attempt last left fresh credentials everywhere.", status.last_success_at)
     yield _moment("hibernation_since", "When the hibernation began.", state.hibernating_since_at)
     yield _moment("configuration_loaded", "When the daemon read its configuration.", state.loaded_at)
 
 
-def _credentials(document: Document) -> Iterator[str]:
+def _credentials(status: Status) -> Iterator[str]:
     """Of the output that is worst off, and of the credentials that expire first."""
-    worst = _enum(_NONE, "freshness", Freshness, document.freshness)
-    lives = [one.life for one in document.outputs if one.life is not None]
+    worst = _enum(_NONE, "freshness", Freshness, status.freshness)
+    lives = [one.life for one in status.outputs if one.life is not None]
     first = min(lives, key=lambda life: life.expires_at, default=None)
     yield _gauge("credentials_freshness", "Freshness of the published credentials, of the worst output.", worst)
-    yield _moment("credentials_expiry", "When the published credentials expire.", document.expires_at)
+    yield _moment("credentials_expiry", "When the published credentials expire.", status.expires_at)
     yield _moment("credentials_issued", "When these credentials were issued.", first.issued_at if first else None)
 
 
@@ -65,9 +65,9 @@ def _node(state: State) -> Iterator[str]:
     yield _moment("node_key_created", "When the node key was created.", state.key_created_at)
 
 
-def _outputs(document: Document) -> Iterator[str]:
+def _outputs(status: Status) -> Iterator[str]:
     """Each family's samples together, as the format requires."""
-    all_of = [(one, _labels_of(one)) for one in document.outputs]
+    all_of = [(one, _labels_of(one)) for one in status.outputs]
     published = [sample for one, labels in all_of for sample in _at(labels, one.published_at)]
     expiry = [sample for one, labels in all_of for sample in _at(labels, one.expires_at)]
     fresh = [sample for one, labels in all_of for sample in _enum(labels, "freshness", Freshness, one.freshness)]

@@ -93,10 +93,10 @@ def compare(saved: HardwareHash, current: Hardware, threshold: int) -> Compariso
 
 def judge(accepted: AcceptedFingerprint, measured: HardwareHash | None, hardware: Hardware) -> Comparison:
     """Compare with the accepted pair's hash and the one measured at the last accepted request: the better counts."""
-    report = compare(accepted.hardware_hash, hardware, accepted.threshold)
+    bound = compare(accepted.hardware_hash, hardware, accepted.threshold)
     if measured is None:
-        return report
-    return min(report, compare(measured, hardware, accepted.threshold), key=lambda one: _PREFERENCE[one.verdict])
+        return bound
+    return min(bound, compare(measured, hardware, accepted.threshold), key=lambda one: _PREFERENCE[one.verdict])
 
 
 def explain(summary: FingerprintSummary) -> str:

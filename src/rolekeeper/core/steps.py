@@ -59,7 +59,7 @@ class Seen(Value):
     passed_over: frozenset[str] = frozenset()
 
 
-class Request(Value):
+class RequestToken(Value):
     """Request the node's role token, signed with the registration's key. Answer: TokenAnswer or an error."""
 
     registration: Registration
@@ -103,5 +103,5 @@ class Report(Value):
     report: AttemptReport
 
 
-Step = Request | Assume | Publish | Save | Rotate | Report
+Step = RequestToken | Assume | Publish | Save | Rotate | Report
 Answer = TokenAnswer | RolekeeperError | tuple[VaultContents, LogEntry] | None

@@ -18,7 +18,7 @@ import pytest
 from rolekeeper.adapters.supervision import runtime
 from rolekeeper.adapters.supervision.runtime import FileRuntimeDirectory, StatWatch
 from rolekeeper.core.loop.phases import Phase
-from rolekeeper.core.loop.status import Document, LoadedConfiguration, OutputStatus
+from rolekeeper.core.loop.status import LoadedConfiguration, OutputStatus, Status
 from rolekeeper.errors import InputOutputError, UnavailableError
 from rolekeeper.model import Freshness, Lifetime, OutputKind, OutputProblem
 from rolekeeper.values import replace
@@ -57,9 +57,9 @@ def daemon_of(pid: int) -> FileRuntimeDirectory:
     return FileRuntimeDirectory(pid)
 
 
-def waiting(attempts: int = 1) -> Document:
+def waiting(attempts: int = 1) -> Status:
     """What a daemon writes; attempts may be very many, so that documents differ in size."""
-    return Document(Phase.WAITING, *(None,) * 2, Freshness.ABSENT, *(None,) * 5, attempts, (), None, 7, "1.2.3")
+    return Status(Phase.WAITING, *(None,) * 2, Freshness.ABSENT, *(None,) * 5, attempts, (), None, 7, "1.2.3")
 
 
 def mode(path: Path) -> int:

@@ -50,7 +50,7 @@ _IN_BETWEEN = (
 )
 
 
-class Call(Value, hidden=("secrets",)):
+class ServiceCall(Value, hidden=("secrets",)):
     """One operation, how an error of it begins (`Cannot request ...`), the region, and what is sent in it.
 
     `secrets` are sent beside the parameters: a service that refuses a signature repeats the headers.
@@ -68,7 +68,7 @@ def is_from_service(answer: Answer) -> bool:
     return answer.request_id is not None and _json_object(answer) is not None
 
 
-def judge(call: Call, answer: Answer) -> Mapping[str, Any]:
+def judge(call: ServiceCall, answer: Answer) -> Mapping[str, Any]:
     """The fields of an answer that says success; raises what it means otherwise."""
     body = _json_object(answer)
     if answer.status in SUCCESS and body is not None and "__type" not in body:
@@ -85,7 +85,7 @@ def judge(call: Call, answer: Answer) -> Mapping[str, Any]:
     raise found.error(found.code or code, f"{call.action}: {text}", found.hint, answer.request_id)
 
 
-def node_id(call: Call, answer: Answer, fields: Mapping[str, Any]) -> str:
+def node_id(call: ServiceCall, answer: Answer, fields: Mapping[str, Any]) -> str:
     """The node id in the answer to RegisterManagedInstance."""
     value = fields.get("InstanceId")
     if not isinstance(value, str) or not NODE_ID.fullmatch(value):
@@ -93,7 +93,7 @@ def node_id(call: Call, answer: Answer, fields: Mapping[str, Any]) -> str:
     return value
 
 
-def role_token(call: Call, answer: Answer, fields: Mapping[str, Any], now: datetime) -> RoleToken:
+def role_token(call: ServiceCall, answer: Answer, fields: Mapping[str, Any], now: datetime) -> RoleToken:
     """The token in the answer to RequestManagedInstanceRoleToken; `now` is on the service's clock."""
     for name, form in FIELDS.items():
         value = fields.get(name)
@@ -125,7 +125,7 @@ def is_usable_expiry(value: Any, now: datetime) -> bool:
     return isinstance(value, (int, float)) and earliest < value <= latest  # true is 1, long past; NaN is in no range
 
 
-def _expiry(call: Call, answer: Answer, value: Any, now: datetime) -> datetime:
+def _expiry(call: ServiceCall, answer: Answer, value: Any, now: datetime) -> datetime:
     if is_usable_expiry(value, now):
         return datetime.fromtimestamp(value, UTC)
     raise ServiceError(
@@ -162,7 +162,7 @@ def _region_in(message: str, ours: str) -> str:
     return next((region for region in re.findall(r"[a-z]+(?:-[a-z]+)+-\d+", message) if region != ours), "")
 
 
-def _secrets(call: Call, body: Mapping[str, Any]) -> list[str]:
+def _secrets(call: ServiceCall, body: Mapping[str, Any]) -> list[str]:
     received = [body[name] for name in FIELDS if isinstance(body.get(name), str)]
     return [call.parameters.get(_CODE_PARAMETER, ""), *call.secrets, *received]
 
@@ -171,5 +171,5 @@ def _kind(answer: Answer) -> str:
     return presentable(answer.headers.get("content-type", ""), ()) or "no content type"
 
 
-def _unusable(call: Call, answer: Answer, reason: str) -> ServiceError:
+def _unusable(call: ServiceCall, answer: Answer, reason: str) -> ServiceError:
     return ServiceError("unusable-answer", f"{call.action}: {reason}", _IN_BETWEEN, answer.request_id)

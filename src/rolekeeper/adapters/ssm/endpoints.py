@@ -29,8 +29,8 @@ _PATH = re.compile(r"[!-~]*", re.ASCII)
 _SETTINGS = {"ssm": "service.endpoint_url", "sts": "service.sts_endpoint_url"}
 
 
-class Endpoint(Value):
-    """What requests go to. `setting` is the key of the configuration that can change it."""
+class Url(Value):
+    """Where requests go: a URL in its parts. `setting` is the key of the configuration that can change it."""
 
     scheme: str
     host: str
@@ -51,16 +51,16 @@ class Endpoint(Value):
         return f"{self.scheme}://{self.netloc}{self.path}"
 
 
-def parse(url: str) -> Endpoint:
+def parse(url: str) -> Url:
     """The endpoint that a URL names; ValueError when it names none."""
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port
     if parts.scheme not in DEFAULT_PORTS or port == 0 or not _HOST.fullmatch(host) or not _PATH.fullmatch(parts.path):
         raise ValueError("not an http or https URL with a host")
-    return Endpoint(parts.scheme, host, port or DEFAULT_PORTS[parts.scheme], parts.path or "/")
+    return Url(parts.scheme, host, port or DEFAULT_PORTS[parts.scheme], parts.path or "/")
 
 
-def resolve(service: str, action: str, region: str, settings: ServiceSettings) -> Endpoint:
+def resolve(service: str, action: str, region: str, settings: ServiceSettings) -> Url:
     """The endpoint of `service` (ssm or sts), with the region to sign for.
 
     ServiceRefusedError, which begins with `action`: `region-unknown`, `region-mismatch` or `endpoint-not-available`.
@@ -86,7 +86,7 @@ def resolve(service: str, action: str, region: str, settings: ServiceSettings) -
     named = region_of(service, endpoint.host) or region
     if service == "ssm" and named != region:
         raise region_mismatch(action, region, named)
-    return Endpoint(endpoint.scheme, endpoint.host, endpoint.port, endpoint.path, named, setting)
+    return Url(endpoint.scheme, endpoint.host, endpoint.port, endpoint.path, named, setting)
 
 
 def region_mismatch(action: str, region: str, named: str, request_id: str | None = None) -> ServiceRefusedError:
@@ -110,7 +110,7 @@ def region_of(service: str, host: str) -> str:
     return found[1] if found[2] in suffixes else ""
 
 
-def _of_aws(service: str, action: str, region: str, settings: ServiceSettings) -> Endpoint:
+def _of_aws(service: str, action: str, region: str, settings: ServiceSettings) -> Url:
     host = _host(service, region, fips=settings.fips, dual_stack=settings.dual_stack)
     if host is None:
         raise ServiceRefusedError(
@@ -118,7 +118,7 @@ def _of_aws(service: str, action: str, region: str, settings: ServiceSettings) -
             f"{action}: AWS has no such endpoint in this region",
             f"turn service.dual_stack or service.fips off, or name the endpoint in {_SETTINGS[service]}",
         )
-    return Endpoint("https", host, DEFAULT_PORTS["https"], region=region, setting=_SETTINGS[service])
+    return Url("https", host, DEFAULT_PORTS["https"], region=region, setting=_SETTINGS[service])
 
 
 def _host(service: str, region: str, *, fips: bool, dual_stack: bool) -> str | None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from http.client import BadStatusLine, HTTPException, IncompleteRead, RemoteDisconnected, UnknownProtocol
 
-from rolekeeper.adapters.ssm.endpoints import Endpoint
+from rolekeeper.adapters.ssm.endpoints import Url
 from rolekeeper.adapters.ssm.tls import NO_TRUST_STORE
 from rolekeeper.errors import ServiceError
 
@@ -75,7 +75,7 @@ _OUT_OF_TIME = {9: "not yet valid", 10: "expired"}
 
 
 def failure_error(
-    action: str, error: Exception, endpoint: Endpoint, now: datetime, *, has_trust_store: bool, may_lack_ipv4: bool
+    action: str, error: Exception, endpoint: Url, now: datetime, *, has_trust_store: bool, may_lack_ipv4: bool
 ) -> ServiceError:
     """What an OSError or HTTPException means for `action` (`Cannot request ...`); `now` is this machine's clock."""
     code, says, hint = next(row[1:] for row in _FAILURES if isinstance(error, row[0]))

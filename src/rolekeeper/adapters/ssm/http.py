@@ -20,7 +20,7 @@ from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
 from typing import Any
 
-from rolekeeper.adapters.ssm.endpoints import Endpoint
+from rolekeeper.adapters.ssm.endpoints import Url
 from rolekeeper.adapters.ssm.failures import AnswerTooLongError, ProxyError, failure_error
 from rolekeeper.adapters.ssm.proxies import Proxy, proxy_for
 from rolekeeper.adapters.ssm.tls import TlsInTls, directory, is_systems_own, secured, trust_store
@@ -57,7 +57,7 @@ class Wire:
         self._version = version
         self._environment = environment
 
-    def exchange(self, action: str, endpoint: Endpoint, headers: Mapping[str, str], body: bytes) -> Answer:
+    def exchange(self, action: str, endpoint: Url, headers: Mapping[str, str], body: bytes) -> Answer:
         """Send a request and read the whole answer; ServiceError, which begins with `action`, when none comes."""
         settings = self._settings
         proxy = proxy_for(action, endpoint, settings.proxy_url, self._environment)
@@ -73,7 +73,7 @@ class Wire:
             )
         raise failed  # without the library's error, which may hold the request
 
-    def issuer(self, action: str, endpoint: Endpoint) -> str:
+    def issuer(self, action: str, endpoint: Url) -> str:
         """Who signed the certificate that the endpoint shows, verified or not; empty when that cannot be told.
 
         Nothing is sent beyond the proxy's tunnel and the handshake: this is for a person who asks why TLS fails.
@@ -87,7 +87,7 @@ class Wire:
         except (OSError, HTTPException):
             return ""
 
-    def _verified(self, endpoint: Endpoint, proxy: Proxy | None, trusted: str) -> socket.socket | TlsInTls:
+    def _verified(self, endpoint: Url, proxy: Proxy | None, trusted: str) -> socket.socket | TlsInTls:
         """A connection that the trust store's directory verifies, or else its file."""
         quick = directory(trusted)
         if quick is not None:
@@ -95,7 +95,7 @@ class Wire:
                 return self._connected(endpoint, proxy, quick)
         return self._connected(endpoint, proxy, trusted)
 
-    def _connected(self, endpoint: Endpoint, proxy: Proxy | None, trusted: str) -> socket.socket | TlsInTls:
+    def _connected(self, endpoint: Url, proxy: Proxy | None, trusted: str) -> socket.socket | TlsInTls:
         link = self._carrier(endpoint, proxy, trusted)
         try:
             if endpoint.scheme == "https":
@@ -106,7 +106,7 @@ class Wire:
             raise
         return link
 
-    def _carrier(self, endpoint: Endpoint, proxy: Proxy | None, trusted: str) -> socket.socket | TlsInTls:
+    def _carrier(self, endpoint: Url, proxy: Proxy | None, trusted: str) -> socket.socket | TlsInTls:
         """The connection to the endpoint, through the proxy's tunnel if there is one, before the endpoint's own TLS."""
         hop = proxy.endpoint if proxy else endpoint
         link: socket.socket | TlsInTls
@@ -124,7 +124,7 @@ class Wire:
             raise
         return link
 
-    def _request(self, endpoint: Endpoint, proxy: Proxy | None, headers: Mapping[str, str], body: bytes) -> bytes:
+    def _request(self, endpoint: Url, proxy: Proxy | None, headers: Mapping[str, str], body: bytes) -> bytes:
         sent = {
             "host": endpoint.netloc,
             **headers,
@@ -180,7 +180,7 @@ class _Bounded:
         return piece
 
 
-def _open_tunnel(link: socket.socket | TlsInTls, endpoint: Endpoint, proxy: Proxy) -> None:
+def _open_tunnel(link: socket.socket | TlsInTls, endpoint: Url, proxy: Proxy) -> None:
     """Have the proxy connect `link` to the endpoint. Nothing that a refusing proxy says is repeated but its status."""
     host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
     headers = {"host": f"{host}:{endpoint.port}"}

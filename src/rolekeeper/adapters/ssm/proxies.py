@@ -9,7 +9,7 @@ import base64
 from collections.abc import Mapping
 from urllib.parse import unquote, urlsplit
 
-from rolekeeper.adapters.ssm.endpoints import Endpoint, parse
+from rolekeeper.adapters.ssm.endpoints import Url, parse
 from rolekeeper.errors import ServiceError
 from rolekeeper.values import Value
 
@@ -19,11 +19,11 @@ _QUOTES = "\"'`"
 class Proxy(Value, hidden=("authorization",)):
     """A proxy; `authorization` is the value of the header Proxy-Authorization, empty without a user."""
 
-    endpoint: Endpoint
+    endpoint: Url
     authorization: str
 
 
-def proxy_for(action: str, to: Endpoint, configured: str | None, environment: Mapping[str, str]) -> Proxy | None:
+def proxy_for(action: str, to: Url, configured: str | None, environment: Mapping[str, str]) -> Proxy | None:
     """The proxy for requests to `to`, if any; ServiceError `proxy-failed`, with `action`, when it has no usable URL."""
     if configured:
         name, value = "service.proxy_url", configured

@@ -13,8 +13,8 @@ from contextlib import closing
 from datetime import timedelta
 from http.client import HTTPException
 
-from rolekeeper.adapters.ssm.answers import Call, is_from_service, judge
-from rolekeeper.adapters.ssm.endpoints import Endpoint, botocore_file, region_of, resolve
+from rolekeeper.adapters.ssm.answers import ServiceCall, is_from_service, judge
+from rolekeeper.adapters.ssm.endpoints import Url, botocore_file, region_of, resolve
 from rolekeeper.adapters.ssm.failures import failure_error
 from rolekeeper.adapters.ssm.http import Wire
 from rolekeeper.adapters.ssm.proxies import Proxy, proxy_for
@@ -42,11 +42,11 @@ _CONNECTION_CODES = {
 class Route(Value):
     """Where requests go, and over which proxy, if any."""
 
-    endpoint: Endpoint
+    endpoint: Url
     proxy: Proxy | None
 
     @property
-    def hop(self) -> Endpoint:
+    def hop(self) -> Url:
         """What this machine itself connects to."""
         return self.proxy.endpoint if self.proxy else self.endpoint
 
@@ -124,8 +124,8 @@ class Reach:
         """Who signed the certificate that the endpoint shows; empty when that cannot be told."""
         return self._wire(self._settings).issuer(ACTION, route.endpoint)
 
-    def _ask(self, endpoint: Endpoint, settings: ServiceSettings) -> timedelta | None:
-        call = Call(_OPERATION, ACTION, endpoint.region, {})
+    def _ask(self, endpoint: Url, settings: ServiceSettings) -> timedelta | None:
+        call = ServiceCall(_OPERATION, ACTION, endpoint.region, {})
         headers = {"content-type": CONTENT_TYPE, "x-amz-target": f"AmazonSSM.{_OPERATION}"}
         answer = self._wire(settings).exchange(ACTION, endpoint, headers, b"{}")
         try:
@@ -144,6 +144,6 @@ class Reach:
         return Wire(settings, self._clock, self._version, self._environment)
 
 
-def is_loopback(endpoint: Endpoint) -> bool:
+def is_loopback(endpoint: Url) -> bool:
     """Whether requests stay on this machine, where nobody reads them on the way."""
     return endpoint.host in ("localhost", "::1") or endpoint.host.startswith("127.")

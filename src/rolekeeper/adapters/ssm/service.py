@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from rolekeeper.adapters.ssm.answers import Call, is_from_service, judge, node_id, role_token
+from rolekeeper.adapters.ssm.answers import ServiceCall, is_from_service, judge, node_id, role_token
 from rolekeeper.adapters.ssm.endpoints import resolve
 from rolekeeper.adapters.ssm.http import Answer, Wire
 from rolekeeper.adapters.ssm.nodekey import public_key
@@ -49,7 +49,7 @@ class SsmService:
 
     def register(self, region: str, activation_id: str, code: str, fingerprint: str, key: NodeKey) -> str:
         """RegisterManagedInstance; returns the node id."""
-        call = Call(
+        call = ServiceCall(
             "RegisterManagedInstance",
             f"Cannot register this machine in {region}",
             region,
@@ -66,7 +66,7 @@ class SsmService:
 
     def request_role_token(self, registration: Registration, fingerprint: str) -> TokenAnswer:
         """RequestManagedInstanceRoleToken, signed with the registration's key; VaultError when that is damaged."""
-        call = Call(
+        call = ServiceCall(
             "RequestManagedInstanceRoleToken",
             f"Cannot request a role token for {registration.node_id} in {registration.region}",
             registration.region,
@@ -79,7 +79,7 @@ class SsmService:
 
     def update_public_key(self, registration: Registration, new_key: NodeKey) -> None:
         """UpdateManagedInstancePublicKey, signed with the current key; VaultError when either key is damaged."""
-        call = Call(
+        call = ServiceCall(
             "UpdateManagedInstancePublicKey",
             f"Cannot replace the node key of {registration.node_id} in {registration.region}",
             registration.region,
@@ -116,7 +116,7 @@ class SsmService:
         self, operation: str, action: str, node: Registration, token: RoleToken, parameters: Mapping[str, str]
     ) -> None:
         secrets = (token.access_key_id, token.secret_access_key, token.session_token)
-        call = Call(operation, action, node.region, {"InstanceId": node.node_id, **parameters}, secrets)
+        call = ServiceCall(operation, action, node.region, {"InstanceId": node.node_id, **parameters}, secrets)
         try:
             self._time.signed_well(lambda: self._send(call, _by_role(token, node.region)))
         except ServiceRefusedError as refused:
@@ -125,7 +125,7 @@ class SsmService:
             hint = f"give the node's role the permission ssm:{operation}, and see that no policy denies it"
             raise ServiceRefusedError(refused.code, refused.message, hint, refused.request_id) from refused
 
-    def _send(self, call: Call, sign: Sign | None) -> tuple[Answer, Mapping[str, Any]]:
+    def _send(self, call: ServiceCall, sign: Sign | None) -> tuple[Answer, Mapping[str, Any]]:
         """One request, and its answer with the fields in it when that is a success."""
         endpoint = resolve("ssm", call.action, call.region, self._settings)
         body = json.dumps(call.parameters).encode("ascii")

@@ -3,7 +3,7 @@
 Rules:
 - Where standard error goes decides; the log level decides what is left out.
 - A log that cannot be written never stops or delays the daemon: nothing here blocks, and log() does not raise. What
-  could not be written is counted, and the next record that can says how many were lost (`dropped`).
+  could not be written is counted, and the next entry that can says how many were lost (`dropped`).
 - Whatever comes from outside is shown without its control characters on a terminal, and cannot begin a line there.
 
 Only the supervisor logs.
@@ -63,8 +63,8 @@ _LONGEST_VALUE = 8_192  # characters; a datagram has to hold all fields
 _LONGEST_NAME = 64  # characters; journald takes no longer ones
 _BREAKING = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
-_Record = Mapping[str, Any]
-_Renderer = Callable[[_Record], tuple[Any, ...]]  # what the sink's `write` takes
+_Entry = Mapping[str, Any]
+_Renderer = Callable[[_Entry], tuple[Any, ...]]  # what the sink's `write` takes
 
 
 class Log:
@@ -86,8 +86,8 @@ class Log:
         if self._dropped:
             facts["dropped"] = self._dropped
         now, text = _plain(self._clock.now().wall), message[:_LONGEST_VALUE]
-        record = {"timestamp": now, "level": level, "event": event, "message": text, "facts": facts}
-        written = self._sink.write(*self._render(record))
+        entry = {"timestamp": now, "level": level, "event": event, "message": text, "facts": facts}
+        written = self._sink.write(*self._render(entry))
         self._dropped = 0 if written else self._dropped + 1
 
 
@@ -132,7 +132,7 @@ class _Lines:
 
 
 class _Journal:
-    """Sends to journald's own socket, one datagram a record; when journald is dead, to standard error instead."""
+    """Sends to journald's own socket, one datagram an entry; when journald is dead, to standard error instead."""
 
     def __init__(self, address: str, lines: _Lines) -> None:
         self._address = address
@@ -151,20 +151,20 @@ class _Journal:
         return True
 
 
-def _render_for_journal(record: _Record) -> tuple[bytes, str]:
-    priority = _PRIORITIES[record["level"]]
-    message = _shown(record["message"])
-    if record["facts"].get("hint"):  # journalctl shows nothing but MESSAGE to a person who does not ask for more
-        message += f"\n  hint: {_shown(str(record['facts']['hint']))}"
+def _render_for_journal(entry: _Entry) -> tuple[bytes, str]:
+    priority = _PRIORITIES[entry["level"]]
+    message = _shown(entry["message"])
+    if entry["facts"].get("hint"):  # journalctl shows nothing but MESSAGE to a person who does not ask for more
+        message += f"\n  hint: {_shown(str(entry['facts']['hint']))}"
     fields = {
         "MESSAGE": message,
         "PRIORITY": str(priority),
         "SYSLOG_IDENTIFIER": IDENTIFIER,
-        "ROLEKEEPER_EVENT": record["event"],
+        "ROLEKEEPER_EVENT": entry["event"],
     }
-    if record["event"] in MESSAGE_IDS:
-        fields["MESSAGE_ID"] = MESSAGE_IDS[record["event"]]
-    for name, value in record["facts"].items():
+    if entry["event"] in MESSAGE_IDS:
+        fields["MESSAGE_ID"] = MESSAGE_IDS[entry["event"]]
+    for name, value in entry["facts"].items():
         fields.setdefault(_field_name(name), str(value))
     datagram = b"".join(_field(name, value) for name, value in fields.items())
     return datagram, f"<{priority}>{_on_one_line(message)}"
@@ -184,8 +184,8 @@ def _field(name: str, value: str) -> bytes:
     return name.encode() + b"=" + data + b"\n"
 
 
-def _render_as_json(record: _Record) -> tuple[str]:
-    return (json.dumps(_flat(record)),)
+def _render_as_json(entry: _Entry) -> tuple[str]:
+    return (json.dumps(_flat(entry)),)
 
 
 def _terminal_renderer() -> _Renderer:
@@ -194,16 +194,16 @@ def _terminal_renderer() -> _Renderer:
 
     console = ConsoleRenderer(colors=True, sort_keys=False, event_key="message")
 
-    def render(record: _Record) -> tuple[str]:
-        line = {name: _on_one_line(_shown(str(value))) for name, value in _flat(record).items()}
-        return (console(None, record["level"], line),)
+    def render(entry: _Entry) -> tuple[str]:
+        line = {name: _on_one_line(_shown(str(value))) for name, value in _flat(entry).items()}
+        return (console(None, entry["level"], line),)
 
     return render
 
 
-def _flat(record: _Record) -> dict[str, Any]:
-    own = {name: record[name] for name in ("timestamp", "level", "event", "message")}
-    return own | {name: _cut(value) for name, value in record["facts"].items() if name not in own}
+def _flat(entry: _Entry) -> dict[str, Any]:
+    own = {name: entry[name] for name in ("timestamp", "level", "event", "message")}
+    return own | {name: _cut(value) for name, value in entry["facts"].items() if name not in own}
 
 
 def _plain(value: object) -> str | int:

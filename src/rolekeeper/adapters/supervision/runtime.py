@@ -109,9 +109,9 @@ class FileRuntimeDirectory:
             return holder(self._directory)
         return None
 
-    def write_status(self, document: status.Document) -> None:
+    def write_status(self, new: status.Status) -> None:
         """Replace status.json (0644), whole, under our lock."""
-        self._replace(STATUS, to_json(document))
+        self._replace(STATUS, to_json(new))
 
     def write_metrics(self, text: str) -> None:
         """Replace metrics.prom (0644), whole, under our lock."""
@@ -267,7 +267,7 @@ def send(directory: str, number: signal.Signals) -> bool:
     return True
 
 
-def read_status(directory: str) -> status.Document | None:
+def read_status(directory: str) -> status.Status | None:
     """What status.json says; None when there is none."""
     path = f"{directory}/{STATUS}"
     try:

@@ -15,7 +15,7 @@ from rolekeeper.config.files import DEFAULT_PATH
 from rolekeeper.core import similarity, weakness
 from rolekeeper.core.findings import Finding, Level, failed, misconfigured, ok, skipped, warning
 from rolekeeper.core.loop.phases import Phase
-from rolekeeper.core.loop.status import Document
+from rolekeeper.core.loop.status import Status
 from rolekeeper.core.outcomes import CONSEQUENCES, exit_code_of
 from rolekeeper.errors import (
     ConfigurationError,
@@ -96,28 +96,28 @@ def daemon(case: Case) -> Iterator[Finding]:
         message = f"no daemon runs on {case.settings.daemon.runtime_directory}" + (f": {why}" if why else "")
         yield failed("daemon", UnavailableError("no-daemon", message, remedy))
         return
-    if now.document is None:
+    if now.reported is None:
         message = f"the daemon {now.pid} has not reported its state yet"
         yield warning("daemon", OutputProblem("daemon-silent", message, "try again; its log says why if it stays so"))
         return
-    found = [*_outdated(now.document, is_outdated=now.is_outdated), *_last_outcome(now.document, now.state)]
+    found = [*_outdated(now.reported, is_outdated=now.is_outdated), *_last_outcome(now.reported, now.state)]
     yield from found
     if not any(one.level is Level.FAILED for one in found):
-        yield ok("daemon", f"{now.state} with {now.document.node_id or 'no node'}, pid {now.pid}")
+        yield ok("daemon", f"{now.state} with {now.reported.node_id or 'no node'}, pid {now.pid}")
 
 
-def _outdated(document: Document, *, is_outdated: bool) -> Iterator[Finding]:
+def _outdated(reported: Status, *, is_outdated: bool) -> Iterator[Finding]:
     if is_outdated:
         error = UnavailableError("configuration-not-in-force", OUTDATED, "systemctl reload rolekeeper")
         yield failed("daemon", error)
-    if document.version != __version__:
-        message = f"the daemon is rolekeeper {document.version}, and {__version__} is installed"
+    if reported.version != __version__:
+        message = f"the daemon is rolekeeper {reported.version}, and {__version__} is installed"
         yield warning("daemon", OutputProblem("daemon-outdated", message, "systemctl restart rolekeeper"))
 
 
-def _last_outcome(document: Document, state: Phase | None) -> Iterator[Finding]:
+def _last_outcome(reported: Status, state: Phase | None) -> Iterator[Finding]:
     """What came of the last attempt, unless all went well."""
-    last = document.last_outcome
+    last = reported.last_outcome
     if last is None or not last.code:
         return
     problem = OutputProblem(last.code, f"last attempt {last.outcome} ({state}): {last.message}", last.hint)

@@ -91,7 +91,7 @@ def _creatable(output: CredentialsFile, missing: str, subject: str) -> Finding:
 
 def credentials(case: Case) -> Iterator[Finding]:
     """What each output holds, as status.json and the files tell."""
-    if case.condition is None or case.condition.document is None:
+    if case.condition is None or case.condition.reported is None:
         yield skipped("credentials", "no daemon has reported what the outputs hold")
         return
     known = {one.output_name: one for one in case.condition.outputs()}
@@ -211,8 +211,8 @@ def socket(case: Case) -> Iterator[Finding]:
     if not case.concerns_unit or case.unit is None or not is_for_systemd(case.settings):
         yield skipped("socket", "systemd does not serve the endpoints of this configuration")
     elif why := unserved(case.settings):
-        for place in case.loaded.places[ENDPOINTS]:
-            yield failed("socket", UnavailableError(why.code, f"{place.key}: {why.message}", why.hint))
+        for location in case.loaded.locations[ENDPOINTS]:
+            yield failed("socket", UnavailableError(why.code, f"{location.key}: {why.message}", why.hint))
     else:
         yield ok("socket", f"{SOCKET} listens")
 

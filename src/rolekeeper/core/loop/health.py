@@ -22,8 +22,8 @@ LONGEST_REPORT = timedelta(minutes=1)
 REPORTING = (Phase.WAITING, Phase.BACKING_OFF)
 
 
-class Reports(Value):
-    """What is remembered of the reports. `due` is on the boot clock; None: at once."""
+class HealthReports(Value):
+    """What is remembered of them. `due` is on the boot clock; None: at once."""
 
     due: timedelta | None = None
     number: int = 0
@@ -31,26 +31,26 @@ class Reports(Value):
     said: Said = NOTHING
 
 
-def is_due(reports: Reports, state: State, now: Instant) -> bool:
+def is_due(reports: HealthReports, state: State, now: Instant) -> bool:
     """Whether a report is to begin now, if there are to be any."""
     can = state.node_id is not None and state.last_success_at is not None and state.phase in REPORTING
     return can and (reports.due is None or now.boot >= reports.due)
 
 
-def remaining(reports: Reports, now: Instant) -> timedelta | None:
+def remaining(reports: HealthReports, now: Instant) -> timedelta | None:
     """How long until the next report; None when it has no time yet, or waits for an attempt to end."""
     left = None if reports.due is None else reports.due - now.boot
     return left if left is not None and left > timedelta(0) else None
 
 
-def begun(reports: Reports, every: timedelta, state: State, now: Instant) -> Reports:
+def begun(reports: HealthReports, every: timedelta, state: State, now: Instant) -> HealthReports:
     """A report begins."""
     share = delays.jitter(state.node_id or "", reports.number)
     due = now.boot + every * (1 - delays.JITTER * share)
     return replace(reports, due=due, number=reports.number + 1)
 
 
-def heard(reports: Reports, told: HealthReported, now: Instant) -> tuple[Reports, LogEntry | None]:
+def heard(reports: HealthReports, told: HealthReported, now: Instant) -> tuple[HealthReports, LogEntry | None]:
     """What came of a report, and what to log of it."""
     if not told.is_due:
         return reports, None

@@ -143,7 +143,7 @@ class EndAttempt(Value):
 
 
 Effect = StartAttempt | EndAttempt | LogEntry
-Step = tuple[State, tuple[Effect, ...]]
+Change = tuple[State, tuple[Effect, ...]]
 
 
 class IllegalTransition(Exception):  # noqa: N818 - the name says what happened

@@ -61,7 +61,7 @@ class LoadedConfiguration(Value):
     loaded_at: datetime | None
 
 
-class Document(Value):
+class Status(Value):
     """The content of status.json, field by field. `boot_id` names the boot in which it was written."""
 
     state: Phase
@@ -82,7 +82,7 @@ class Document(Value):
     boot_id: str = ""
 
 
-FIELDS = Document.__match_args__
+FIELDS = Status.__match_args__
 
 
 def line(state: State, now: Instant) -> str:
@@ -151,10 +151,10 @@ def _second(moment: datetime) -> str:
     return shown(moment)
 
 
-def document(state: State, now: Instant, pid: int, version: str, boot_id: str) -> Document:
+def of(state: State, now: Instant, pid: int, version: str, boot_id: str) -> Status:
     """What status.json is to hold."""
     outputs = tuple(_output(state, one, now) for one in state.outputs.values())
-    return Document(
+    return Status(
         state=_shown(state),
         node_id=state.node_id,
         region=state.region,
@@ -206,8 +206,8 @@ def next_change(state: State, now: Instant) -> timedelta | None:
     return min((change for change in changes if change is not None), default=None)
 
 
-def read(found: Any) -> Document:
-    """The document that was written as `found`; ValueError when it is none. Fields of other versions are ignored."""
+def read(found: Any) -> Status:
+    """The status that was written as `found`; ValueError when it is none. Fields of other versions are ignored."""
     if not isinstance(found, dict):
         raise ValueError("it is no JSON object")  # noqa: TRY004 - one kind of error for all that is wrong with it
-    return decode(Document, found)
+    return decode(Status, found)

@@ -10,6 +10,7 @@ from rolekeeper.core.loop import transitions
 from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.states import (
     Ask,
+    Change,
     Configured,
     Elapsed,
     Event,
@@ -18,7 +19,6 @@ from rolekeeper.core.loop.states import (
     RefreshWanted,
     ReloadWanted,
     State,
-    Step,
     StopWanted,
     VaultChanged,
 )
@@ -26,12 +26,12 @@ from rolekeeper.model import Instant, RegistrationFound
 from rolekeeper.values import Value
 
 
-def start(now: Instant) -> Step:
+def start(now: Instant) -> Change:
     """The first state: an attempt begins, which reuses credentials that are already published and fresh."""
     return transitions.attempt(State(Phase.WAITING), Ask(reload=True, reuse=True), now)
 
 
-def step(state: State, event: Event, now: Instant) -> Step:
+def step(state: State, event: Event, now: Instant) -> Change:
     """What `event` makes of `state`, and the effects to carry out."""
     transition = TABLE.get((state.phase, type(event)))
     if transition is None:
@@ -45,11 +45,11 @@ def step(state: State, event: Event, now: Instant) -> Step:
 class Transition(Value):
     """What an event does in a phase, and the phases that it can lead to."""
 
-    handle: Callable[[State, Event, Instant], Step]
+    handle: Callable[[State, Event, Instant], Change]
     targets: frozenset[Phase]
 
 
-def _to(handle: Callable[[State, Event, Instant], Step], *targets: Phase) -> Transition:
+def _to(handle: Callable[[State, Event, Instant], Change], *targets: Phase) -> Transition:
     return Transition(handle, frozenset(targets))
 
 

@@ -26,6 +26,7 @@ from rolekeeper.core.loop.delays import Due
 from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.states import (
     Ask,
+    Change,
     Configured,
     Effect,
     EndAttempt,
@@ -35,7 +36,6 @@ from rolekeeper.core.loop.states import (
     LastOutcome,
     StartAttempt,
     State,
-    Step,
 )
 from rolekeeper.core.outcomes import CONSEQUENCES
 from rolekeeper.model import (
@@ -53,7 +53,7 @@ from rolekeeper.values import replace
 ONCE_A_DAY = frozenset({"long_session"})
 
 
-def attempt(state: State, ask: Ask, now: Instant) -> Step:
+def attempt(state: State, ask: Ask, now: Instant) -> Change:
     """Begin an attempt now, or a second after the last one began, by the clock that never steps."""
     if state.began is not None:
         too_soon = state.began.boot + delays.LEAST_INTERVAL - now.boot
@@ -66,22 +66,22 @@ def attempt(state: State, ask: Ask, now: Instant) -> Step:
     return begun, (StartAttempt(number, ask),)
 
 
-def elapsed(state: State, _event: Event, now: Instant) -> Step:
+def elapsed(state: State, _event: Event, now: Instant) -> Change:
     """The time of the next attempt has come."""
     return attempt(state, state.ask, now)
 
 
-def refresh(state: State, _event: Event, now: Instant) -> Step:
+def refresh(state: State, _event: Event, now: Instant) -> Change:
     """Attempt now, and request a token whatever is published."""
     return attempt(state, replace(state.ask, reuse=False, scheduled=False), now)
 
 
-def reload(state: State, _event: Event, now: Instant) -> Step:
+def reload(state: State, _event: Event, now: Instant) -> Change:
     """Read the configuration again and attempt now; credentials that are fresh everywhere are reused."""
     return attempt(state, Ask(reload=True, reuse=_may_reuse(state)), now)
 
 
-def vault_changed(state: State, _event: Event, now: Instant) -> Step:
+def vault_changed(state: State, _event: Event, now: Instant) -> Change:
     """Attempt now: the registration may be another one."""
     return attempt(state, replace(state.ask, reuse=_may_reuse(state), scheduled=False), now)
 
@@ -91,17 +91,17 @@ def _may_reuse(state: State) -> bool:
     return state.probes is None and (state.ask.reuse or state.ask.scheduled)
 
 
-def join_refresh(state: State, _event: Event, _now: Instant) -> Step:
+def join_refresh(state: State, _event: Event, _now: Instant) -> Change:
     """Let the attempt in progress serve it, unless it only reuses fresh credentials."""
     return replace(state, refresh_wanted=True), ()
 
 
-def queue_reload(state: State, _event: Event, _now: Instant) -> Step:
+def queue_reload(state: State, _event: Event, _now: Instant) -> Change:
     """Reload as soon as the attempt in progress has ended."""
     return replace(state, reload_wanted=True), ()
 
 
-def configured(state: State, event: Event, now: Instant) -> Step:
+def configured(state: State, event: Event, now: Instant) -> Change:
     """Use the configuration that the attempt has read; of outputs that are new in it, nothing is known yet."""
     assert isinstance(event, Configured)  # noqa: S101 - the table's key says so
     outputs = {one.name: _known(state, one) for one in event.policy.outputs}
@@ -114,22 +114,22 @@ def _known(state: State, configured: OutputReport) -> OutputReport:
     return known if known.role == configured.role else configured
 
 
-def found(state: State, event: Event, _now: Instant) -> Step:
+def found(state: State, event: Event, _now: Instant) -> Change:
     """Know the node and what the outputs hold before the service has answered: it may hang."""
     assert isinstance(event, RegistrationFound)  # noqa: S101 - the table's key says so
     known = replace(_of_node(state, event.node_id), node_id=event.node_id, region=event.region)
     return _with_outputs(known, event.outputs), _left_hibernation(state, known)
 
 
-def stop(state: State, _event: Event, _now: Instant) -> Step:
+def stop(state: State, _event: Event, _now: Instant) -> Change:
     """End, and the attempt in progress with it."""
     running = state.phase is Phase.ATTEMPTING
     stopped = replace(state, phase=Phase.STOPPING, due=None)
-    record = LogEntry("stopping", "info", "Stopping; published credentials stay in place until they expire")
-    return stopped, (EndAttempt(), record) if running else (record,)
+    entry = LogEntry("stopping", "info", "Stopping; published credentials stay in place until they expire")
+    return stopped, (EndAttempt(), entry) if running else (entry,)
 
 
-def finished(state: State, event: Event, now: Instant) -> Step:
+def finished(state: State, event: Event, now: Instant) -> Change:
     """Learn what the attempt found out, log it, and go where its outcome leads."""
     assert isinstance(event, Finished)  # noqa: S101 - the table's key says so
     report = roles.said_again(state, event.report)
@@ -149,7 +149,7 @@ def finished(state: State, event: Event, now: Instant) -> Step:
     return after, entries + left + effects + more
 
 
-def _grant(after: State, before: State, event: Finished, now: Instant) -> Step:
+def _grant(after: State, before: State, event: Finished, now: Instant) -> Change:
     """Do what was requested during the attempt and is not done by it."""
     refresh_wanted = before.refresh_wanted and event.report.is_reused
     if refresh_wanted:  # for a command that waits for the outcome, reused credentials are none
@@ -206,7 +206,7 @@ def _of_node(state: State, node_id: str | None) -> State:
     )
 
 
-def _issued(state: State, _report: AttemptReport, now: Instant) -> Step:
+def _issued(state: State, _report: AttemptReport, now: Instant) -> Change:
     refresh_point = _refresh_point(state, now)
     if refresh_point is None:
         raise IllegalTransition("credentials issued without a configuration or without a lifetime")
@@ -244,19 +244,19 @@ def _roles_refused(state: State, report: AttemptReport) -> State:
     return replace(state, roles_refused=roles.refused(state, report, delays.after(_began(state), delay)))
 
 
-def _failed(state: State, report: AttemptReport, now: Instant) -> Step:
+def _failed(state: State, report: AttemptReport, now: Instant) -> Change:
     state = replace(_accepted(state, report), failures=state.failures + 1)
     delay = delays.failed_delay(state.failures, now.boot - _began(state).boot, _jitter(state))
     return _back_off_or_sleep_on(state, report, _due(state, delay, now), now)
 
 
-def _refused(state: State, report: AttemptReport, now: Instant) -> Step:
+def _refused(state: State, report: AttemptReport, now: Instant) -> Change:
     state = replace(_accepted(state, report), refusals=state.refusals + 1)
     delay = delays.around(delays.refused_delay(state.refusals), _jitter(state))
     return _back_off_or_sleep_on(state, report, _due(state, delay, now), now)
 
 
-def _role_refused(state: State, report: AttemptReport, now: Instant) -> Step:
+def _role_refused(state: State, report: AttemptReport, now: Instant) -> Change:
     """Retry when the first of the refused roles is due, but not later than other outputs need their credentials."""
     state = _accepted(state, report)
     dues = [one.due for one in state.roles_refused.values()]
@@ -274,11 +274,11 @@ def _accepted(state: State, report: AttemptReport) -> State:
     return replace(state, probes=None) if report.expires_at is not None else state
 
 
-def _back_off_or_sleep_on(state: State, report: AttemptReport, due: Due, now: Instant) -> Step:
+def _back_off_or_sleep_on(state: State, report: AttemptReport, due: Due, now: Instant) -> Change:
     return _back_off(state, report, due) if state.probes is None else _hibernate(state, report, now)
 
 
-def _back_off(state: State, report: AttemptReport, due: Due) -> Step:
+def _back_off(state: State, report: AttemptReport, due: Due) -> Change:
     series, is_news = trouble.failed(state.trouble, report, _began(state), is_scheduled=state.ask.scheduled)
     ask = Ask(scheduled=True)
     backing_off = replace(state, phase=Phase.BACKING_OFF, due=due, refresh_at=None, ask=ask, trouble=series)
@@ -290,7 +290,7 @@ def _back_off(state: State, report: AttemptReport, due: Due) -> Step:
     return backing_off, (LogEntry("backing_off", "debug", told, fields),)
 
 
-def _hibernate(state: State, report: AttemptReport, now: Instant) -> Step:
+def _hibernate(state: State, report: AttemptReport, now: Instant) -> Change:
     """Enter hibernation, or stay in it after a probe; one log entry for each interval."""
     if state.policy is None:
         raise IllegalTransition("hibernation without a configuration")
@@ -313,7 +313,7 @@ def _hibernate(state: State, report: AttemptReport, now: Instant) -> Step:
     return asleep, ()
 
 
-def _unregistered(state: State, report: AttemptReport, _now: Instant) -> Step:
+def _unregistered(state: State, report: AttemptReport, _now: Instant) -> Change:
     cleared = replace(
         state,
         phase=Phase.UNREGISTERED,
@@ -387,13 +387,13 @@ def _about(state: State) -> dict[str, str]:
 
 
 _NO_FAILURE = (Outcome.ISSUED, Outcome.UNREGISTERED)
-_SPECIAL: Mapping[Outcome, Callable[[State, AttemptReport, Instant], Step]] = {
+_SPECIAL: Mapping[Outcome, Callable[[State, AttemptReport, Instant], Change]] = {
     Outcome.ISSUED: _issued,
     Outcome.REFUSED: _refused,
     Outcome.ROLE_REFUSED: _role_refused,
     Outcome.UNREGISTERED: _unregistered,
 }
-OUTCOMES: Mapping[Outcome, Callable[[State, AttemptReport, Instant], Step]] = {
+OUTCOMES: Mapping[Outcome, Callable[[State, AttemptReport, Instant], Change]] = {
     outcome: _SPECIAL.get(outcome, _hibernate if one.phase is Phase.HIBERNATING else _failed)
     for outcome, one in CONSEQUENCES.items()
 }
