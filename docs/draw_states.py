@@ -9,9 +9,18 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from rolekeeper.core.loop import table
-from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.states import Configured, Event, Finished, Policy, State
-from rolekeeper.model import AttemptReport, Holding, Instant, Lifetime, Outcome, OutputName, OutputProblem, OutputReport
+from rolekeeper.model import (
+    AttemptReport,
+    Holding,
+    Instant,
+    Lifetime,
+    Outcome,
+    OutputName,
+    OutputProblem,
+    OutputReport,
+    Phase,
+)
 from rolekeeper.values import replace
 
 NOW = Instant(datetime(2026, 11, 23, tzinfo=UTC), timedelta(days=1))

@@ -19,7 +19,6 @@ from datetime import timedelta
 
 from rolekeeper.core import metrics
 from rolekeeper.core.loop import delays, health, status, table
-from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.states import (
     Change,
     Configured,
@@ -36,7 +35,7 @@ from rolekeeper.core.loop.states import (
     VaultChanged,
 )
 from rolekeeper.errors import ConfigurationError, HardwareError, InputOutputError, UnavailableError
-from rolekeeper.model import AttemptReport, HealthReported, LogEntry, Outcome, RegistrationFound
+from rolekeeper.model import AttemptReport, HealthReported, LogEntry, Outcome, Phase, RegistrationFound
 from rolekeeper.ports import Accepted, DaemonWorld, Ended, Log, Message, Outdated, Rejected, Wakeup
 from rolekeeper.settings import SupervisorSettings
 

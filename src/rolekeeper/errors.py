@@ -1,8 +1,9 @@
 """What can go wrong, as values that a person and a program can both use.
 
 Every error has a kebab-case `code` for programs, a `message` that says in one line what could not be done and where,
-and a `hint` that says what to do about it. The class says which exit code a command ends with (sysexits.h); nothing
-else in rolekeeper maps errors to exit codes. No error text ever holds a key, an activation code or a token.
+and a `hint` that says what to do about it; `request_id` is the service's name for the request, if there was one. The
+class says which exit code a command ends with (sysexits.h); nothing else in rolekeeper maps errors to exit codes. No
+error text ever holds a key, an activation code or a token.
 """
 
 from typing import ClassVar
@@ -22,11 +23,12 @@ class RolekeeperError(Exception):
 
     exit_code: ClassVar[int] = 70  # EX_SOFTWARE; every subclass names its own
 
-    def __init__(self, code: str, message: str, hint: str = "") -> None:
+    def __init__(self, code: str, message: str, hint: str = "", request_id: str | None = None) -> None:
         self.code = code
         self.message = one_line(message)
         super().__init__(self.message)
         self.hint = hint
+        self.request_id = request_id
 
 
 class UsageError(RolekeeperError):
@@ -102,10 +104,6 @@ class ConfigurationError(RolekeeperError):
 class ServiceError(UnavailableError):
     """No usable answer came from the service: network, 5xx, throttling, garbage (69)."""
 
-    def __init__(self, code: str, message: str, hint: str = "", request_id: str | None = None) -> None:
-        super().__init__(code, message, hint)
-        self.request_id = request_id
-
 
 class TrustStoreError(ServiceError):
     """No request went out, because the certificates to trust cannot be read (74)."""
@@ -116,10 +114,6 @@ class TrustStoreError(ServiceError):
 
 class ServiceRefusedError(RefusedError):
     """The service understood the request and refused it; `code` is the service's own code (77)."""
-
-    def __init__(self, code: str, message: str, hint: str = "", request_id: str | None = None) -> None:
-        super().__init__(code, message, hint)
-        self.request_id = request_id
 
 
 class RoleRefusedError(ServiceRefusedError):

@@ -167,6 +167,17 @@ class TokenAnswer(Value):
     request_id: str | None = None
 
 
+class Phase(StrEnum):
+    """Where the loop is, in the words of status.json; docs/states.md draws how the phases follow each other."""
+
+    UNREGISTERED = "unregistered"
+    ATTEMPTING = "attempting"
+    WAITING = "waiting"
+    BACKING_OFF = "backing-off"
+    HIBERNATING = "hibernating"
+    STOPPING = "stopping"
+
+
 class Outcome(StrEnum):
     """What an attempt came to; docs/outcomes.md lists which service code leads to which."""
 

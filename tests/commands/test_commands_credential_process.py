@@ -275,7 +275,6 @@ def test_it_loads_next_to_nothing(tmp_path: Path) -> None:
     assert {name for name in loaded if name.startswith("rolekeeper")} <= {
         "rolekeeper",
         "rolekeeper.cli",
-        "rolekeeper.cli.cores",
         "rolekeeper.cli.credential_process",
         "rolekeeper.cli.messages",
         "rolekeeper.cli.plainjson",

@@ -7,7 +7,6 @@ from itertools import pairwise
 import pytest
 
 from rolekeeper.core.loop import table
-from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.states import (
     Ask,
     Configured,
@@ -33,6 +32,7 @@ from rolekeeper.model import (
     OutputName,
     OutputProblem,
     OutputReport,
+    Phase,
 )
 from rolekeeper.values import replace
 

@@ -8,9 +8,8 @@ import pytest
 
 from rolekeeper.core import lifetime
 from rolekeeper.core.loop import delays
-from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.states import Elapsed
-from rolekeeper.model import Freshness, Outcome
+from rolekeeper.model import Freshness, Outcome, Phase
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=n) for n in (1, 60, 3600, 86400))
 BACK = [-SECOND, -HOUR, -DAY, -365 * DAY]

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from rolekeeper.core.loop import delays
-from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.states import Elapsed
-from rolekeeper.model import Outcome
+from rolekeeper.model import Outcome, Phase
 from rolekeeper.values import replace
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=n) for n in (1, 60, 3600, 86400))

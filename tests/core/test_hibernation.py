@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.core.loop.phases import Phase
-from rolekeeper.model import LogEntry, Outcome
+from rolekeeper.model import LogEntry, Outcome, Phase
 from rolekeeper.values import replace
 
 MINUTE = timedelta(minutes=1)

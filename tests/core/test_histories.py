@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from tests.core.test_attempt_bound import documented
 
 from rolekeeper.core import lifetime
-from rolekeeper.core.loop.phases import Phase
-from rolekeeper.model import Freshness, Outcome
+from rolekeeper.model import Freshness, Outcome, Phase
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=n) for n in (1, 60, 3600, 86400))
 MONTH = 30 * DAY

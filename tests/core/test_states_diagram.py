@@ -4,8 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from rolekeeper.core.loop.phases import Phase
-from rolekeeper.model import Outcome
+from rolekeeper.model import Outcome, Phase
 
 DOCS = Path(__file__).parents[2] / "docs"
 

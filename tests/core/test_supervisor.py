@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from rolekeeper.core.loop import delays, table
-from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.states import (
     Configured,
     Elapsed,
@@ -20,7 +19,7 @@ from rolekeeper.core.loop.states import (
     StopWanted,
     VaultChanged,
 )
-from rolekeeper.model import AttemptReport, Outcome, RegistrationFound
+from rolekeeper.model import AttemptReport, Outcome, Phase, RegistrationFound
 
 HOUR = timedelta(hours=1)
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)

@@ -16,9 +16,8 @@ from tests.packages.conftest import need
 
 from rolekeeper.core import metrics
 from rolekeeper.core.loop import status
-from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.states import Policy, State
-from rolekeeper.model import FingerprintSummary, Holding, Instant, Lifetime, OutputName, OutputReport, Verdict
+from rolekeeper.model import FingerprintSummary, Holding, Instant, Lifetime, OutputName, OutputReport, Phase, Verdict
 
 MONITORING = PACKAGING / "monitoring"
 RULES, TESTS = MONITORING / "rolekeeper.rules.yml", MONITORING / "rolekeeper.rules-test.yml"

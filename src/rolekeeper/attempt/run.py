@@ -10,8 +10,9 @@ from datetime import timedelta
 from rolekeeper.attempt.look import between_looks, longest_for_output, look
 from rolekeeper.attempt.register import ActivationDetails, register
 from rolekeeper.attempt.rotate import rotate
-from rolekeeper.core import attempt, attemptlog, attemptreport
+from rolekeeper.core import attempt, attemptlog
 from rolekeeper.core.holding import reports
+from rolekeeper.core.outcomes import failure
 from rolekeeper.core.steps import Answer, Assume, Publish, Report, RequestToken, Rotate, Save, Seen, Step
 from rolekeeper.errors import RolekeeperError, ServiceError, UnregisteredError, VaultError
 from rolekeeper.model import AttemptReport, LogEntry, Node, RegistrationFound, VaultContents
@@ -57,7 +58,7 @@ def run(
             report = _attempt(world, settings, look_now, deliver_found)
             deliver(report)
     except VaultError as error:  # of the lock
-        report = attemptreport.failure(error)
+        report = failure(error)
         deliver(report)
     return report
 
@@ -79,7 +80,7 @@ def _attempt(
             raise _unregistered(settings)
         seen = look_now(contents, contents.node)
     except RolekeeperError as error:
-        return replace(attemptreport.failure(error, contents.node), entries=entries)
+        return replace(failure(error, contents.node), entries=entries)
     registration = seen.node.registration
     deliver_found(RegistrationFound(registration.node_id, registration.region, reports(seen)))
     steps = attempt.course(seen)

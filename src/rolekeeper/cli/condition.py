@@ -12,13 +12,11 @@ from rolekeeper.adapters.files.paths import RefusedFileError
 from rolekeeper.adapters.outputs import current
 from rolekeeper.adapters.supervision import runtime
 from rolekeeper.cli import endpointsocket
-from rolekeeper.cli.endpointsocket import Unserved
 from rolekeeper.core import lifetime
-from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.status import OutputStatus, Status
 from rolekeeper.core.outcomes import CONSEQUENCES
 from rolekeeper.errors import HardwareError, InputOutputError, OutputError
-from rolekeeper.model import Freshness, OutputName
+from rolekeeper.model import Freshness, OutputName, OutputProblem, Phase
 from rolekeeper.ports import Clock
 from rolekeeper.settings import Output, Settings
 from rolekeeper.values import Value, replace
@@ -43,7 +41,7 @@ class Condition(Value):
     reported: Status | None
     pid: int | None
     is_outdated: bool = False
-    unserved: Unserved | None = None
+    unserved: OutputProblem | None = None
 
     @property
     def freshness(self) -> Freshness:

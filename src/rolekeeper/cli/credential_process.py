@@ -15,8 +15,7 @@ from os import open as open_descriptor
 from stat import S_ISREG
 from time import CLOCK_BOOTTIME, clock_gettime
 
-from rolekeeper.cli.cores import keep_out_of_cores
-from rolekeeper.cli.messages import say
+from rolekeeper.cli.messages import keep_out_of_cores, say
 from rolekeeper.cli.plainjson import dumps, loads
 from rolekeeper.core.ini import UnparsableError, profile_values, scan
 

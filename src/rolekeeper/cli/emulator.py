@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rolekeeper.cli.arguments import duration
 from rolekeeper.cli.output import print_json
+from rolekeeper.cli.parser import duration
 from rolekeeper.errors import UsageError
 from rolekeeper.identifiers import REGION
 

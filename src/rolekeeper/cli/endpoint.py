@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from os import environ, getpid
 
-from rolekeeper.cli.cores import keep_out_of_cores
+from rolekeeper.cli.messages import keep_out_of_cores, say
 from rolekeeper.endpoint.documents import Directory
 from rolekeeper.endpoint.server import Server
 
@@ -41,8 +41,6 @@ def main() -> int:
     try:
         sockets = [_listening(FIRST_SOCKET + number) for number in range(count)]
     except OSError as error:
-        from rolekeeper.cli.messages import say
-
         hint = "give the unit a socket with ListenStream= and Accept=no"
         say(f"Cannot use an inherited socket: {error.strerror}", hint, code="socket-unusable")
         return INPUT_OUTPUT

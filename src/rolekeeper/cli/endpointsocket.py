@@ -3,22 +3,14 @@
 import os
 
 from rolekeeper.adapters.supervision import unit
+from rolekeeper.model import OutputProblem
 from rolekeeper.settings import Settings
-from rolekeeper.values import Value
 
 SOCKET = "rolekeeper-endpoint.socket"
 OLDEST = 250  # of systemd: it loads a directory of credentials
 
 
-class Unserved(Value):
-    """Why nothing serves the endpoints, and what to do."""
-
-    code: str
-    message: str
-    hint: str
-
-
-INACTIVE = Unserved(
+INACTIVE = OutputProblem(
     "endpoint-socket-inactive",
     f"nothing serves it: {SOCKET} is not active",
     f"`systemctl enable --now {SOCKET}`, or run `rolekeeper endpoint`; if it fails, `systemctl status {SOCKET}` says "
@@ -36,7 +28,7 @@ def is_for_systemd(settings: Settings) -> bool:
     return os.path.normpath(f"{settings.daemon.runtime_directory}/endpoint") == DIRECTORY
 
 
-def unserved(settings: Settings) -> Unserved | None:
+def unserved(settings: Settings) -> OutputProblem | None:
     """Why systemd does not serve the endpoints; None when it does, or where it is not for it to serve them."""
     socket = unit.state(SOCKET) if is_for_systemd(settings) else None
     if socket is None:
@@ -44,5 +36,5 @@ def unserved(settings: Settings) -> Unserved | None:
     version = unit.systemd_version()
     if version is not None and version < OLDEST:
         message = f"nothing serves it: {SOCKET} takes systemd {OLDEST} or later, and this is systemd {version}"
-        return Unserved("systemd-too-old", message, ALONE)
+        return OutputProblem("systemd-too-old", message, ALONE)
     return None if socket.active == "active" else INACTIVE

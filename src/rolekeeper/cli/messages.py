@@ -1,9 +1,12 @@
 """Messages to the person at the command line, past Python's streams: no closed stream may change an exit code.
 
-contextlib is not imported here, because its import would be half of what `endpoint` adds to the interpreter's start.
+Every command loads this module. It imports next to nothing: `credential-process` and `endpoint` start like a bare
+interpreter, and contextlib alone would be half of what `endpoint` adds to that.
 """
 
 import os
+
+COREDUMP_FILTER = "/proc/self/coredump_filter"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,4 +72,20 @@ def _open_null(flags: int) -> None:
     try:
         os.open(os.devnull, flags)
     except OSError:
+        return
+
+
+def keep_out_of_cores() -> None:
+    """No core dump holds a token, nor one that is piped to a program, to which the limit does not apply (core(5)).
+
+    For commands that have no time for what adapters/process.py does beside that, which takes ctypes.
+    """
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        descriptor = os.open(COREDUMP_FILTER, os.O_WRONLY)
+        os.write(descriptor, b"0")
+        os.close(descriptor)
+    except OSError:  # a kernel that writes no cores has none
         return

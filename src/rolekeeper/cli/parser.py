@@ -10,8 +10,10 @@ import io
 import os
 import re
 import sys
+from datetime import timedelta
 from typing import NoReturn
 
+from rolekeeper import durations
 from rolekeeper.cli.messages import failed_output, guarded
 from rolekeeper.cli.output import print_json
 from rolekeeper.errors import UsageError
@@ -82,6 +84,14 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
     except (OSError, ValueError):
         columns = 0
     return argparse.RawDescriptionHelpFormatter(prog, width=(columns or 80) - 2)
+
+
+def duration(name: str, text: str) -> timedelta:
+    """The duration that the option `name` is given; UsageError when it is none."""
+    try:
+        return durations.parse(text)
+    except ValueError as error:
+        raise UsageError("argument-invalid", f"{name} {text!r} is no duration", "write 45s or 5min") from error
 
 
 def main(arguments: list[str]) -> int:

@@ -9,10 +9,9 @@ from pathlib import Path
 from rolekeeper import compose
 from rolekeeper.cli import condition
 from rolekeeper.cli.condition import Condition, ExitCode
-from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.status import OutputStatus
 from rolekeeper.errors import ConfigurationError, RolekeeperError
-from rolekeeper.model import Freshness
+from rolekeeper.model import Freshness, Phase
 
 
 class Severity(IntEnum):

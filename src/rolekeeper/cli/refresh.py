@@ -10,9 +10,9 @@ from datetime import timedelta
 from rolekeeper import compose
 from rolekeeper.adapters.supervision import runtime
 from rolekeeper.cli import condition
-from rolekeeper.cli.arguments import duration
 from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import print_json
+from rolekeeper.cli.parser import duration
 from rolekeeper.cli.status import OUTDATED
 from rolekeeper.core.loop.states import LastOutcome
 from rolekeeper.core.outcomes import exit_code

@@ -17,13 +17,15 @@ from rolekeeper.cli.condition import Condition
 from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import print_json
 from rolekeeper.core import similarity
+from rolekeeper.core.holding import problem
 from rolekeeper.core.jsonvalues import shown
 from rolekeeper.core.loop import status
 from rolekeeper.core.loop.status import OutputStatus, Status
 from rolekeeper.errors import RolekeeperError
-from rolekeeper.model import Freshness, OutputKind
+from rolekeeper.model import Freshness, OutputKind, OutputProblem
 from rolekeeper.ports import Clock
 from rolekeeper.settings import Settings
+from rolekeeper.values import replace
 
 EXAMPLE = "rolekeeper status || journalctl -u rolekeeper -n 20"
 OUTDATED = "the daemon runs by an older configuration"
@@ -47,14 +49,6 @@ UNITS = (
     ("s", timedelta(seconds=1)),
 )
 HEADINGS = ("OUTPUT", "CREDENTIALS", "ROLE", "EXPIRE", "PROBLEM")
-
-
-class Complaint(NamedTuple):
-    """One thing that is wrong, and what to do about it."""
-
-    message: str
-    hint: str
-    code: str = ""
 
 
 class Times(NamedTuple):
@@ -121,47 +115,47 @@ def _seen(configuration: str | None, clock: Clock) -> tuple[object, list[str]]:
         now = condition.of_everything(settings, clock)
         complaints = [*_complaints(now, settings)]
     except RolekeeperError as error:
-        complaint = Complaint(error.message, error.hint, error.code)
+        complaint = problem(error)
         return complaint, [_complaint_text(complaint)]
     facts = [_text(now.reported, clock)] if now.reported is not None and now.pid is not None else []
     return (now, complaints), [*map(_complaint_text, complaints), *facts]
 
 
-def _complaint_text(complaint: Complaint) -> str:
+def _complaint_text(complaint: OutputProblem) -> str:
     code = f" [{complaint.code}]" if complaint.code else ""
     return f"{complaint.message}{code}" + (f"\n  hint: {complaint.hint}" if complaint.hint else "")
 
 
-def _complaints(now: Condition, settings: Settings) -> Iterator[Complaint]:
+def _complaints(now: Condition, settings: Settings) -> Iterator[OutputProblem]:
     """What is wrong, and what to do about it, the most important first."""
     if now.pid is None:
         why, remedy = unit.why_not_running(unit.state())
         where = settings.daemon.runtime_directory
-        yield Complaint(f"no daemon runs on {where}" + (f": {why}" if why else ""), remedy)
+        yield OutputProblem("", f"no daemon runs on {where}" + (f": {why}" if why else ""), remedy)
         return
     if now.reported is None:
         hint = "try again; its log says why if it stays so"
-        yield Complaint(f"the daemon {now.pid} has not reported its state yet", hint)
+        yield OutputProblem("", f"the daemon {now.pid} has not reported its state yet", hint)
         return
     if now.is_outdated:
-        yield Complaint(OUTDATED, "systemctl reload rolekeeper")
+        yield OutputProblem("", OUTDATED, "systemctl reload rolekeeper")
     last = now.reported.last_outcome
     if last is not None and last.code:
-        yield Complaint(last.message, last.hint, last.code)
+        yield OutputProblem(last.code, last.message, last.hint)
     yield from _output_complaints(now.reported)
     if now.unserved:
         for endpoint in settings.endpoints:
-            yield Complaint(f"endpoint {endpoint.name}: {now.unserved.message}", now.unserved.hint, now.unserved.code)
+            yield replace(now.unserved, message=f"endpoint {endpoint.name}: {now.unserved.message}")
 
 
-def _output_complaints(reported: Status) -> Iterator[Complaint]:
+def _output_complaints(reported: Status) -> Iterator[OutputProblem]:
     last = reported.last_outcome
     for one in reported.outputs:
         if one.problem is not None:
             if last is None or one.problem.message != last.message:
-                yield Complaint(one.problem.message, one.problem.hint, one.problem.code)
+                yield one.problem
         elif one.freshness in NOT_FRESH and last is not None and not last.code:  # else the reason was said
-            yield Complaint(f"the credentials in {_name(one)} are {one.freshness}", NOT_FRESH[one.freshness])
+            yield OutputProblem("", f"the credentials in {_name(one)} are {one.freshness}", NOT_FRESH[one.freshness])
 
 
 def _text(reported: Status, clock: Clock) -> str:

@@ -5,11 +5,10 @@ from datetime import timedelta
 
 from rolekeeper import compose
 from rolekeeper.cli import condition
-from rolekeeper.cli.arguments import duration
 from rolekeeper.cli.condition import Condition
-from rolekeeper.core.loop.phases import Phase
+from rolekeeper.cli.parser import duration
 from rolekeeper.errors import UnavailableError, UsageError
-from rolekeeper.model import Freshness, OutputName
+from rolekeeper.model import Freshness, OutputName, Phase
 from rolekeeper.settings import Endpoint, Output, Settings
 
 EXAMPLE = "rolekeeper wait --file /srv/app/aws/credentials --timeout 90s && aws s3 ls"

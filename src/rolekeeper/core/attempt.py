@@ -27,10 +27,9 @@ from collections.abc import Generator, Sequence
 from datetime import timedelta
 
 from rolekeeper.core import attemptlog, keyrotation, lifetime, similarity
-from rolekeeper.core.attemptreport import of_node, with_error
 from rolekeeper.core.holding import holding, issue_of, problem, reports
 from rolekeeper.core.loop.delays import JITTER
-from rolekeeper.core.outcomes import outcome_of
+from rolekeeper.core.outcomes import of_node, outcome_of, with_error
 from rolekeeper.core.similarity import ComponentState
 from rolekeeper.core.steps import (
     Answer,
@@ -269,7 +268,7 @@ class _Attempt:
                 error = _error(answer)
                 self.entries.append(attemptlog.role_failed(role, error))
                 if isinstance(error, RoleRefusedError):
-                    self.roles_refused[role] = OutputProblem(error.code, error.message, error.hint)
+                    self.roles_refused[role] = problem(error)
                 self._role_failed(waiting, error)
 
     def _by_role(self) -> dict[str, list[SeenOutput]]:

@@ -37,9 +37,9 @@ def issue_of(contents: VaultContents, role: str, node_id: str) -> IssueRecord | 
     return issue if issue and issue.node_id == node_id else None
 
 
-def problem(error: RolekeeperError | None) -> OutputProblem | None:
+def problem(error: RolekeeperError) -> OutputProblem:
     """An error as reports carry it."""
-    return OutputProblem(error.code, error.message, error.hint) if error else None
+    return OutputProblem(error.code, error.message, error.hint)
 
 
 def _report(one: SeenOutput, seen: Seen) -> OutputReport:
@@ -55,5 +55,5 @@ def _report(one: SeenOutput, seen: Seen) -> OutputReport:
         access_key_id=ours.access_key_id if ours else "",
         life=lifetime.of_issue(ours, seen.boot_id, seen.now) if ours else None,
         is_current=ours is not None,
-        problem=problem(one.problem) or (one.contents.warning if one.contents else None),
+        problem=problem(one.problem) if one.problem else (one.contents.warning if one.contents else None),
     )

@@ -12,10 +12,9 @@
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
-from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.states import State
 from rolekeeper.core.loop.status import OutputStatus, Status
-from rolekeeper.model import Freshness, Outcome
+from rolekeeper.model import Freshness, Outcome, Phase
 
 Labels = Mapping[str, str]
 Sample = tuple[Labels, float]

@@ -1,12 +1,12 @@
 """What each outcome of an attempt means: which errors lead to it, where the loop goes, and a command's exit code.
 
-One table for all three, so that the daemon, `attempt`, `refresh` and `status` cannot disagree.
+One table for all three, so that the daemon, `attempt`, `refresh` and `status` cannot disagree. Below it, what a report
+says of an error and of the node.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from rolekeeper.core.loop.phases import Phase
 from rolekeeper.errors import (
     FingerprintRefusedError,
     HardwareError,
@@ -20,8 +20,8 @@ from rolekeeper.errors import (
     UnavailableError,
     UnregisteredError,
 )
-from rolekeeper.model import Outcome, OutputProblem
-from rolekeeper.values import Value
+from rolekeeper.model import AttemptReport, Node, Outcome, OutputProblem, Phase
+from rolekeeper.values import Value, replace
 
 
 class Reported(Protocol):
@@ -89,3 +89,23 @@ def exit_code(reported: Reported, problems: Iterable[OutputProblem | None]) -> i
 def exit_code_of(outcome: Outcome, code: str) -> int:
     """The exit code that belongs to an outcome with this error code."""
     return TrustStoreError.exit_code if code == TrustStoreError.CODE else CONSEQUENCES[outcome].exit_code
+
+
+def failure(error: RolekeeperError, node: Node | None = None) -> AttemptReport:
+    """The report of an attempt that could not even look."""
+    return with_error(of_node(AttemptReport(outcome_of(error)), node), error)
+
+
+def with_error(report: AttemptReport, error: RolekeeperError) -> AttemptReport:
+    """The report in the words of `error`."""
+    request_id = report.request_id or error.request_id
+    return replace(report, code=error.code, message=error.message, hint=error.hint, request_id=request_id)
+
+
+def of_node(report: AttemptReport, node: Node | None) -> AttemptReport:
+    """The report of an attempt for `node`."""
+    if node is None:
+        return report
+    registration = node.registration
+    created_at = registration.key.created_at
+    return replace(report, node_id=registration.node_id, region=registration.region, key_created_at=created_at)

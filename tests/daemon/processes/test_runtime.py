@@ -17,10 +17,9 @@ import pytest
 
 from rolekeeper.adapters.supervision import runtime
 from rolekeeper.adapters.supervision.runtime import FileRuntimeDirectory, StatWatch
-from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.status import LoadedConfiguration, OutputStatus, Status
 from rolekeeper.errors import InputOutputError, UnavailableError
-from rolekeeper.model import Freshness, Lifetime, OutputKind, OutputProblem
+from rolekeeper.model import Freshness, Lifetime, OutputKind, OutputProblem, Phase
 from rolekeeper.values import replace
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)

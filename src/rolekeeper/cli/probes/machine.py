@@ -14,7 +14,6 @@ from rolekeeper.config import policies
 from rolekeeper.config.files import DEFAULT_PATH
 from rolekeeper.core import similarity, weakness
 from rolekeeper.core.findings import Finding, Level, failed, misconfigured, ok, skipped, warning
-from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.status import Status
 from rolekeeper.core.outcomes import CONSEQUENCES, exit_code_of
 from rolekeeper.errors import (
@@ -24,7 +23,7 @@ from rolekeeper.errors import (
     UnavailableError,
     UnregisteredError,
 )
-from rolekeeper.model import THRESHOLD_OFF, Outcome, OutputProblem, Verdict
+from rolekeeper.model import THRESHOLD_OFF, Outcome, OutputProblem, Phase, Verdict
 from rolekeeper.settings import Settings
 from rolekeeper.values import replace
 

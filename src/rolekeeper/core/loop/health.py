@@ -13,9 +13,8 @@ from datetime import timedelta
 
 from rolekeeper.core.loop import daily, delays
 from rolekeeper.core.loop.daily import Said
-from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.states import State
-from rolekeeper.model import HealthReported, Instant, LogEntry
+from rolekeeper.model import HealthReported, Instant, LogEntry, Phase
 from rolekeeper.values import NOTHING, Value, replace
 
 LONGEST_REPORT = timedelta(minutes=1)

@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 
 from rolekeeper.core.loop.daily import Said
 from rolekeeper.core.loop.delays import Due
-from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.trouble import Trouble
 from rolekeeper.model import (
     AttemptReport,
@@ -16,6 +15,7 @@ from rolekeeper.model import (
     OutputName,
     OutputProblem,
     OutputReport,
+    Phase,
     RegistrationFound,
 )
 from rolekeeper.values import NOTHING, Value

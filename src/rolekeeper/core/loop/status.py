@@ -11,7 +11,6 @@ from typing import Any
 
 from rolekeeper.core import lifetime
 from rolekeeper.core.jsonvalues import decode, shown
-from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.states import LastOutcome, State
 from rolekeeper.model import (
     FingerprintSummary,
@@ -22,6 +21,7 @@ from rolekeeper.model import (
     OutputName,
     OutputProblem,
     OutputReport,
+    Phase,
 )
 from rolekeeper.values import Value
 

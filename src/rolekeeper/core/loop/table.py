@@ -7,7 +7,6 @@ drawn from the table; what each entry does stands in `transitions`, how long to 
 from collections.abc import Callable, Mapping
 
 from rolekeeper.core.loop import transitions
-from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.states import (
     Ask,
     Change,
@@ -22,7 +21,7 @@ from rolekeeper.core.loop.states import (
     StopWanted,
     VaultChanged,
 )
-from rolekeeper.model import Instant, RegistrationFound
+from rolekeeper.model import Instant, Phase, RegistrationFound
 from rolekeeper.values import Value
 
 

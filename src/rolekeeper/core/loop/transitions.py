@@ -23,7 +23,6 @@ from rolekeeper.core import lifetime
 from rolekeeper.core.jsonvalues import shown
 from rolekeeper.core.loop import daily, delays, roles, trouble
 from rolekeeper.core.loop.delays import Due
-from rolekeeper.core.loop.phases import Phase
 from rolekeeper.core.loop.states import (
     Ask,
     Change,
@@ -46,6 +45,7 @@ from rolekeeper.model import (
     LogEntry,
     Outcome,
     OutputReport,
+    Phase,
     RegistrationFound,
 )
 from rolekeeper.values import replace
