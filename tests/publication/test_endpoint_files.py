@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from tests.conftest import Server
 
-from rolekeeper.adapters.outputs.endpoint import EndpointDocuments, Published
+from rolekeeper.adapters.outputs.endpoint import EndpointDocuments
+from rolekeeper.core.credentialsfile import format_expiry
 from rolekeeper.errors import OutputError
-from rolekeeper.model import Lifetime, RoleToken
+from rolekeeper.model import Lifetime, OutputContents, RoleToken
 from rolekeeper.settings import Endpoint
 
 NewToken = Callable[[int], RoleToken]
@@ -70,16 +71,20 @@ def test_preparing_makes_the_token_and_no_credentials(sink: EndpointDocuments, r
         "env": ("711", *own),
         "env/rack": ("640", *own),
     }
-    assert sink.look(RACK) is None
+    assert sink.look(RACK) == OutputContents()
+
+
+def held(token: RoleToken) -> OutputContents:
+    return OutputContents(token.access_key_id, format_expiry(token.expires_at), is_complete=True)
 
 
 def test_what_is_published_is_seen_again(sink: EndpointDocuments, new_token: NewToken) -> None:
-    assert sink.look(RACK) is None
+    assert sink.look(RACK) == OutputContents()
     one = new_token(1)
     publish(sink, RACK, one)
-    assert sink.look(RACK) == Published(one.access_key_id, one.expires_at)
+    assert sink.look(RACK) == held(one)
     publish(sink, RACK, new_token(2))
-    assert sink.look(RACK) == Published(new_token(2).access_key_id, new_token(2).expires_at)
+    assert sink.look(RACK) == held(new_token(2))
 
 
 def test_a_token_stays_the_same_whatever_is_published_and_differs_by_name(
@@ -100,16 +105,16 @@ def test_what_is_lost_or_changed_is_made_again_and_agrees(
 ) -> None:
     publish(sink, RACK, new_token(1))
     subprocess.run(["rm", "-r", run / lost], check=True)
-    assert sink.look(RACK) is None
+    assert sink.look(RACK) == OutputContents()
     publish(sink, RACK, new_token(2))
     token = (run / "token" / "rack").read_text()
     assert f"TOKEN={token}\n" in (run / "env" / "rack").read_text()
     assert (run / "endpoint" / "rack").read_text().startswith(f"authorization: {token}\n")
     (run / "token" / "rack").chmod(0o644)
-    assert sink.look(RACK) is None
+    assert sink.look(RACK) == OutputContents()
     sink.prepare(RACK)
     assert files(run)["token/rack"][0] == "640"
-    assert sink.look(RACK) is not None
+    assert sink.look(RACK) != OutputContents()
 
 
 def test_a_document_that_was_cut_gets_a_new_token_that_programs_can_read(sink: EndpointDocuments, run: Path) -> None:
@@ -159,7 +164,7 @@ def test_owner_and_group_alone_can_read_the_token_and_nobody_the_document(
     owned = Endpoint("owned", owner=OWNER, group=GROUP)
     for output in (shared, owned):
         publish(sink, output, new_token(1))
-        assert sink.look(output) is not None
+        assert sink.look(output) != OutputContents()
 
     def readable(user: int, group: int) -> set[str]:
         return {

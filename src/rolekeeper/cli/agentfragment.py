@@ -6,8 +6,8 @@ file that would make the configuration wrong is not written.
 
 from pathlib import Path
 
-from rolekeeper.adapters.files.paths import Attributes, place
-from rolekeeper.adapters.files.replace import describe, staged
+from rolekeeper.adapters.files.paths import Attributes
+from rolekeeper.adapters.files.replace import replace_file, translated
 from rolekeeper.config import show
 from rolekeeper.config.files import DEFAULT_PATH, FRAGMENTS, SourceFile
 from rolekeeper.config.load import load
@@ -37,10 +37,6 @@ def write(configuration: str | None, agent: AgentSettings, region: str) -> str:
         raise ConfigurationError(loaded.problems)
     text = f"{HEAD}{show.document(content)}"
     attributes = _SECRET_FILE if "proxy_url" in content.get("service", {}) else _FILE  # it may hold a password
-    try:
-        with place(str(path), _DIRECTORY) as target, staged(target, text.encode(), attributes) as new:
-            new.commit()
-    except OSError as error:
-        code, remedy = describe(error)
-        raise InputOutputError(code, f"Cannot write {path}: {error.strerror}", remedy) from error
+    with translated(InputOutputError, f"write {path}"):
+        replace_file(str(path), text.encode(), attributes, missing=_DIRECTORY)
     return str(path)

@@ -16,7 +16,8 @@ The next writer removes what a crash left behind, so writers that share a target
 resolved as in paths.py: the link stays, its target is replaced. Libraries for atomic writes cover neither owner, ACL,
 the directory's flush nor open directories; hence our own.
 
-OSErrors leave this module as they are; `describe` gives callers the code and the remedy.
+OSErrors leave this module as they are; `translated` turns them into errors of ours, with the code and the remedy that
+`describe` has for them.
 """
 
 import errno
@@ -38,6 +39,7 @@ from rolekeeper.adapters.files.paths import (
     temporary_name,
     temporary_names,
 )
+from rolekeeper.errors import InputOutputError
 from rolekeeper.values import Value
 
 LIMIT_BYTES = 1024 * 1024
@@ -83,6 +85,16 @@ def describe(error: OSError) -> tuple[str, str]:
     if isinstance(error, RefusedFileError):
         return error.code, error.remedy
     return _REMEDIES.get(error.errno or 0, _UNKNOWN)
+
+
+@contextmanager
+def translated(kind: type[InputOutputError], action: str, prefix: str = "") -> Iterator[None]:
+    """Raise `kind` for an OSError: "Cannot `action`", with the code after `prefix`, and the remedy."""
+    try:
+        yield
+    except OSError as error:
+        code, remedy = describe(error)
+        raise kind(f"{prefix}{code}", f"Cannot {action}: {error.strerror}", remedy) from error
 
 
 class Contents(Value):
@@ -169,9 +181,14 @@ def _refuse_special(status: os.stat_result) -> None:
         raise RefusedFileError("not-a-file", "it is not a regular file", "correct the path, or move it away")
 
 
-def replace_file(path: str, data: bytes, attributes: Attributes, *, durable: bool = True) -> None:
-    """Make the file hold `data`; when not `durable`, a power failure (but no crash of ours) may undo it."""
-    with place(path) as target, staged(target, data, attributes, durable=durable) as new:
+def replace_file(
+    path: str, data: bytes, attributes: Attributes, *, missing: Attributes | None = None, durable: bool = True
+) -> None:
+    """Make the file hold `data`; when not `durable`, a power failure (but no crash of ours) may undo it.
+
+    With `missing`, directories on the way are created with these attributes.
+    """
+    with place(path, missing) as target, staged(target, data, attributes, durable=durable) as new:
         new.commit()
 
 

@@ -15,6 +15,7 @@ from rolekeeper.core.steps import SeenOutput
 from rolekeeper.errors import OutputError
 from rolekeeper.model import IssueRecord, OutputContents, OutputProblem, RoleToken
 from rolekeeper.settings import CredentialsFile
+from rolekeeper.values import replace
 
 _CONFIG = "config"  # beside a file of any name: SDKs read ~/.aws/config beside ~/.aws/credentials
 
@@ -28,10 +29,14 @@ class SharedCredentialsFiles:
     def look(self, output: CredentialsFile, longest: timedelta) -> SeenOutput:
         """What the profile holds, and whether it can be published to."""
         seen = self._files.look(output, _Profile(output, SAMPLE), longest)
+        if seen.data is None:
+            return SeenOutput(output, None, seen.problem)
         try:
-            return SeenOutput(output, _contents(output, seen), seen.problem)
+            values = profile_values(output, seen.data)
         except OutputError as error:  # a file that SDKs cannot read, either
             return SeenOutput(output, None, seen.problem or error)
+        contents = replace(contents_of(values), warning=_outranked(output, values) or _linked(output, seen))
+        return SeenOutput(output, contents, seen.problem)
 
     def publish(self, output: CredentialsFile, token: RoleToken, _issue: IssueRecord, longest: timedelta) -> None:
         """Put the token's credentials into the profile, whole or not at all."""
@@ -88,16 +93,18 @@ class _Profile:
         editcheck.check_edit(before, after, self._output.profile, self._values, where=self._output.path)
 
 
-def _contents(output: CredentialsFile, seen: SeenFile) -> OutputContents | None:
-    if seen.data is None:
-        return None
-    text = credentialsfile.decode(seen.data, where=output.path)
-    values = credentialsfile.read_profile(text, output.profile, where=output.path) or {}
+def profile_values(output: CredentialsFile, data: bytes) -> "credentialsfile.Values":
+    """The output's profile in a file of these bytes; OutputError when SDKs cannot read the file."""
+    text = credentialsfile.decode(data, where=output.path)
+    return credentialsfile.read_profile(text, output.profile, where=output.path) or {}
+
+
+def contents_of(values: "credentialsfile.Values") -> OutputContents:
+    """What a profile holds."""
     return OutputContents(
         access_key_id=values.get(credentialsfile.ACCESS_KEY_ID, ""),
         expiry=values.get(credentialsfile.EXPIRES, ""),
         is_complete=credentialsfile.is_complete(values),
-        warning=_outranked(output, values) or _linked(output, seen),
     )
 
 

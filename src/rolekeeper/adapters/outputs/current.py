@@ -2,14 +2,14 @@
 
 from rolekeeper.adapters.files.replace import read_file
 from rolekeeper.adapters.outputs.accounts import user_number
+from rolekeeper.adapters.outputs.credentialsfile import contents_of, profile_values
 from rolekeeper.adapters.outputs.endpoint import EndpointDocuments
 from rolekeeper.adapters.outputs.processfile import PROFILE, points_to_it
 from rolekeeper.adapters.outputs.publishedfile import LARGEST_FILE
-from rolekeeper.core import credentialsfile, processfile
-from rolekeeper.core.credentialsfile import format_expiry
+from rolekeeper.core import processfile
 from rolekeeper.errors import OutputError
 from rolekeeper.model import OutputContents
-from rolekeeper.settings import CredentialsFile, Endpoint, FileFormat, Output
+from rolekeeper.settings import Endpoint, FileFormat, Output
 from rolekeeper.values import replace
 
 
@@ -22,31 +22,16 @@ def contents(output: Output, runtime_directory: str) -> OutputContents:
     if data is None:
         return OutputContents()
     if output.format is FileFormat.SHARED:
-        return _profile(output, data)
+        return contents_of(profile_values(output, data))
     found = processfile.contents(data, where=output.path)
     beside = read_file(f"{output.path}{PROFILE}", LARGEST_FILE, owner) or b""
     return replace(found, is_complete=found.is_complete and points_to_it(output, beside))
 
 
-def _profile(output: CredentialsFile, data: bytes) -> OutputContents:
-    text = credentialsfile.decode(data, where=output.path)
-    values = credentialsfile.read_profile(text, output.profile, where=output.path) or {}
-    return OutputContents(
-        values.get(credentialsfile.ACCESS_KEY_ID, ""),
-        values.get(credentialsfile.EXPIRES, ""),
-        is_complete=credentialsfile.is_complete(values),
-    )
-
-
 def _endpoint(output: Endpoint, runtime_directory: str) -> OutputContents:
     try:
-        held = EndpointDocuments(runtime_directory).look(output)
+        return EndpointDocuments(runtime_directory).look(output)
     except OutputError as error:
         if isinstance(error.__cause__, PermissionError):
             raise error.__cause__ from None
         raise
-    return (
-        OutputContents(held.access_key_id, format_expiry(held.expires_at), is_complete=True)
-        if held
-        else OutputContents()
-    )

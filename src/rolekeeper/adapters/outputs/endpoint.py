@@ -21,19 +21,18 @@ token/NAME and env/NAME belong to the endpoint's owner and group. The rules:
 import json
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime, timedelta
 
 from rolekeeper.adapters.files.paths import Attributes, make_directories, place
-from rolekeeper.adapters.files.replace import describe, read_at, remove_file, replace_file, staged
+from rolekeeper.adapters.files.replace import read_at, remove_file, replace_file, staged, translated
 from rolekeeper.adapters.outputs.accounts import group_number, user_number
 from rolekeeper.core.credentialsfile import format_expiry
 from rolekeeper.core.steps import SeenOutput
 from rolekeeper.errors import OutputError
 from rolekeeper.model import IssueRecord, Lifetime, OutputContents, RoleToken
 from rolekeeper.settings import Endpoint, Role
-from rolekeeper.values import Value
 
 ADDRESS = "127.0.0.1:4580"  # systemd/rolekeeper-endpoint.socket listens there
 _ENDPOINT, _TOKEN, _ENV = "endpoint", "token", "env"
@@ -56,13 +55,6 @@ def shown_paths(directory: str, output: Endpoint) -> tuple[str, ...]:
     return tuple(f"{directory}/{kind}/{output.name}" for kind in (_TOKEN, _ENV))
 
 
-class Published(Value):
-    """What an endpoint holds: the access key id and the expiry, on the service's clock, of its credentials."""
-
-    access_key_id: str
-    expires_at: datetime
-
-
 class Endpoints:
     """Looks at and publishes into endpoints, each of which has one of `roles` or is the node's own."""
 
@@ -74,13 +66,9 @@ class Endpoints:
         """What the endpoint holds, and whether it can be published to; its token is made if it has none."""
         try:
             self._documents.prepare(output)
-            held = self._documents.look(output)
+            return SeenOutput(output, self._documents.look(output))
         except OutputError as error:
             return SeenOutput(output, None, error)
-        if held is None:
-            return SeenOutput(output, OutputContents())
-        expiry = format_expiry(held.expires_at)
-        return SeenOutput(output, OutputContents(held.access_key_id, expiry, is_complete=True))
 
     def publish(self, output: Endpoint, token: RoleToken, issue: IssueRecord, _longest: timedelta) -> None:
         """Have the endpoint answer with the token's credentials."""
@@ -95,26 +83,27 @@ class EndpointDocuments:
     def __init__(self, directory: str) -> None:
         self._directory = directory
 
-    def look(self, output: Endpoint) -> Published | None:
-        """What the endpoint holds; None when it has no credentials, or something is amiss that `publish` repairs."""
-        with self._translated(output):
+    def look(self, output: Endpoint) -> OutputContents:
+        """What the endpoint holds: nothing when it has no credentials, or something is amiss that `publish` repairs."""
+        with _publishing(output):
             fields, body = self._document(output.name)
             try:
                 shared = _shared(output, fields[_AUTHORIZATION])
                 found = json.loads(body)
-                held = Published(found["AccessKeyId"], datetime.fromtimestamp(float(fields["expires_at"]), UTC))
+                expires_at = datetime.fromtimestamp(float(fields["expires_at"]), UTC)
+                held = OutputContents(found["AccessKeyId"], format_expiry(expires_at), is_complete=True)
             except (KeyError, ValueError, TypeError, OverflowError):
-                return None
+                return OutputContents()
             attributes = _attributes(output)
             written = all(self._is_written(kind, output.name, len(data), attributes) for kind, data in shared.items())
-            return held if written else None
+            return held if written else OutputContents()
 
     def prepare(self, output: Endpoint) -> None:
         """Find out whether `publish` would succeed; create the directories, the token, and the files that show it.
 
         Raises OutputError; what the endpoint answers is then as it was.
         """
-        with self._translated(output):
+        with _publishing(output):
             attributes = _attributes(output)
             self._share(output, self._token(output), attributes)
             with (
@@ -138,7 +127,7 @@ class EndpointDocuments:
         Account and role are left out of the answer where they are None: no SDK needs them. Raises OutputError; what
         the endpoint answers is then as it was, or new.
         """
-        with self._translated(output):
+        with _publishing(output):
             attributes = _attributes(output)
             authorization = self._token(output)
             fields = {
@@ -156,14 +145,14 @@ class EndpointDocuments:
         kept = {output.name for output in outputs}
         for kind in _DIRECTORIES:
             directory = f"{self._directory}/{kind}"
-            with _removing(directory), suppress(FileNotFoundError):
+            with translated(OutputError, f"remove {directory}"), suppress(FileNotFoundError):
                 for name in os.listdir(directory):
                     if name not in kept:
                         self._remove(kind, name)
 
     def _remove(self, kind: str, name: str) -> None:
         path = self._path(kind, name)
-        with _removing(path):
+        with translated(OutputError, f"remove {path}"):
             remove_file(path)
 
     def _token(self, output: Endpoint) -> str:
@@ -213,22 +202,9 @@ class EndpointDocuments:
     def _path(self, kind: str, name: str) -> str:
         return f"{self._directory}/{kind}/{name}"
 
-    @contextmanager
-    def _translated(self, output: Endpoint) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            code, remedy = describe(error)
-            raise OutputError(code, f"Cannot publish to {_where(output)}: {error.strerror}", remedy) from error
 
-
-@contextmanager
-def _removing(path: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        code, remedy = describe(error)
-        raise OutputError(code, f"Cannot remove {path}: {error.strerror}", remedy) from error
+def _publishing(output: Endpoint) -> AbstractContextManager[None]:
+    return translated(OutputError, f"publish to {_where(output)}")
 
 
 def _where(output: Endpoint) -> str:

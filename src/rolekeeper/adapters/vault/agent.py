@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path, PurePath
 from typing import TypeVar
 
-from rolekeeper.adapters.files.paths import Attributes, place
-from rolekeeper.adapters.files.replace import describe, read_file, staged
+from rolekeeper.adapters.files.paths import Attributes
+from rolekeeper.adapters.files.replace import describe, read_file, replace_file, translated
 from rolekeeper.adapters.vault.agentformat import (
     MalformedError,
     encode_fingerprint,
@@ -72,12 +72,8 @@ def write_agent_vault(directory: str | Path, node: Node) -> None:
     files = {vault / "Store" / name: content for name, content in data.items()}
     files[vault / "Manifest"] = encode_manifest({name: str(vault / "Store" / name) for name in data})
     for path, content in files.items():
-        try:
-            with place(str(path), _DIRECTORY) as target, staged(target, content, _PRIVATE) as new:
-                new.commit()
-        except OSError as error:
-            code, remedy = describe(error)
-            raise VaultError(f"agent-vault-{code}", f"Cannot write {path}: {error.strerror}", remedy) from error
+        with translated(VaultError, f"write {path}", "agent-vault-"):
+            replace_file(str(path), content, _PRIVATE, missing=_DIRECTORY)
 
 
 def _refuse_other_node(vault: Path, node: Node) -> None:

@@ -3,7 +3,7 @@
 import os
 
 from rolekeeper.adapters.files.paths import Attributes
-from rolekeeper.adapters.files.replace import describe, read_file, replace_file
+from rolekeeper.adapters.files.replace import read_file, replace_file, translated
 from rolekeeper.adapters.vault import KEY_MISSING, box
 from rolekeeper.adapters.vault.agentformat import MalformedError
 from rolekeeper.errors import VaultError
@@ -11,6 +11,7 @@ from rolekeeper.model import VaultKey
 from rolekeeper.values import Value
 
 CREDENTIAL = "rolekeeper-vault-key"
+CODE = "vault-key-"  # the beginning of the code of an error that the system reports about a file of keys
 LOST = (
     "if there is a recovery key: `rolekeeper seal --rekey --recovery-key FILE`; without one, `rolekeeper clear` and "
     "`rolekeeper register` with a new activation"
@@ -38,10 +39,8 @@ class RecoveryFile(Value):
 
     def check(self, key: VaultKey) -> None:
         """Raise VaultError unless the file can be made, or holds this key: a run that was interrupted wrote it."""
-        try:
+        with translated(VaultError, f"write {self.path}", CODE):
             os.stat(os.path.dirname(os.path.abspath(self.path)))
-        except OSError as error:
-            raise file_error("write", self.path, error) from error
         if os.path.lexists(self.path) and not self.holds(key):
             hint = "name a file that does not exist yet"
             raise VaultError("recovery-key-exists", f"Cannot write {self.path}: it exists", hint)
@@ -56,10 +55,8 @@ class RecoveryFile(Value):
     def save(self, key: VaultKey) -> None:
         """Write the key."""
         self.check(key)
-        try:
+        with translated(VaultError, f"write {self.path}", CODE):
             replace_file(self.path, box.encode_keys((key,)), _PRIVATE)
-        except OSError as error:
-            raise file_error("write", self.path, error) from error
 
 
 def missing_in_unit() -> VaultError:
@@ -73,11 +70,8 @@ def missing_in_unit() -> VaultError:
 
 def read_keys(path: str) -> tuple[VaultKey, ...]:
     """The keys in a file; raises VaultError."""
-    try:
-        data = read_file(str(path))
-    except OSError as error:
-        raise file_error("read", str(path), error) from error
-    return decoded(str(path), data or b"")
+    with translated(VaultError, f"read {path}", CODE):
+        return decoded(str(path), read_file(str(path)) or b"")
 
 
 def decoded(path: str, data: bytes) -> tuple[VaultKey, ...]:
@@ -88,9 +82,3 @@ def decoded(path: str, data: bytes) -> tuple[VaultKey, ...]:
         raise VaultError(
             "vault-key-damaged", f"Cannot use {path}: {error}", "restore it from a backup of this machine; " + LOST
         ) from None
-
-
-def file_error(action: str, path: str, error: OSError) -> VaultError:
-    """What the system says about a file of keys, as an error with a remedy."""
-    code, remedy = describe(error)
-    return VaultError(f"vault-key-{code}", f"Cannot {action} {path}: {error.strerror}", remedy)

@@ -14,10 +14,10 @@ import re
 import subprocess
 from pathlib import Path
 
-from rolekeeper.adapters.files.paths import Attributes, make_directories
-from rolekeeper.adapters.files.replace import read_file, remove_file, replace_file
+from rolekeeper.adapters.files.paths import Attributes
+from rolekeeper.adapters.files.replace import read_file, remove_file, replace_file, translated
 from rolekeeper.adapters.vault import FILE, KEY_MISSING, box
-from rolekeeper.adapters.vault.keyfile import CREDENTIAL, LOST, credential, decoded, file_error
+from rolekeeper.adapters.vault.keyfile import CODE, CREDENTIAL, LOST, credential, decoded
 from rolekeeper.errors import RefusedError, VaultError
 from rolekeeper.model import VaultKey
 from rolekeeper.values import Value
@@ -171,10 +171,8 @@ class SystemdKeys(Value):
 
     def refuse_another_vault(self) -> None:
         """Raise RefusedError when the keys are those of a vault in another directory that is still there."""
-        try:
+        with translated(VaultError, f"read {self.drop_in}", CODE):
             lines = (read_file(str(self.drop_in)) or b"").decode("utf-8", errors="replace").splitlines()
-        except OSError as error:
-            raise file_error("read", str(self.drop_in), error) from error
         named = [line.removeprefix(_VAULT_LINE) for line in lines if line.startswith(_VAULT_LINE)]
         if named and named[-1] != self.vault_directory and os.path.exists(f"{named[-1]}/{FILE}"):
             raise RefusedError(
@@ -190,10 +188,8 @@ class SystemdKeys(Value):
 
     def _decrypted(self) -> tuple[VaultKey, ...]:
         path = str(self._file)
-        try:
+        with translated(VaultError, f"read {path}", CODE):
             encrypted = read_file(path)
-        except OSError as error:
-            raise file_error("read", path, error) from error
         if encrypted is None:
             raise VaultError(
                 KEY_MISSING,
@@ -203,17 +199,12 @@ class SystemdKeys(Value):
         return decoded(path, self._systemd_creds("decrypt", "-", "-", given=encrypted))
 
     def _remove(self, path: Path) -> None:
-        try:
+        with translated(VaultError, f"remove {path}", CODE):
             remove_file(str(path))
-        except OSError as error:
-            raise file_error("remove", str(path), error) from error
 
     def _replace(self, path: Path, data: bytes, attributes: Attributes, missing: Attributes) -> None:
-        try:
-            make_directories(str(path.parent), missing)
-            replace_file(str(path), data, attributes)
-        except OSError as error:
-            raise file_error("write", str(path), error) from error
+        with translated(VaultError, f"write {path}", CODE):
+            replace_file(str(path), data, attributes, missing=missing)
 
     def _systemd_creds(self, verb: str, *arguments: str, given: bytes) -> bytes:
         command = ["/usr/bin/env", self.command, f"--name={CREDENTIAL}", verb, *arguments]

@@ -21,7 +21,7 @@ from datetime import timedelta
 
 from rolekeeper.adapters.files.lock import lock_at
 from rolekeeper.adapters.files.paths import Attributes, Place, RefusedFileError, place
-from rolekeeper.adapters.files.replace import describe, read_at, remove_file, remove_leftovers, staged
+from rolekeeper.adapters.files.replace import read_at, remove_file, remove_leftovers, staged, translated
 from rolekeeper.adapters.vault import FILE, KEY_MISSING
 from rolekeeper.adapters.vault.agentformat import Fields, MalformedError, parse_object
 from rolekeeper.adapters.vault.contents import UnknownFormatError, contents_of, encode
@@ -32,6 +32,7 @@ from rolekeeper.ports import Clock
 _DIRECTORY = Attributes(0o700)
 _PRIVATE = Attributes(0o600)
 _OTHERS = 0o077
+_CODE = "vault-"  # the beginning of the code of an error that the system reports
 _AGENT_LAYOUT = {"Manifest", "Store"}
 _DAMAGED = (
     "restore it from a backup; without one, `rolekeeper clear` forgets this registration and `rolekeeper register`"
@@ -69,7 +70,7 @@ class FileVault:
     def lock(self, wait: timedelta) -> Iterator[None]:
         """Keep every other writer out, waiting `wait` at most; removes what an interrupted save left behind."""
         with ExitStack() as held:
-            with _translated(f"lock {self._file}"):
+            with translated(VaultError, f"lock {self._file}", _CODE):
                 target = held.enter_context(self._place(missing=_DIRECTORY))
                 self._refuse_other_layout(target)
                 held.enter_context(lock_at(target, wait, self._clock.sleep))
@@ -112,7 +113,7 @@ class FileVault:
     def save(self, contents: VaultContents) -> None:
         """Make the vault hold `contents`, all of it or nothing; to be called with the lock held."""
         data = self._encoded(contents) if contents != VaultContents() else b""
-        with _translated(f"write {self._file}"), self._place(missing=_DIRECTORY) as target:
+        with translated(VaultError, f"write {self._file}", _CODE), self._place(missing=_DIRECTORY) as target:
             if os.fstat(target.directory).st_mode & _OTHERS:
                 os.fchmod(target.directory, _DIRECTORY.mode)
             if not data:
@@ -174,7 +175,7 @@ class FileVault:
         return parse_object(box.unseal(members, key)), key
 
     def _read(self) -> bytes | None:
-        with _translated(f"read {self._file}"):
+        with translated(VaultError, f"read {self._file}", _CODE):
             try:
                 with self._place() as target:
                     found = read_at(target)
@@ -229,13 +230,3 @@ def _check_owner(path: str, uid: int | None) -> None:
             f"Cannot use {path}: it belongs to user {uid}, and this is user {os.geteuid()}",
             "run rolekeeper as the vault's owner, or give the vault to this user with chown -R",
         )
-
-
-@contextmanager
-def _translated(action: str) -> Iterator[None]:
-    """Turn what the system says into an error that names the file and the remedy."""
-    try:
-        yield
-    except OSError as error:
-        code, remedy = describe(error)
-        raise VaultError(f"vault-{code}", f"Cannot {action}: {error.strerror}", remedy) from error
