@@ -11,9 +11,10 @@ vault's lock.
 from datetime import timedelta
 
 from rolekeeper.attempt.look import look_until
+from rolekeeper.attempt.rotate import token_by_any_key
 from rolekeeper.core import keyrotation, similarity
 from rolekeeper.core.similarity import Comparison
-from rolekeeper.errors import FingerprintRefusedError, SignatureRefusedError
+from rolekeeper.errors import FingerprintRefusedError
 from rolekeeper.model import Hardware, Node, Registration, VaultContents
 from rolekeeper.ports import World
 from rolekeeper.values import Value, replace
@@ -45,24 +46,13 @@ def accept(world: World, contents: VaultContents, node: Node, between: timedelta
 
 def _accepted_by_service(world: World, contents: VaultContents, node: Node) -> Registration:
     """The registration, with the key that the service accepts."""
-    refusals: list[SignatureRefusedError] = []
-    for candidate in keyrotation.candidates(contents, node.registration):
-        try:
-            world.service.request_role_token(candidate, node.accepted.fingerprint)
-        except SignatureRefusedError as refused:
-            refusals.append(refused)
-        except FingerprintRefusedError as refused:
-            raise _explained(node, refused) from refused
-        else:
-            return candidate
-    raise refusals[0]
-
-
-def _explained(node: Node, refused: FingerprintRefusedError) -> FingerprintRefusedError:
-    return FingerprintRefusedError(
-        refused.code,
-        f"Cannot accept this hardware for {node.registration.node_id}: {refused.message}",
-        "the service expects another fingerprint, so another machine or SSM Agent has used this node: find it, or "
-        "register with a new activation (`rolekeeper register --force`)",
-        refused.request_id,
-    )
+    try:
+        return token_by_any_key(world.service, contents, node)[0]
+    except FingerprintRefusedError as refused:
+        raise FingerprintRefusedError(
+            refused.code,
+            f"Cannot accept this hardware for {node.registration.node_id}: {refused.message}",
+            "the service expects another fingerprint, so another machine or SSM Agent has used this node: find it, or "
+            "register with a new activation (`rolekeeper register --force`)",
+            refused.request_id,
+        ) from refused

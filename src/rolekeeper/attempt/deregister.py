@@ -13,8 +13,8 @@ registration afterwards compares it with what the vault holds then.
 
 from collections.abc import Callable
 
-from rolekeeper.core import keyrotation
-from rolekeeper.errors import NodeUnknownError, RefusedError, SignatureRefusedError
+from rolekeeper.attempt.rotate import token_by_any_key
+from rolekeeper.errors import NodeUnknownError, RefusedError
 from rolekeeper.model import Node, Registration, RoleToken, VaultContents
 from rolekeeper.ports import NodeService, RoleCalls
 
@@ -48,12 +48,7 @@ def as_node(contents: VaultContents, node: Node, service: NodeService, calls: Ro
 
 def _token(contents: VaultContents, node: Node, service: NodeService) -> RoleToken | None:
     """A role token of the node; None when the service does not know the node."""
-    refusals: list[SignatureRefusedError] = []
-    for candidate in keyrotation.candidates(contents, node.registration):
-        try:
-            return service.request_role_token(candidate, node.accepted.fingerprint).token
-        except NodeUnknownError:
-            return None
-        except SignatureRefusedError as refused:
-            refusals.append(refused)
-    raise refusals[0]
+    try:
+        return token_by_any_key(service, contents, node)[1].token
+    except NodeUnknownError:
+        return None

@@ -7,9 +7,15 @@ reason, continues at the next attempt. The caller holds the vault's lock.
 from datetime import datetime
 
 from rolekeeper.core import keyrotation
-from rolekeeper.errors import RolekeeperError, ServiceError, ServiceRefusedError, VaultError
-from rolekeeper.model import LogEntry, Registration, VaultContents
-from rolekeeper.ports import World
+from rolekeeper.errors import (
+    RolekeeperError,
+    ServiceError,
+    ServiceRefusedError,
+    SignatureRefusedError,
+    VaultError,
+)
+from rolekeeper.model import LogEntry, Node, Registration, TokenAnswer, VaultContents
+from rolekeeper.ports import NodeService, World
 
 ABOUT_THE_KEY = ("InvalidPublicKey", "PublicKeyAlreadyRegistered")
 
@@ -32,6 +38,20 @@ def rotate(
         return _refused(world, contents, registration, fingerprint, refused)
     except (ServiceError, VaultError) as error:
         return contents, _unfinished(registration, error)
+
+
+def token_by_any_key(service: NodeService, contents: VaultContents, node: Node) -> tuple[Registration, TokenAnswer]:
+    """A role token, and the registration with the key that the service accepts: a change of the key may be unfinished.
+
+    Raises the refusal of the likeliest key when the service accepts none, and every other error as it comes.
+    """
+    refusals: list[SignatureRefusedError] = []
+    for candidate in keyrotation.candidates(contents, node.registration):
+        try:
+            return candidate, service.request_role_token(candidate, node.accepted.fingerprint)
+        except SignatureRefusedError as refused:
+            refusals.append(refused)
+    raise refusals[0]
 
 
 def _refused(

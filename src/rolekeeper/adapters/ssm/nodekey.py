@@ -19,6 +19,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+from rolekeeper.adapters.der import integers
 from rolekeeper.errors import VaultError
 from rolekeeper.model import NodeKey
 
@@ -26,8 +27,6 @@ KEY_BITS = 2048
 _PUBLIC_EXPONENT = 65537
 _SALT_BYTES = 32
 _NUMBERS = 8  # n, e, d, p, q, d mod (p-1), d mod (q-1), 1/q mod p
-_SHORTEST_ELEMENT = 2  # bytes
-_LONG_LENGTH = 0x80
 _PADDING = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=_SALT_BYTES)
 
 
@@ -78,28 +77,11 @@ def _load(key: NodeKey) -> rsa.RSAPrivateKey:
 
 def _numbers(der: bytes) -> list[int]:
     """The eight numbers of an RSAPrivateKey (RFC 8017, A.1.2); ValueError when `der` is not one, or has more in it."""
-    content, rest = _element(der, 0x30)  # SEQUENCE
-    version, content = _element(content, 0x02)  # INTEGER
-    numbers = []
-    while content:
-        number, content = _element(content, 0x02)
-        numbers.append(int.from_bytes(number, "big", signed=True))
-    if rest or version != b"\0" or len(numbers) != _NUMBERS or min(numbers) <= 0:
+    version, *found = integers(der)
+    numbers = [int.from_bytes(number, "big", signed=True) for number in found]
+    if version != b"\0" or len(numbers) != _NUMBERS or min(numbers) <= 0:
         raise ValueError("not an RSA private key with two primes")
     return numbers
-
-
-def _element(der: bytes, tag: int) -> tuple[bytes, bytes]:
-    """The content of the first element, and what follows it; ValueError when it has another tag or is cut off."""
-    if len(der) < _SHORTEST_ELEMENT or der[0] != tag:
-        raise ValueError("not the element that belongs here")
-    length, start = der[1], 2
-    if length & _LONG_LENGTH:
-        start += length & ~_LONG_LENGTH
-        length = int.from_bytes(der[2:start], "big")
-    if len(der) < start + length:
-        raise ValueError("cut off")
-    return der[start : start + length], der[start + length :]
 
 
 def _unreadable(reason: str) -> VaultError:

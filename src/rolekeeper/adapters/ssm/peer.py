@@ -7,9 +7,9 @@ be larger than the rest of the diagnosis.
 
 import socket
 import ssl
-from collections.abc import Iterator
 from typing import Any
 
+from rolekeeper.adapters.der import elements
 from rolekeeper.errors import one_line
 
 _LONGEST = 100  # characters
@@ -29,7 +29,7 @@ def issuer(link: Any, host: str) -> str:
         shown = tls.getpeercert(binary_form=True)
     try:
         names = _issuer_names(shown or b"")
-    except (IndexError, StopIteration, ValueError):  # not a certificate
+    except (StopIteration, ValueError):  # not a certificate
         return ""
     words = (names.get(kind, "") for kind in (_COMMON_NAME, _ORGANIZATION))
     return one_line(", ".join(dict.fromkeys(word for word in words if word)))[:_LONGEST]
@@ -37,23 +37,12 @@ def issuer(link: Any, host: str) -> str:
 
 def _issuer_names(certificate: bytes) -> dict[bytes, str]:
     """The parts of the issuer's name, by the bytes of their object identifiers."""
-    _, signed_certificate = next(_elements(certificate))
-    _, to_be_signed = next(_elements(signed_certificate))
-    _serial, _algorithm, issuer, *_ = (value for tag, value in _elements(to_be_signed) if tag != _VERSION)
+    _, signed_certificate = next(elements(certificate))
+    _, to_be_signed = next(elements(signed_certificate))
+    _serial, _algorithm, issuer, *_ = (value for tag, value in elements(to_be_signed) if tag != _VERSION)
     found: dict[bytes, str] = {}
-    for _, one in _elements(issuer):
-        for _, attribute in _elements(one):
-            (_, kind), (tag, value) = _elements(attribute)
+    for _, one in elements(issuer):
+        for _, attribute in elements(one):
+            (_, kind), (tag, value) = elements(attribute)
             found.setdefault(kind, value.decode("utf-16-be" if tag == _BMP else "utf-8", "replace"))
     return found
-
-
-def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The elements of DER, one after the other: tag and value."""
-    while data:
-        tag, length, start = data[0], data[1], 2
-        if length & 0x80:
-            start += length & 0x7F
-            length = int.from_bytes(data[2:start], "big")
-        yield tag, data[start : start + length]
-        data = data[start + length :]

@@ -18,9 +18,10 @@ The errors name the field and never its value.
 import base64
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from rolekeeper.adapters.der import integers
 from rolekeeper.identifiers import NODE_ID, REGION, UUID
 from rolekeeper.model import THRESHOLD_OFF, AcceptedFingerprint, NodeKey, Registration
 
@@ -38,8 +39,6 @@ _GO_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 _MICROSECOND_DIGITS = 6
 _HIGHEST_THRESHOLD = 100  # percent
 _PKCS1_INTEGERS = 9  # version 0, modulus, exponents, primes and what is derived from them
-_SEQUENCE, _INTEGER = 0x30, 0x02  # DER tags
-_LONG_LENGTH = 0x80  # from here on the length byte says how many bytes the length has
 
 
 class MalformedError(ValueError):
@@ -105,8 +104,8 @@ def node_key(fields: Fields) -> NodeKey:
     """The node key, from `privateKey` and `privateKeyCreatedDate`."""
     private_key = text(fields, "privateKey")
     try:
-        parts = list(_sequence(base64.b64decode(private_key, validate=True)))
-    except (ValueError, IndexError):
+        parts = integers(base64.b64decode(private_key, validate=True))
+    except ValueError:
         parts = []
     if len(parts) != _PKCS1_INTEGERS or any(parts[0]):
         raise MalformedError("privateKey is not the base64 of an RSA key (PKCS#1 DER)")
@@ -211,27 +210,6 @@ def format_go_time(at: datetime) -> str:
     """The time as Go prints it, in UTC."""
     printed = at.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ")
     return (printed.rstrip("0") if "." in printed else printed) + " +0000 UTC"
-
-
-def _sequence(der: bytes) -> Iterator[bytes]:
-    """The integers of a sequence that fills `der`; ValueError or IndexError when it is anything else."""
-    at, end = _content(der, 0, _SEQUENCE)
-    if end != len(der):
-        raise ValueError
-    while at < end:
-        start, at = _content(der, at, _INTEGER)
-        yield der[start:at]
-
-
-def _content(der: bytes, at: int, tag: int) -> tuple[int, int]:
-    """Where the content of the element at `at` starts and ends."""
-    length, start = der[at + 1], at + 2
-    if length >= _LONG_LENGTH:
-        start += length - _LONG_LENGTH
-        length = int.from_bytes(der[at + 2 : start], "big")
-    if der[at] != tag or start + length > len(der):
-        raise ValueError
-    return start, start + length
 
 
 def _texts(value: object, name: str) -> dict[str, str]:

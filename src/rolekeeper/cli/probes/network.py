@@ -10,10 +10,10 @@ from typing import TypeVar
 from rolekeeper import compose, durations
 from rolekeeper.adapters.ssm.reach import Reach, Route, is_loopback
 from rolekeeper.adapters.supervision import unit
+from rolekeeper.attempt.rotate import token_by_any_key
 from rolekeeper.cli.probes.case import Case
-from rolekeeper.core import keyrotation
 from rolekeeper.core.findings import Finding, failed, ok, skipped, warning
-from rolekeeper.errors import RolekeeperError, ServiceError, SignatureRefusedError, UnavailableError
+from rolekeeper.errors import RolekeeperError, ServiceError, UnavailableError
 from rolekeeper.model import Lifetime, OutputProblem, TokenAnswer
 
 T = TypeVar("T")
@@ -117,19 +117,9 @@ def token(case: Case) -> Iterator[Finding]:
     if not case.with_token:
         yield skipped("token", "not looked at: --token requests one, and discards it")
         return
-    contents, node = case.contents, case.contents.node
-    assert node is not None  # noqa: S101 - the vault has passed
-    service_of_node = compose.service(case.settings)
-    refusal: RolekeeperError | None = None
-    for candidate in keyrotation.candidates(contents, node.registration):
-        try:
-            case.token = service_of_node.request_role_token(candidate, node.accepted.fingerprint)
-        except SignatureRefusedError as refused:
-            refusal = refusal or refused
-        else:
-            yield ok("token", f"the service issued one, until {case.token.token.expires_at:%Y-%m-%d %H:%M:%S} UTC")
-            return
-    yield failed("token", _known(refusal))
+    node = _known(case.contents.node)
+    _, case.token = token_by_any_key(compose.service(case.settings), case.contents, node)
+    yield ok("token", f"the service issued one, until {case.token.token.expires_at:%Y-%m-%d %H:%M:%S} UTC")
 
 
 def roles(case: Case) -> Iterator[Finding]:
