@@ -5,11 +5,15 @@ The printed text can be loaded again. Only the user and the password of a proxy 
 
 import json
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 from rolekeeper import durations
-from rolekeeper.settings import CredentialsFile, Endpoint, FileFormat, Role, Settings
+from rolekeeper.config.load import NO_MEANING_IN_A_PROCESS_FILE
+from rolekeeper.config.values import NEVER
+from rolekeeper.settings import CredentialsFile, FileFormat, Settings
+from rolekeeper.values import Value, fields
 
 NOT_SHOWN = "***"
 MODE_LEFT_OUT = "# for a new file; an existing one keeps its own"
@@ -19,40 +23,19 @@ _FILES, _ENDPOINTS, _ROLES = "credentials_file", "endpoint", "role"
 
 def resolved(settings: Settings) -> dict[str, Any]:
     """The settings as tables of strings, numbers and booleans, in the order of config.toml; empty: not set."""
-    node, service, daemon = settings.node, settings.service, settings.daemon
-    rotate_after, report_every = settings.rotate_key_after, settings.report_health_every
+    service = {"endpoint_url": "", "sts_endpoint_url": "", **_table(settings.service)}
     return {
-        "node": {
-            "region": node.region or "",
-            "activation_id": node.activation_id or "",
-            "activation_code_file": node.activation_code_file or "",
-        },
-        "service": {
-            "endpoint_url": service.endpoint_url or "",
-            "sts_endpoint_url": service.sts_endpoint_url or "",
-            "proxy_url": _without_user(service.proxy_url or ""),
-            "ca_bundle": service.ca_bundle or "",
-            "fips": service.fips,
-            "dual_stack": service.dual_stack,
-            "connect_timeout": durations.text(service.connect_timeout),
-            "read_timeout": durations.text(service.read_timeout),
-        },
+        "node": _table(settings.node),
+        "service": {**service, "proxy_url": _without_user(settings.service.proxy_url or "")},
         "vault": {"directory": settings.vault_directory, "seal": settings.vault_seal},
-        "daemon": {
-            "runtime_directory": daemon.runtime_directory,
-            "attempt_timeout": durations.text(daemon.attempt_timeout),
-            "log_level": daemon.log_level,
-        },
+        "daemon": _table(settings.daemon),
         "refresh": {"at": settings.refresh_share},
-        "hibernation": {
-            "first_probe": durations.text(settings.hibernation.first_probe),
-            "longest_probe": durations.text(settings.hibernation.longest_probe),
-        },
-        "key": {"rotate_after": "never" if rotate_after is None else durations.text(rotate_after)},
-        "health": {"report_every": "never" if report_every is None else durations.text(report_every)},
+        "hibernation": _table(settings.hibernation),
+        "key": {"rotate_after": _plain(settings.rotate_key_after) or NEVER},
+        "health": {"report_every": _plain(settings.report_health_every) or NEVER},
         _FILES: [_credentials_file(output) for output in settings.credentials_files],
-        _ENDPOINTS: [_endpoint(output) for output in settings.endpoints],
-        _ROLES: [_role(role) for role in settings.roles],
+        _ENDPOINTS: [_table(output) for output in settings.endpoints],
+        _ROLES: [_table(role) for role in settings.roles],
     }
 
 
@@ -84,42 +67,23 @@ def _block(name: str, content: Any) -> str:
 
 
 def _credentials_file(output: CredentialsFile) -> dict[str, Any]:
-    table = {
-        "path": output.path,
-        "profile": output.profile,
-        "mode": f"{output.mode:04o}",
-        **_accounts(output),
-        "replace_long_lived_keys": output.replace_long_lived_keys,
-        "role": output.role or "",
-        "format": output.format.value,
-    }
-    if output.format is FileFormat.PROCESS:  # which has neither, and loading refuses them
-        del table["profile"], table["replace_long_lived_keys"]
-    return table
+    left_out = {"keep_mode"} if output.format is FileFormat.SHARED else {"keep_mode", *NO_MEANING_IN_A_PROCESS_FILE}
+    table = {**_table(output), "mode": f"{output.mode:04o}"}
+    return {key: value for key, value in table.items() if key not in left_out}
 
 
-def _endpoint(output: Endpoint) -> dict[str, Any]:
-    return {"name": output.name, **_accounts(output), "role": output.role or ""}
+def _table(settings: Value) -> dict[str, Any]:
+    """A table whose keys are the names of the fields."""
+    return {name: _plain(value) for name, value in fields(settings).items()}
 
 
-def _accounts(output: CredentialsFile | Endpoint) -> dict[str, Any]:
-    return {
-        "owner": "" if output.owner is None else output.owner,
-        "group": "" if output.group is None else output.group,
-    }
-
-
-def _role(role: Role) -> dict[str, Any]:
-    return {
-        "name": role.name,
-        "arn": role.arn,
-        "session_name": role.session_name or "",
-        "external_id": role.external_id or "",
-        "duration": durations.text(role.duration),
-        "policy_file": role.policy_file or "",
-        "policy_arns": list(role.policy_arns),
-        "tags": dict(role.tags),
-    }
+def _plain(value: Any) -> Any:
+    """What TOML holds for it; the empty string for None."""
+    if isinstance(value, timedelta):
+        return durations.text(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    return "" if value is None else value
 
 
 def _lines(table: dict[str, Any]) -> str:
