@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, NoReturn
 
 from rolekeeper import __version__
 from rolekeeper.errors import InputOutputError, UnavailableError
-from rolekeeper.model import HealthFacts, Registration, VaultKey
+from rolekeeper.model import VaultKey
 from rolekeeper.ports import (
     Clock,
     DaemonWorld,
     Log,
-    NodeService,
     Outputs,
-    RoleCalls,
     RoleService,
     SealableVault,
     VaultKeys,
@@ -29,9 +27,10 @@ from rolekeeper.values import replace
 
 if TYPE_CHECKING:
     from rolekeeper.adapters.ssm.reach import Reach
+    from rolekeeper.adapters.ssm.service import SsmService
     from rolekeeper.adapters.vault.keys import SystemdKeys
 
-MANAGER_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+MANAGER_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")  # between systemd and the daemon alone
 STATE_DIRECTORY = "/var/lib/rolekeeper"  # the unit's; systemd's variable of this name has that of any other unit
 BOOT_ID = "ROLEKEEPER_BOOT_ID"  # set by systemd/rolekeeper.service
 UNIT = "ROLEKEEPER_UNIT"  # the same: its own name
@@ -107,32 +106,11 @@ def vault_keys(accepted: Settings, pcrs: str = "7", recovery: str | None = None)
     )
 
 
-def service(accepted: Settings) -> NodeService:
-    """The service as the configuration says it is reached."""
+def service(accepted: Settings) -> "SsmService":
+    """SSM as the configuration says it is reached, for the hybrid operations and for calls with the role token."""
     from rolekeeper.adapters.ssm.service import SsmService
 
     return SsmService(accepted.service, clock(), __version__, os.environ)
-
-
-def role_calls(accepted: Settings) -> RoleCalls:
-    """SSM, for what a node calls with its role token."""
-    from rolekeeper.adapters.ssm.service import SsmService
-
-    return SsmService(accepted.service, clock(), __version__, os.environ)
-
-
-def deregister_as_operator(accepted: Settings, node: Registration) -> None:
-    """End the node with the credentials of the person at the command line."""
-    from rolekeeper.adapters import operator
-
-    operator.deregister(node, accepted.service)
-
-
-def health_facts() -> HealthFacts:
-    """What a health report says of this machine."""
-    from rolekeeper.adapters.platform import facts
-
-    return facts(__version__)
 
 
 def roles(accepted: Settings) -> RoleService:
@@ -218,7 +196,7 @@ def daemon_world(configuration: str | None) -> DaemonWorld:
     environment = os.environ
     expected, inherited = _anew(environment.pop(ANEW, ""))
     runtime = FileRuntimeDirectory(os.getpid(), inherited)
-    children = _attempt_environment(environment)
+    children = {name: value for name, value in environment.items() if name not in MANAGER_VARIABLES}
     in_force = SettingsInForce()
     attempts = AttemptProcesses(own_command(configuration, "attempt", "--supervised"), children, in_force)
     health = AttemptProcesses(own_command(configuration, "attempt", "--report-health"), children, in_force)
@@ -274,11 +252,6 @@ def own_command(configuration: str | None, *verb: str) -> tuple[str, ...]:
     isolation += ["-B"] if sys.flags.dont_write_bytecode else []
     options = ("--config", configuration) if configuration is not None else ()
     return (sys.executable, *isolation, "-m", "rolekeeper", *options, *verb)
-
-
-def _attempt_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """All but what is between systemd and the daemon."""
-    return {name: value for name, value in environment.items() if name not in MANAGER_VARIABLES}
 
 
 def _open_log(level: str) -> Log:

@@ -4,6 +4,7 @@ import argparse
 from functools import partial
 
 from rolekeeper import compose
+from rolekeeper.adapters import operator
 from rolekeeper.adapters.process import give_up_after, keep_secrets_in_memory
 from rolekeeper.attempt import deregister
 from rolekeeper.cli.clear import confirmed, forget, refuse_while_daemon_registers_anew
@@ -45,9 +46,9 @@ def run(options: argparse.Namespace) -> int:
     refuse_while_daemon_registers_anew(settings)
     if options.as_node:
         give_up_after(settings.daemon.attempt_timeout)
-        was_there = deregister.as_node(contents, node, service, compose.role_calls(settings))
+        was_there = deregister.as_node(contents, node, service, service)
     else:
-        by_operator = partial(compose.deregister_as_operator, settings)
+        by_operator = partial(operator.deregister, settings=settings.service)
         was_there = deregister.with_operator(contents, node, service, by_operator)
     forget(settings, partial(_refuse_another, registration))
     done = "Deregistered {}" if was_there else "{} was deregistered already"

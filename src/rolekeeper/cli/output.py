@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from rolekeeper.core.jsonvalues import encode
-from rolekeeper.model import AttemptReport
+from rolekeeper.model import AttemptReport, OutputKind, OutputName
 
 REPORTED = ("outcome", "code", "message", "hint", "request_id", "expires_at", "published", "fingerprint")
 
@@ -19,3 +19,10 @@ def print_report(report: AttemptReport) -> None:
     current = dict.fromkeys(one.name.name for one in report.outputs if one.is_current and report.expires_at)
     whole = encode(report) | {"published": list(current)}
     print_json({name: whole[name] for name in REPORTED})
+
+
+def label(name: OutputName) -> str:
+    """What tells an output from others, in words."""
+    if name.kind is OutputKind.ENDPOINT:
+        return f"endpoint {name.name}"
+    return f"{name.name} [{name.profile}]" if name.profile else name.name

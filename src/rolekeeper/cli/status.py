@@ -15,14 +15,14 @@ from rolekeeper.adapters.supervision import unit
 from rolekeeper.cli import condition
 from rolekeeper.cli.condition import Condition
 from rolekeeper.cli.messages import say
-from rolekeeper.cli.output import print_json
+from rolekeeper.cli.output import label, print_json
 from rolekeeper.core import similarity
 from rolekeeper.core.holding import problem
 from rolekeeper.core.jsonvalues import shown
 from rolekeeper.core.loop import status
 from rolekeeper.core.loop.status import OutputStatus, Status
 from rolekeeper.errors import RolekeeperError
-from rolekeeper.model import Freshness, OutputKind, OutputProblem
+from rolekeeper.model import Freshness, OutputProblem
 from rolekeeper.ports import Clock
 from rolekeeper.settings import Settings
 from rolekeeper.values import replace
@@ -155,7 +155,9 @@ def _output_complaints(reported: Status) -> Iterator[OutputProblem]:
             if last is None or one.problem.message != last.message:
                 yield one.problem
         elif one.freshness in NOT_FRESH and last is not None and not last.code:  # else the reason was said
-            yield OutputProblem("", f"the credentials in {_name(one)} are {one.freshness}", NOT_FRESH[one.freshness])
+            yield OutputProblem(
+                "", f"the credentials in {label(one.output_name)} are {one.freshness}", NOT_FRESH[one.freshness]
+            )
 
 
 def _text(reported: Status, clock: Clock) -> str:
@@ -215,18 +217,12 @@ def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
     return ["", *("  ".join(line).rstrip() for line in zip(*padded, strict=True))] if rows else []
 
 
-def _name(one: OutputStatus) -> str:
-    if one.kind is OutputKind.ENDPOINT:
-        return f"endpoint {one.name}"
-    return f"{one.name} [{one.profile}]" if one.profile else one.name
-
-
 def _row(one: OutputStatus, now: datetime) -> tuple[str, ...]:
     is_ours = one.freshness in (Freshness.FRESH, Freshness.STALE, Freshness.EXPIRED)
     expires = _moment(one.expires_at, now) if is_ours else None
     published = f"published {shown(one.published_at)}" if one.published_at else "never published"
     return (
-        _name(one),
+        label(one.output_name),
         one.freshness.value,
         one.role or "",
         expires or published,

@@ -5,7 +5,7 @@ It is started twice an hour for years, so it goes past argparse and what only pe
 
 import gc
 
-from rolekeeper import compose
+from rolekeeper import __version__, compose
 from rolekeeper.adapters.process import die_after, keep_secrets_in_memory
 from rolekeeper.adapters.supervision.attemptpipe import BROKEN_WORD, SupervisorPipe
 from rolekeeper.attempt.look import LOOKS
@@ -58,6 +58,7 @@ def _read(configuration: str | None, pipe: SupervisorPipe, old: Settings | None)
 
 def _report_health() -> int:
     """Report the node as online, with the settings in force."""
+    from rolekeeper.adapters.platform import facts
     from rolekeeper.attempt.health import report
     from rolekeeper.core.loop.health import LONGEST_REPORT
 
@@ -66,5 +67,5 @@ def _report_health() -> int:
     settings = pipe.order().settings
     if settings is None:
         return BROKEN_WORD
-    pipe.health(report(compose.vault(settings), compose.clock(), compose.role_calls(settings), compose.health_facts()))
+    pipe.health(report(compose.vault(settings), compose.clock(), compose.service(settings), facts(__version__)))
     return 0

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from rolekeeper.emulator.account import Account, Activation, Node, new_token
-from rolekeeper.emulator.activations import ACTIVATION_ID, ROLE, TAGS, UUID
+from rolekeeper.emulator.administration import ACTIVATION_ID, ROLE, TAGS, UUID
 from rolekeeper.emulator.calls import Access, Call, Done, Operation, denied, epoch, tags_in, unknown_node
 from rolekeeper.emulator.constraints import Rule, Text
 from rolekeeper.emulator.messages import AnswerError

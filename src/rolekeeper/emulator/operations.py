@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 
-from rolekeeper.emulator.activations import ACTIVATION_OPERATIONS
+from rolekeeper.emulator.administration import ADMINISTRATION_OPERATIONS
 from rolekeeper.emulator.calls import Access, Operation
 from rolekeeper.emulator.dialects import EC2MESSAGES, SSM, SSMMESSAGES, STS
 from rolekeeper.emulator.hybrid import HYBRID_OPERATIONS
-from rolekeeper.emulator.nodes import NODE_OPERATIONS
 from rolekeeper.emulator.sts import STS_OPERATIONS
 
 # What SSM Agent requests besides the hybrid operations. The emulator answers as AWS answers a role that may not.
@@ -16,8 +15,7 @@ _MESSAGES = ("AcknowledgeMessage", "DeleteMessage", "FailMessage", "GetEndpoint"
 OPERATIONS: Mapping[str, Mapping[str, Operation]] = {
     SSM.service: {
         **HYBRID_OPERATIONS,
-        **ACTIVATION_OPERATIONS,
-        **NODE_OPERATIONS,
+        **ADMINISTRATION_OPERATIONS,
         **dict.fromkeys(("ListAssociations", "ListInstanceAssociations"), _DENIED),
     },
     EC2MESSAGES.service: dict.fromkeys(_MESSAGES, _DENIED),

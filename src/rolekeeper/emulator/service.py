@@ -16,7 +16,7 @@ from typing import Any
 
 from rolekeeper.emulator.account import ACCOUNT_ID, ANY_ROLE, REGION, Account, Node, Role, new_account
 from rolekeeper.emulator.accountfile import load, save
-from rolekeeper.emulator.activations import ROLE
+from rolekeeper.emulator.administration import ROLE
 from rolekeeper.emulator.authentication import authenticate, authorize
 from rolekeeper.emulator.calls import Call, Caller, Done
 from rolekeeper.emulator.constraints import Rule, Several, Text, Whole, check

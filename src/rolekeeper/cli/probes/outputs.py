@@ -16,13 +16,14 @@ from rolekeeper.adapters.outputs.processfile import PROFILE
 from rolekeeper.adapters.supervision import transient
 from rolekeeper.attempt.look import longest_for_output
 from rolekeeper.cli.endpointsocket import SOCKET, is_for_systemd, unserved
+from rolekeeper.cli.output import label
 from rolekeeper.cli.probes.case import Case
 from rolekeeper.config.load import ENDPOINTS
 from rolekeeper.core.findings import Finding, failed, ok, skipped, warning
 from rolekeeper.core.jsonvalues import decode, shown
 from rolekeeper.core.loop.status import OutputStatus
 from rolekeeper.errors import OutputError, UnavailableError
-from rolekeeper.model import Freshness, OutputKind, OutputName, OutputProblem
+from rolekeeper.model import Freshness, OutputProblem
 from rolekeeper.settings import CredentialsFile, Endpoint, FileFormat, Output, Settings
 
 _IN_SANDBOX = timedelta(seconds=9)
@@ -215,13 +216,6 @@ def socket(case: Case) -> Iterator[Finding]:
             yield failed("socket", UnavailableError(why.code, f"{location.key}: {why.message}", why.hint))
     else:
         yield ok("socket", f"{SOCKET} listens")
-
-
-def label(name: OutputName) -> str:
-    """What tells an output from others, in words."""
-    if name.kind is OutputKind.ENDPOINT:
-        return f"endpoint {name.name}"
-    return f"{name.name} [{name.profile}]" if name.profile else name.name
 
 
 def _runtime(settings: Settings) -> str:

@@ -15,8 +15,8 @@ from rolekeeper.adapters.outputs import accounts
 from rolekeeper.adapters.outputs.credentialsfile import config_profile
 from rolekeeper.adapters.supervision import unit
 from rolekeeper.adapters.vault import agent
+from rolekeeper.cli.output import label
 from rolekeeper.cli.probes.case import Case
-from rolekeeper.cli.probes.outputs import label
 from rolekeeper.core import credentialsfile
 from rolekeeper.core.findings import Finding, failed, ok, skipped, warning
 from rolekeeper.errors import OutputError, RefusedError, RolekeeperError

@@ -1,4 +1,4 @@
-"""Activations: CreateActivation, DescribeActivations, DeleteActivation (docs/protocol.md, section 2.5)."""
+"""What an administrator calls: activations, and the list of managed nodes (docs/protocol.md, section 2.5)."""
 
 import secrets
 import string
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from rolekeeper.emulator.account import Account, Activation
+from rolekeeper.emulator.account import Account, Activation, Node
 from rolekeeper.emulator.calls import Access, Call, Done, Operation, epoch, from_epoch, tags_in
 from rolekeeper.emulator.constraints import Members, Moment, Rule, Several, Text, Whole
 from rolekeeper.emulator.messages import AnswerError
@@ -40,8 +40,31 @@ CREATE: Mapping[str, Rule] = {
     "ExpirationDate": Moment(),
     "Tags": TAGS,
 }
-DESCRIBE: Mapping[str, Rule] = {"Filters": Several(Members(), longest=0)}  # the emulator knows no filters here
+DESCRIBE_ACTIVATIONS: Mapping[str, Rule] = {"Filters": Several(Members(), longest=0)}  # there are none to filter by
 DELETE: Mapping[str, Rule] = {"ActivationId": ACTIVATION_ID}
+
+ONLINE_FOR = timedelta(minutes=10)  # SSM Agent reports every five minutes; one report may be lost
+
+DESCRIBE_NODES: Mapping[str, Rule] = {
+    "Filters": Several(
+        Members(
+            {
+                "Key": Text(required=True, shortest=1),
+                "Values": Several(Text(shortest=1), shortest=1, longest=100, required=True),
+            }
+        )
+    ),
+    "InstanceInformationFilterList": Several(Members(), longest=0),  # the older form, which the emulator does not know
+}
+# The filters, by the member that each compares.
+_FILTERS: Mapping[str, str] = {
+    "InstanceIds": "InstanceId",
+    "ActivationIds": "ActivationId",
+    "IamRole": "IamRole",
+    "PingStatus": "PingStatus",
+    "PlatformTypes": "PlatformType",
+}
+_REPORTED = ("AgentVersion", "PlatformType", "PlatformName", "PlatformVersion", "IPAddress", "ComputerName")
 
 
 def create(account: Account, call: Call) -> Done:
@@ -68,12 +91,12 @@ def create(account: Account, call: Call) -> Done:
     return account.with_activation(activation), answer
 
 
-def describe(account: Account, call: Call) -> Done:
+def describe_activations(account: Account, call: Call) -> Done:
     """List activations, without their codes."""
-    return account, {"ActivationList": [_described(activation, call) for activation in account.activations.values()]}
+    return account, {"ActivationList": [_described_activation(one, call) for one in account.activations.values()]}
 
 
-def _described(activation: Activation, call: Call) -> dict[str, Any]:
+def _described_activation(activation: Activation, call: Call) -> dict[str, Any]:
     facts = {
         "ActivationId": activation.activation_id,
         "Description": activation.description,
@@ -99,8 +122,37 @@ def delete(account: Account, call: Call) -> Done:
     return account.without_activation(activation_id), {}
 
 
-ACTIVATION_OPERATIONS: Mapping[str, Operation] = {
+def describe_nodes(account: Account, call: Call) -> Done:
+    """List nodes. A node without a recent health report is ConnectionLost."""
+    found = [_described_node(node, call) for node in account.nodes.values()]
+    for one in call.input.get("Filters") or ():
+        key, values = one["Key"], one["Values"]
+        if key not in _FILTERS:
+            raise AnswerError("InvalidFilterKey", f"The filter key {key} isn't valid.")
+        found = [facts for facts in found if facts.get(_FILTERS[key]) in values]
+    return account, {"InstanceInformationList": found}
+
+
+def _described_node(node: Node, call: Call) -> dict[str, Any]:
+    online = node.last_seen_at is not None and call.now - node.last_seen_at < ONLINE_FOR
+    report = dict(node.report)
+    facts = {
+        "InstanceId": node.node_id,
+        "PingStatus": "Online" if online else "ConnectionLost",
+        "LastPingDateTime": node.last_seen_at and epoch(node.last_seen_at),
+        "ActivationId": node.activation_id,
+        "IamRole": node.role,
+        "RegistrationDate": epoch(node.registered_at),
+        "ResourceType": "ManagedInstance",
+        "Name": node.name,
+        **{name: report.get(name) for name in _REPORTED},
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+ADMINISTRATION_OPERATIONS: Mapping[str, Operation] = {
     "CreateActivation": Operation(Access.ADMINISTRATOR, CREATE, create),
-    "DescribeActivations": Operation(Access.ADMINISTRATOR, DESCRIBE, describe),
+    "DescribeActivations": Operation(Access.ADMINISTRATOR, DESCRIBE_ACTIVATIONS, describe_activations),
     "DeleteActivation": Operation(Access.ADMINISTRATOR, DELETE, delete),
+    "DescribeInstanceInformation": Operation(Access.ADMINISTRATOR, DESCRIBE_NODES, describe_nodes),
 }
