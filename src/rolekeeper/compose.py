@@ -31,17 +31,17 @@ if TYPE_CHECKING:
     from rolekeeper.adapters.vault.keys import SystemdKeys
 
 MANAGER_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")  # between systemd and the daemon alone
-STATE_DIRECTORY = "/var/lib/rolekeeper"  # the unit's; systemd's variable of this name has that of any other unit
+STATE_DIRECTORY = "/var/lib/rolekeeper"  # of the unit; for another unit, systemd's variable has it
 BOOT_ID = "ROLEKEEPER_BOOT_ID"  # set by systemd/rolekeeper.service
-UNIT = "ROLEKEEPER_UNIT"  # the same: its own name
-ANEW = "ROLEKEEPER_ANEW"  # of a daemon that executed itself anew: the version that it expected, its lock and socket
+UNIT = "ROLEKEEPER_UNIT"  # the name of the unit, set by the unit itself
+ANEW = "ROLEKEEPER_ANEW"  # from a daemon that re-executes itself: the expected version, lock, socket
 
 
 def settings(configuration: str | None, *, anew: bool = False, keep: bool = False) -> Settings:
     """The accepted configuration, of a file or of /etc/rolekeeper; raises ConfigurationError.
 
-    Settings that were kept of the same files are used as they are, unless it is to be read `anew`. With `keep`, which
-    is for the daemon, what was read is kept for its next start and for commands.
+    Settings that were kept from the same files are reused, unless `anew` is set. With `keep`, which only the daemon
+    sets, what was read is kept for its next start and for commands.
     """
     from rolekeeper.adapters import acceptedsettings
     from rolekeeper.config.files import DEFAULT_PATH, digest
@@ -70,7 +70,7 @@ def clock() -> Clock:
 
 
 def vault(accepted: Settings, keys: VaultKeys | None = None) -> SealableVault:
-    """The vault that the configuration names; `keys` None: those that this process can have."""
+    """The vault that the configuration names; `keys` None: those available to this process."""
     from rolekeeper.adapters.vault.store import FileVault
 
     def read() -> tuple[VaultKey, ...]:
@@ -80,7 +80,7 @@ def vault(accepted: Settings, keys: VaultKeys | None = None) -> SealableVault:
 
 
 def _vault_keys(accepted: Settings, environment: Mapping[str, str]) -> tuple[VaultKey, ...]:
-    """The vault keys: of the unit's credential in the unit, and as systemd-creds decrypts them elsewhere."""
+    """The vault keys: from the unit's credential inside the unit, decrypted by systemd-creds elsewhere."""
     from rolekeeper.adapters.process import keep_out_of_swap
     from rolekeeper.adapters.vault.keyfile import credential, missing_in_unit
 
@@ -92,7 +92,7 @@ def _vault_keys(accepted: Settings, environment: Mapping[str, str]) -> tuple[Vau
 
 
 def vault_keys(accepted: Settings, pcrs: str = "7", recovery: str | None = None) -> "SystemdKeys":
-    """Where vault keys are kept; for commands of root outside the unit. `recovery` is the file of a recovery key."""
+    """Where vault keys are kept; for commands that root runs. `recovery` is the file of a recovery key."""
     from rolekeeper.adapters.supervision.unit import UNIT as NAME
     from rolekeeper.adapters.vault.keyfile import recovery_key
     from rolekeeper.adapters.vault.keys import SystemdKeys
@@ -218,7 +218,7 @@ def daemon_world(configuration: str | None) -> DaemonWorld:
 
 
 def _anew(passed_on: str) -> tuple[str, tuple[int, int] | None]:
-    """What the daemon before us, in this very process, has passed on: the version it expected us to be, descriptors."""
+    """What the previous daemon in this process passed on: the version that it expected, and its descriptors."""
     match passed_on.split():
         case [version, lock, alive]:
             return version, (int(lock), int(alive))

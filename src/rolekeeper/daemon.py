@@ -5,10 +5,10 @@
   attempt.
 - The first attempt reads the configuration. A wrong one ends the daemon (78) when none is in force; the status line,
   which systemd keeps showing, then says what is wrong.
-- READY=1 at the first outcome, whatever it is, or after 20 s: a boot never hangs on the service.
-- The deadline of an attempt is measured by CLOCK_BOOTTIME alone: the clock that is set right while the first attempt of
-  a boot runs must not cost that attempt.
-- Health reports are processes of their own, beside the attempts: nothing waits for one, and a failure fails nothing.
+- READY=1 at the first outcome, whatever it is, or after 20 s: a boot never waits for the service.
+- The deadline of an attempt is measured by CLOCK_BOOTTIME alone, because the wall clock may be corrected during the
+  first attempt of a boot.
+- Health reports are separate processes beside the attempts. Nothing waits for them or fails with them.
 - An attempt of another version means that rolekeeper was upgraded: the daemon executes itself anew, and keeps its pid,
   its lock and its socket.
 """
@@ -41,7 +41,7 @@ from rolekeeper.settings import SupervisorSettings
 
 LONGEST_SLICE = timedelta(seconds=60)
 READY_AFTER = timedelta(seconds=20)
-START_TIMEOUT = READY_AFTER * 2  # counted from now on, however long it took to come here
+START_TIMEOUT = READY_AFTER * 2  # counted from the first notification
 EVENTS: dict[Wakeup, type[StopWanted | ReloadWanted | RefreshWanted]] = {
     Wakeup.STOP: StopWanted,
     Wakeup.RELOAD: ReloadWanted,
@@ -168,7 +168,7 @@ class _Daemon:
         return [self._finish(_crashed(message))]
 
     def _outdated(self, version: str) -> AttemptReport:
-        """Go on by the code of the version that is installed now; the report is of an attempt that could not be."""
+        """Continue with the code of the installed version; the report says why that was not possible."""
         message = f"Rolekeeper {version} is installed now: this daemon ({self.world.version}) executes itself anew"
         self._log(LogEntry("upgraded", "info", message))
         self.world.manager.tell("RELOADING=1")
@@ -183,7 +183,7 @@ class _Daemon:
         self.deadline_boot = None
         self._say_ready()
         if self.reloading and self.settings is not None:
-            self._keep("the attempt that was to read the new one ended before it had")
+            self._keep("the attempt ended before it had read the new one")
         return Finished(report)
 
     def _from_time_and_vault(self) -> list[Event]:
@@ -194,13 +194,13 @@ class _Daemon:
         return []
 
     def _report_health(self) -> None:
-        """Hear what came of the last health report, and begin the next one when it is due."""
+        """Handle the result of the last health report, and begin the next one when it is due."""
         children, now = self.world.health, self.world.clock.now()
         if children is None:
             return
         for message in children.messages():
-            told = message if isinstance(message, HealthReported) else _unreported(message, self.state.node_id)
-            self.reports, entry = health.heard(self.reports, told, now)
+            result = message if isinstance(message, HealthReported) else _unreported(message, self.state.node_id)
+            self.reports, entry = health.heard(self.reports, result, now)
             if entry is not None:
                 self._log(entry)
         children.reap()
@@ -218,7 +218,7 @@ class _Daemon:
         if first:
             with suppress(InputOutputError):  # reported with status.json, which cannot be written then, either
                 self.world.runtime.claim(settings.daemon.runtime_directory)
-        self.world.attempts.proceed()  # before our own next imports, so that it need not wait for them
+        self.world.attempts.proceed()  # before our next imports, for which it would wait
         self.settings = settings
         self.opened_log = self.world.open_log(settings.daemon.log_level)
         self.reloading = False
@@ -281,7 +281,7 @@ class _Daemon:
             self.last_status, self.status_trouble = new, ""
 
     def _boot_id(self) -> str:
-        """The boot that ages are measured in; empty when nothing tells it: readers then go by the wall clock."""
+        """The boot in which ages are measured; empty when it is unknown: readers then use the wall clock."""
         try:
             return self.world.clock.boot_id()
         except HardwareError:
@@ -313,8 +313,8 @@ _TIMED_OUT = AttemptReport(
 
 
 def _unreported(message: Message, node_id: str | None) -> HealthReported:
-    """What it means for a health report that its process said something else."""
-    if not isinstance(message, Ended):  # of another version: the next attempt sees to that
+    """The result of a health report whose process sent none."""
+    if not isinstance(message, Ended):  # of another version: the next attempt handles that
         return HealthReported(is_due=False)
     if message.status == -signal.SIGALRM:
         hint = "see whether a resolver, a proxy or the service hangs; it is tried again at the next interval"

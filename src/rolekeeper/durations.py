@@ -1,6 +1,6 @@
 """Durations as people write them: numbers with units, added up: "90s", "5min", "1h 30min", "30d".
 
-Units are ms, s (sec), min (m), h, d and w. A bare number is no duration, because nobody who reads it knows its unit.
+Units are ms, s (sec), min (m), h, d and w. A bare number is no duration, because it does not show its unit.
 """
 
 import re

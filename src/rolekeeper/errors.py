@@ -12,7 +12,7 @@ from rolekeeper.values import Value
 
 
 def one_line(text: str) -> str:
-    """`text` with whatever would break a line, or steer a terminal, written as an escape: names may hold anything."""
+    """`text` with line breaks and control characters of terminals escaped, because names may hold anything."""
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
@@ -117,11 +117,11 @@ class ServiceRefusedError(RefusedError):
 
 
 class RoleRefusedError(ServiceRefusedError):
-    """A role was refused, or cannot be requested as it is configured; the node and other roles are not concerned."""
+    """A role was refused, or cannot be requested as it is configured; the node and other roles are not affected."""
 
 
 class RolePassedOverError(RoleRefusedError):
-    """Stands for the refusal of an earlier attempt: it is not time to request the role again."""
+    """An earlier attempt was refused the role, and it is not due to be requested again."""
 
     CODE = "role-passed-over"
 

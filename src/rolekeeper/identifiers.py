@@ -4,7 +4,7 @@
   rolekeeper; no pseudo regions (fips-us-east-1, aws-global).
 - UUID: a fingerprint (section 1.2) and an activation ID (section 2.1). In lower case: AWS accepts no other.
 - NODE_ID: a managed node (section 2.1).
-- NAME: an endpoint or a role of the configuration, as it is. An endpoint's name is the name of a file, the path of a
+- NAME: an endpoint or a role in the configuration. An endpoint's name is the name of a file, the path of a
   URL, and a part of the name of a systemd credential.
 """
 

@@ -62,7 +62,7 @@ class AcceptedFingerprint(Value):
 
 
 class PendingRegistration(Value):
-    """A registration that was begun: stored before the service is called, so that a crash can be taken up again."""
+    """A registration that was begun: stored before the service is called, so that it can be resumed after a crash."""
 
     activation_id: str
     region: str
@@ -82,9 +82,9 @@ class RoleToken(Value, hidden=("secret_access_key", "session_token")):
 
 
 class Lifetime(Value):
-    """From when until when credentials are good, on the service's clock.
+    """When credentials were issued and when they expire, on the service's clock.
 
-    `issued_boot` is this machine's CLOCK_BOOTTIME at the issue: ages are reckoned from it, for the wall clock may step.
+    `issued_boot` is this machine's CLOCK_BOOTTIME at the issue: ages count from it, because the wall clock may step.
     It is negative for what was issued before this boot.
     """
 
@@ -94,7 +94,7 @@ class Lifetime(Value):
 
 
 class IssueRecord(Value):
-    """The last token that was published, without its secrets. `boot_id` tells whether `issued_boot` still counts."""
+    """The last token that was published, without its secrets. `boot_id` says whether `issued_boot` still counts."""
 
     node_id: str
     access_key_id: str
@@ -157,7 +157,7 @@ class TokenAnswer(Value):
     """The service's answer to a token request.
 
     `received_at` is the moment on the service's clock, `received_boot` the same on this machine's CLOCK_BOOTTIME;
-    `clock_difference` is service minus local, None when the answer did not tell (docs/protocol.md, section 3).
+    `clock_difference` is service minus local, None when the answer does not show it (docs/protocol.md, section 3).
     """
 
     token: RoleToken
@@ -211,9 +211,9 @@ class Holding(StrEnum):
     """Whose credentials an output holds."""
 
     OURS = "ours"  # those that the vault's record of the last issue names
-    OTHER = "other"  # those of another program, as far as can be told
+    OTHER = "other"  # those of another program, as far as is known
     ABSENT = "absent"  # none that a program could use
-    UNKNOWN = "unknown"  # it was not looked at, or cannot be read, or nothing tells whose they are
+    UNKNOWN = "unknown"  # it was not looked at, cannot be read, or holds a key of unknown origin
 
 
 class Verdict(StrEnum):
@@ -254,7 +254,7 @@ class OutputKind(StrEnum):
 
 
 class OutputName(Value):
-    """What tells one output from another: `name` is a path, with a profile in it, or the name of an endpoint."""
+    """What identifies an output: `name` is a path, with a profile in it, or the name of an endpoint."""
 
     name: str
     profile: str = ""
@@ -302,9 +302,9 @@ class AttemptReport(Value):
     """What one attempt reports. `code`, `message` and `hint` are empty when all went well.
 
     `expires_at` is that of the node's role token at hand. `is_reused`: every output held fresh credentials, and no
-    token was requested. `clock_difference` is the service's clock minus this machine's, None when no answer told it;
+    token was requested. `clock_difference` is the service's clock minus this machine's, None when no answer showed it;
     `key_created_at` is that of the node key in use. `outputs` is what the outputs hold after the attempt, also when
-    it brought no token; empty when the attempt did not come to look at them. `roles_refused` are the roles that were
+    it brought no token; empty when the attempt did not look at them. `roles_refused` are the roles that were
     requested in this attempt and refused, each with the reason.
     """
 
@@ -326,7 +326,7 @@ class AttemptReport(Value):
 
 
 class HealthFacts(Value):
-    """What a health report says of this machine; empty: it cannot be told (docs/protocol.md, section 2.4)."""
+    """What a health report says of this machine; empty: unknown (docs/protocol.md, section 2.4)."""
 
     agent_version: str
     computer_name: str = ""

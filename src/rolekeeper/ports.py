@@ -231,7 +231,7 @@ class Signals(Protocol):
 
 
 class Accepted(Value):
-    """The attempt has read the configuration; it goes on when it is told to."""
+    """The attempt has read the configuration; it continues after `proceed`."""
 
     settings: SupervisorSettings
 

@@ -73,7 +73,7 @@ class CredentialsFile(Value):
 
     @property
     def output_name(self) -> OutputName:
-        """What tells it from other outputs."""
+        """What identifies it."""
         return OutputName(self.path, self.profile)
 
 
@@ -90,7 +90,7 @@ class Endpoint(Value):
 
     @property
     def output_name(self) -> OutputName:
-        """What tells it from other outputs."""
+        """What identifies it."""
         return OutputName(self.name, kind=OutputKind.ENDPOINT)
 
 
@@ -143,7 +143,7 @@ class Settings(Value):
 class SupervisorSettings(Value):
     """The part of the settings that the supervisor needs; there is no secret in it.
 
-    `outputs` are reports as they are before anybody has looked. `digest` is that of the configuration files.
+    `outputs` are reports as they are before any look. `digest` is that of the configuration files.
     """
 
     vault_directory: str

@@ -1,7 +1,7 @@
 """The settings that were accepted last, kept in the state directory: pydantic takes longer than the rest of a start.
 
-They count for files of the same bytes (`digest`) and for the same version. Whatever else is there counts as nothing,
-and the configuration is read. The file may hold a proxy's password, and says where secrets go: it has mode 0600, and
+They are used only for files of the same bytes (`digest`) and by the same version. Otherwise, or if they cannot be
+read, the configuration is read. The file may hold a proxy's password, and says where secrets go: it has mode 0600, and
 one that another user can have written is not used.
 """
 

@@ -1,4 +1,4 @@
-"""The activation code: out of a file, which may be the systemd credential `activation-code`."""
+"""The activation code, from a file, which may be the systemd credential `activation-code`."""
 
 import os
 

@@ -5,8 +5,8 @@
   KeyAutoRotateDays. Most machines have none, and the agent its defaults.
 - Its unit's environment has the proxy, and the file when AWS_SHARED_CREDENTIALS_FILE moved it.
 
-An empty value is the agent's default. What is malformed or cannot be read is left out with a warning: it says where
-credentials are expected, and no more, so it never keeps a registration from being adopted.
+An empty value is the agent's default. What is malformed or cannot be read is left out with a warning: it only
+says where credentials are expected, so it never prevents an adoption.
 """
 
 import json

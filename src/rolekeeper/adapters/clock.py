@@ -1,6 +1,6 @@
-"""The system's clocks. No other module reads the time, but for the emulator and `credential-process`.
+"""The system's clocks. No other module reads the time, except the emulator, `endpoint` and `credential-process`.
 
-The latter is started by SDKs again and again, and this module is larger than what it needs of the time.
+The last two start like a bare interpreter, and this module is larger than the little that they need.
 """
 
 import time

@@ -58,9 +58,9 @@ def _client(session: Any, region: str, settings: ServiceSettings) -> Any:
 
 def _refuse(action: str, response: Any) -> NoReturn:
     """Raise what an answer of AWS means; it may be STS's, in the operator's chain."""
-    told, metadata = response.get("Error", {}), response.get("ResponseMetadata", {})
-    code, request_id = str(told.get("Code", "")), metadata.get("RequestId")
-    text = f"{action}: {code}: {presentable(str(told.get('Message', '')), ())}"
+    fault, metadata = response.get("Error", {}), response.get("ResponseMetadata", {})
+    code, request_id = str(fault.get("Code", "")), metadata.get("RequestId")
+    text = f"{action}: {code}: {presentable(str(fault.get('Message', '')), ())}"
     error: RolekeeperError
     found = meaning(code, int(metadata.get("HTTPStatusCode", 400)))
     if found.error in (ServiceError, NodeUnknownError):

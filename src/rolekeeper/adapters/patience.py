@@ -1,7 +1,7 @@
-"""Work that may hang, such as a disk, a file server or a resolver: it gets a time, and is left behind after that.
+"""Work that may hang, such as a disk, a file server or a resolver: it has a time limit, and is abandoned after that.
 
 A system call that hangs cannot be interrupted. So the work runs in a thread of its own, and the caller goes on without
-it when the time is over. The process that ends takes the thread along.
+it when the time is over. The thread ends with the process.
 """
 
 from collections.abc import Callable

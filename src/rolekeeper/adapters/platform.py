@@ -1,6 +1,6 @@
 """What this machine says of itself in a health report, as SSM Agent says it (docs/protocol.md, section 2.4).
 
-What cannot be told is left out of the report: none of it is worth a report that fails.
+Unknown facts are left out: a report without them is better than none.
 """
 
 import shlex

@@ -23,7 +23,7 @@ def keep_secrets_in_memory() -> None:
 def keep_out_of_swap() -> None:
     """Lock this process in memory, where that is allowed without a limit that would make a later allocation fail.
 
-    The unit's sandbox allows it to nobody; its drop-in has MemorySwapMax= instead.
+    The unit's sandbox does not allow it; its drop-in has MemorySwapMax= instead.
     """
     try:
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))

@@ -22,7 +22,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from rolekeeper.adapters.ssm.answers import FIELDS, OTHER_REGION, SUCCESS, TELLING, is_usable_expiry, presentable
+from rolekeeper.adapters.ssm.answers import CLEAR_STATUSES, FIELDS, OTHER_REGION, SUCCESS, is_usable_expiry, presentable
 from rolekeeper.adapters.ssm.codes import CLOCK, Meaning, meaning
 from rolekeeper.adapters.ssm.endpoints import Url, botocore_file, resolve
 from rolekeeper.adapters.ssm.http import Answer, Wire
@@ -285,7 +285,7 @@ def _judged(call: _RoleCall, endpoint: Url, answer: Answer, root: "ET.Element | 
             return texts
         raise _unusable(call, endpoint, answer, f"its {bad} is missing or malformed")
     code, message = texts.get("Code", ""), texts.get("Message", "")
-    if not code and answer.status not in TELLING:
+    if not code and answer.status not in CLEAR_STATUSES:
         raise _unusable(call, endpoint, answer, f"it is no answer of STS (HTTP {answer.status})")
     found = ROLE_MEANINGS.get(code.removesuffix("Exception")) or _other(meaning(code, answer.status))
     if found is _TIME and re.search(OTHER_REGION, message):

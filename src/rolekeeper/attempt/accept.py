@@ -1,7 +1,7 @@
 """Binding the accepted fingerprint to the hardware of this moment, because an operator says that this is the machine.
 
-Only the service decides which fingerprint it accepts, so it is asked first, with the accepted fingerprint and whatever
-hardware there is. After its yes, one save binds the fingerprint to this hardware. Until then nothing changes: a crash
+Only the service decides which fingerprint it accepts. So a token is requested first, with the accepted fingerprint and
+whatever the hardware is. Then one save binds the fingerprint to this hardware. Until then nothing changes: a crash
 or a refusal leaves the vault as it was, and the same command can be run again. The threshold stays as it is.
 
 The token that comes with the answer is dropped, as in `adopt`: the daemon requests its own. The caller holds the

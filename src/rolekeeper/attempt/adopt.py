@@ -1,8 +1,8 @@
 """Taking over a registration from another agent's vault: the same node id, key and fingerprint, no new activation.
 
-The service is asked for one token, which is discarded: only the service can tell whether it still accepts the
-fingerprint. After that, our vault's contents are replaced in one step. If they are the same registration already, they
-stay: ours may know more, such as a key change in progress. The caller holds the vault's lock.
+One token is requested and discarded, because only the service knows whether it still accepts the fingerprint. After
+that, our vault's contents are replaced in one step. If they are the same registration already, they stay: ours may know
+more, such as a key change in progress. The caller holds the vault's lock.
 """
 
 from rolekeeper.core import similarity

@@ -4,11 +4,11 @@ A registration is forgotten only when the node is gone, so a registration is nev
 
 1. DeregisterManagedInstance, with the operator's credentials or with the node's own role token.
 2. If the service knows no such node, it may be gone already, as after a crash between this command's two halves. But
-   credentials of another account get the same answer. So the node asks for a token with its own key: only when it is
-   unknown to the service itself, it is gone.
+   credentials of another account get the same answer. So a token is requested with the node's own key. The node is
+   gone only if that request has the same answer.
 
-The vault is not locked meanwhile: the operator's credentials may take a person (a second factor). Whoever forgets the
-registration afterwards compares it with what the vault holds then.
+The vault is not locked during this, because the operator's credentials may need a person (a second factor). The caller
+compares the registration with the vault again before it forgets it.
 """
 
 from collections.abc import Callable

@@ -29,7 +29,7 @@ def report(vault: Vault, clock: Clock, calls: RoleCalls, facts: HealthFacts) -> 
 
 
 def _is_good(held: HeldToken, clock: Clock) -> bool:
-    """Whether the token has not expired, as far as this boot can tell."""
+    """Whether the token has not expired, as far as this boot knows."""
     now = clock.now()
     life = lifetime.of_issue(held.issue, clock.boot_id(), now)
     return life is not None and life.expires_at - life.issued_at - lifetime.age(life, now) > timedelta(0)

@@ -71,7 +71,7 @@ def look_until(world: World, between: timedelta, is_enough: Callable[[Hardware],
 def _hardware(
     world: World, contents: VaultContents, node: Node, attempt_timeout: timedelta
 ) -> tuple[Hardware, Comparison]:
-    """Look at the hardware until it is similar; the service has to be asked in any case."""
+    """Look at the hardware until it is similar; the service is asked in any case."""
 
     def judge(hardware: Hardware) -> Comparison:
         return similarity.judge(node.accepted, contents.measured, hardware)

@@ -25,7 +25,7 @@ def rotate(
 ) -> tuple[VaultContents, LogEntry]:
     """Replace the node key by a new one; returns the vault's contents then, and what to log.
 
-    `now` is the service's time: keys that were dated by a wrong clock of ours would be too old at once, or never.
+    `now` is the service's time: with a wrong local clock, a key would be too old at once, or never.
     """
     try:
         new_key = contents.pending_key

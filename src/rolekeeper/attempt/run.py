@@ -21,7 +21,9 @@ from rolekeeper.settings import Role, Settings
 from rolekeeper.values import replace
 
 LONGEST_WAIT_FOR_VAULT = timedelta(seconds=30)
-ROLES_UNTIL = 1 / 2  # of the attempt's time: no role is assumed later, so a service that hangs costs no record
+ROLES_UNTIL = (
+    1 / 2
+)  # of the attempt's time: no role is assumed later, so there is time for the record even if STS hangs
 
 Deliver = Callable[[AttemptReport], None]
 DeliverFound = Callable[[RegistrationFound], None]
@@ -41,8 +43,8 @@ def run(
 
     The roles in `passed_over` are not requested: they were refused, and their next retry is not due.
 
-    `owns_outputs`: what the runtime directory holds for other endpoints goes. That is for the daemon's attempts: one by
-    hand may have another configuration, and a token that is made anew shuts out programs that have the old one.
+    `owns_outputs` removes what the runtime directory holds for other endpoints. Only the daemon sets it: an attempt by
+    hand may have another configuration, and a new token would shut out programs that hold the old one.
 
     `deliver` gets the report while the vault is still locked, so a command that changes the vault next cannot have its
     signal to the daemon overtaken by this report. `deliver_found` is called before the service is asked for a token.
@@ -64,7 +66,7 @@ def run(
 
 
 def longest_wait_for_vault(settings: Settings) -> timedelta:
-    """How long to wait for another process to release the vault: well before the deadline, to have time to name it."""
+    """How long to wait for another process to release the vault: half the attempt's time at most, to report it then."""
     return min(LONGEST_WAIT_FOR_VAULT, settings.daemon.attempt_timeout / 2)
 
 

@@ -1,4 +1,4 @@
-"""What `status` and `wait` make of status.json: the freshness of this moment, whether a daemon lives, and by what.
+"""What `status` and `wait` make of status.json: freshness now, whether a daemon lives, and its configuration.
 
 The daemon writes status.json whenever something changes, and looks at its outputs with each attempt. So a reader judges
 again what it can: ages by the clock, and an output by what it holds now, if this user may look at it.
@@ -107,7 +107,7 @@ def of_everything(settings: Settings, clock: Clock) -> Condition:
 
 
 def service_now(reported: Status, clock: Clock) -> datetime:
-    """What the service's clock shows, as far as the credentials of this boot tell; else this machine's wall clock."""
+    """What the service's clock shows, as far as credentials of this boot show it; else this machine's wall clock."""
     now = clock.now()
     lives = (one.life for one in reported.outputs if one.life is not None and lifetime.is_age_known(one.life))
     life = next(lives, None) if reported.boot_id == _boot_id(clock) else None

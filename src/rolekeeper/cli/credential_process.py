@@ -1,4 +1,4 @@
-"""`rolekeeper credential-process`: what SDKs want from `credential_process`, out of the published file.
+"""`rolekeeper credential-process`: what SDKs want from `credential_process`, from the published file.
 
 SDKs start this whenever they need credentials, so it must start like a bare interpreter: no TOML, no `json`, no
 argparse but for --help, no service. The file may be a shared credentials file or a process file. Without --file it is

@@ -1,4 +1,4 @@
-"""`rolekeeper fingerprint`: the hardware of now against the hardware that the fingerprint is bound to; or binds it."""
+"""`rolekeeper fingerprint`: compare the hardware with what the fingerprint is bound to, or bind it to this hardware."""
 
 import argparse
 import re

@@ -22,7 +22,7 @@ def print_report(report: AttemptReport) -> None:
 
 
 def label(name: OutputName) -> str:
-    """What tells an output from others, in words."""
+    """How messages name an output."""
     if name.kind is OutputKind.ENDPOINT:
         return f"endpoint {name.name}"
     return f"{name.name} [{name.profile}]" if name.profile else name.name

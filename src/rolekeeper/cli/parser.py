@@ -130,7 +130,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def top_parser() -> Parser:
-    """What stands before the verb."""
+    """The options before the verb, and the verb."""
     width = max(map(len, VERBS)) + 2
     verbs = "\n".join(f"  {verb:{width}}{summary}" for verb, summary in VERBS.items())
     description = "Short-lived IAM role credentials for servers outside AWS, with no access key anywhere."
@@ -144,7 +144,7 @@ def top_parser() -> Parser:
 
 
 def verb_parser(verb: str) -> Parser:
-    """What stands behind the verb, but for the verb's own options."""
+    """The parser of a verb, without the verb's own options."""
     module = importlib.import_module(f"rolekeeper.cli.{verb.replace('-', '_')}")
     summary = VERBS[verb]
     return Parser(f"rolekeeper {verb}", f"{summary[0].upper()}{summary[1:]}.", f"example:\n  {module.EXAMPLE}")

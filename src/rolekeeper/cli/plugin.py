@@ -1,6 +1,6 @@
 """`rolekeeper status --check`: one line and an exit code, as monitoring plugins of Nagios and Icinga have them.
 
-The line is always there and always begins with OK, WARNING, CRITICAL or UNKNOWN; performance data stand behind the bar.
+The line is always there and always begins with OK, WARNING, CRITICAL or UNKNOWN; performance data follow the bar.
 """
 
 from enum import IntEnum

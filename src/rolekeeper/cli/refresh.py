@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Signal the daemon, and wait until status.json tells of an outcome that came after it."""
+    """Signal the daemon, and wait until status.json shows a newer outcome."""
     longest = duration("--timeout", options.timeout)
     settings = compose.settings(options.config)
     directory = settings.daemon.runtime_directory

@@ -45,7 +45,7 @@ def _names(options: argparse.Namespace, settings: Settings) -> tuple[OutputName,
     """The outputs to wait for; UsageError for one that the configuration does not have."""
     if (options.profile is not None and options.file is None) or (options.file and options.endpoint):
         hint = "write --file PATH, --file PATH --profile NAME, or --endpoint NAME"
-        raise UsageError("argument-invalid", "--profile goes with --file, and --endpoint stands alone", hint)
+        raise UsageError("argument-invalid", "--profile goes with --file, and --endpoint with neither", hint)
     wanted = tuple(one.output_name for one in settings.outputs if _is_wanted(options, one))
     if not wanted:
         hint = "`rolekeeper check` prints the outputs of the configuration"

@@ -109,7 +109,7 @@ def load_settings(path: Path | None, default: Path | str = DEFAULT_PATH) -> Sett
 
 
 def load(path: Path | None, default: Path | str = DEFAULT_PATH, fragment: SourceFile | Problem | None = None) -> Loaded:
-    """As `load_settings`, but problems are part of the result. `fragment` stands in for the file of its name.
+    """As `load_settings`, but problems are part of the result. `fragment` replaces the file of its name.
 
     With a fragment, the digest is that of the files as they are. A fragment that cannot be read is its problem.
     """

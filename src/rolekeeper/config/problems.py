@@ -40,7 +40,7 @@ _KEY_ITSELF = "[key]"  # the end of pydantic's location when the key of a table 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _HINTS_FOR_STRANGERS = {
     "activation_code": (
-        "the code itself does not belong into a configuration: write it into a file that only root may read and name "
+        "the code itself must not be in the configuration: write it to a file that only root may read and name "
         "that file in activation_code_file, or provide it as the systemd credential activation-code"
     )
 }
@@ -83,7 +83,7 @@ def _header(table: str) -> str:
 
 
 def _suggestion(location: tuple[int | str, ...], tables: Tables) -> str:
-    """The table that a known key belongs into, or the nearest known key."""
+    """The table of a known key, or the nearest known key."""
     name = str(location[-1])
     if name in _HINTS_FOR_STRANGERS:
         return _HINTS_FOR_STRANGERS[name]

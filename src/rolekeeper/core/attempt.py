@@ -134,7 +134,7 @@ class _Attempt:
         self.entries += [attemptlog.overwritten_by_another(one.name) for one in others if one.name not in self.errors]
 
     def _was_published(self, role: str) -> bool:
-        """Whether this node has published for the role: what an output held before that has overwritten nothing."""
+        """Whether this node has published for the role. Before that, other keys there have overwritten nothing."""
         return issue_of(self.contents, role, self.seen.node.registration.node_id) is not None
 
     def _fingerprint(self) -> str:

@@ -50,7 +50,7 @@ def token_issued(registration: Registration, answer: TokenAnswer) -> LogEntry:
 
 
 def long_session(registration: Registration, answer: TokenAnswer) -> tuple[LogEntry, ...]:
-    """The role token lives longer than it need: a leak lasts as long."""
+    """The role token lives longer than necessary, and a leaked copy does too."""
     life = answer.token.expires_at - answer.received_at
     if life <= LONGEST_SESSION + ROUNDING:
         return ()

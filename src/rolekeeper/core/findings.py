@@ -14,7 +14,7 @@ from rolekeeper.values import Value
 
 
 class Level(StrEnum):
-    """How a link is."""
+    """The result for a link."""
 
     OK = "ok"
     SKIPPED = "skipped"
@@ -76,6 +76,6 @@ def summary(found: Iterable[Finding]) -> str:
         return "Everything that was looked at is ok."
     counts = {level: sum(one.level is level for one in listed) for level in (Level.FAILED, Level.WARNING)}
     words = {Level.FAILED: "failed", Level.WARNING: "warnings" if counts[Level.WARNING] > 1 else "warning"}
-    told = ", ".join(f"{count} {words[level]}" for level, count in counts.items() if count)
+    counted = ", ".join(f"{count} {words[level]}" for level, count in counts.items() if count)
     first = next(one for one in listed if one.level is worst)
-    return f"{told}; begin with: {first.name}{f' {first.subject}' if first.subject else ''}"
+    return f"{counted}; begin with: {first.name}{f' {first.subject}' if first.subject else ''}"

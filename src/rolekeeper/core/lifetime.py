@@ -29,7 +29,7 @@ def is_age_known(credentials: Lifetime) -> bool:
 
 
 def freshness(credentials: Lifetime | None, now: Instant) -> Freshness:
-    """How much of the life of `credentials` is left; nothing is called fresh whose age is not known."""
+    """How much of the life of `credentials` is left; credentials of unknown age are never fresh."""
     if credentials is None:
         return Freshness.ABSENT
     life = credentials.expires_at - credentials.issued_at
@@ -58,8 +58,8 @@ def next_change(credentials: Lifetime | None, now: Instant) -> timedelta | None:
 def of_issue(issue: IssueRecord, boot_id: str, now: Instant) -> Lifetime | None:
     """The life of recorded credentials, as this boot measures it; None when their age is unknown.
 
-    After another boot, nothing better than the wall clock tells the age. If it says that they were issued after this
-    machine was started, it is wrong, and they may have expired.
+    After another boot, only the wall clock shows the age. If that says that they were issued after this machine was
+    started, it is wrong, and they may have expired.
     """
     if issue.boot_id == boot_id:
         return issue.life

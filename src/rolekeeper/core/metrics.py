@@ -6,7 +6,7 @@
   when the state changes.
 - What is not known has no sample: an absent expiry is not 0, which would be an expiry in 1970.
 - No sample has a timestamp: the collector refuses such a file.
-- The file is for everybody (0644) and holds no secret. It says what status.json says, and what only the loop knows.
+- Every user may read the file (0644); it holds no secret. It says what status.json says, and what only the loop knows.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

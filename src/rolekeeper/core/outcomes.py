@@ -77,8 +77,8 @@ def outcome_of(error: RolekeeperError) -> Outcome:
 def exit_code(reported: Reported, problems: Iterable[OutputProblem | None]) -> int:
     """The exit code of a command that reports this outcome; `problems` are those of the outputs.
 
-    Credentials that could not be recorded are issued, and so are those that not every output could take beside that.
-    Then the outcome's message is that of the output.
+    The outcome is `issued` even if the vault could not record the credentials. If an output could not take them either,
+    the message is that of the output.
     """
     issued = reported.outcome is Outcome.ISSUED
     if issued and reported.code and any(one and one.message == reported.message for one in problems):

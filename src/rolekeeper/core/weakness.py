@@ -1,4 +1,4 @@
-"""Hardware that tells machines apart badly, and what a person does about it: a copy of its disk may pass for it.
+"""Hardware that does not distinguish machines well, so that a copy of the disk may pass for this one, and the remedy.
 
 Two empty components are equal (docs/protocol.md, section 1.3). So what is empty in the vault is no protection against a
 copy that has nothing there either, and `machine-id` decides alone once it differs.

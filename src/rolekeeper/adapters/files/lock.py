@@ -1,9 +1,9 @@
-"""Who may write: a lock file beside the target, for a lock on the target itself would vanish with the rename.
+"""Locks: a lock file beside the target, because a lock on the target itself would vanish with the rename.
 
 The lock ends with the process that holds it, and its file stays for the next one. Only a diagnosis removes the file
 that it has made itself, while it holds the lock. A process that gets the lock of a file without a name tries again with
-the file that has the name now, so that never two hold it. The name is fixed, so where others may write it can be any
-file that they moved there: nothing is ever written into it, and what cannot be a lock file is refused.
+the file that has the name now, so that two processes never hold it. The name is fixed, so where others may write it can
+be any file that they moved there: nothing is ever written into it, and what cannot be a lock file is refused.
 """
 
 import errno

@@ -81,7 +81,7 @@ def _is_mapped(kind: Kind, one: int) -> bool:
     try:
         with open(_MAPS[kind], encoding="ascii") as file:
             lines = file.read().splitlines()
-    except OSError:  # without /proc, only the kernel's refusal tells
+    except OSError:  # without /proc, only the kernel's refusal shows it
         return True
     ranges = [tuple(int(part) for part in line.split()) for line in lines]
     return any(first <= one < first + count for first, _, count in ranges)

@@ -84,7 +84,7 @@ def _nearest(directory: str) -> str:
 def _owner(path: str) -> int:
     try:
         return os.stat(path).st_uid
-    except OSError:  # absent, or hidden in a directory whose owner tells enough
+    except OSError:  # absent, or hidden in a directory whose owner is enough
         return os.geteuid()
 
 

@@ -1,4 +1,4 @@
-"""What the service answers, as values and errors of ours. What keeps an answer from coming is in `failures`.
+"""The service's answers, as values and errors. Requests without an answer are in `failures`.
 
 The rules (docs/protocol.md, section 2):
 
@@ -32,7 +32,7 @@ _SHORTEST_LIFE = timedelta(seconds=1)
 _LONGEST_TEXT = 300  # characters
 _SHORTEST_SECRET = 8  # characters; what is shorter is no secret, and would blank out ordinary words
 SUCCESS = range(200, 300)
-TELLING = frozenset({429, *range(500, 600)})  # statuses that say who failed, even without a code
+CLEAR_STATUSES = frozenset({429, *range(500, 600)})  # they say what failed, even without a code
 
 _CODE_PARAMETER = "ActivationCode"  # the only secret that we send in a body
 _CODE = r"[A-Za-z][A-Za-z0-9.]{0,99}"
@@ -74,7 +74,7 @@ def judge(call: ServiceCall, answer: Answer) -> Mapping[str, Any]:
     if answer.status in SUCCESS and body is not None and "__type" not in body:
         return body
     code = _error_code(answer, body or {})
-    if not code and answer.status not in TELLING:
+    if not code and answer.status not in CLEAR_STATUSES:
         raise _unusable(call, answer, f"it is no answer of the service (HTTP {answer.status}, {_kind(answer)})")
     found = meaning(code, answer.status)
     message = _message(body or {})
@@ -147,8 +147,8 @@ def _json_object(answer: Answer) -> Mapping[str, Any] | None:
 
 
 def _error_code(answer: Answer, body: Mapping[str, Any]) -> str:
-    for told in (body.get("__type"), answer.headers.get("x-amzn-errortype")):
-        code = told.rpartition("#")[2].partition(":")[0].strip() if isinstance(told, str) else ""
+    for value in (body.get("__type"), answer.headers.get("x-amzn-errortype")):
+        code = value.rpartition("#")[2].partition(":")[0].strip() if isinstance(value, str) else ""
         if re.fullmatch(_CODE, code):
             return code
     return ""

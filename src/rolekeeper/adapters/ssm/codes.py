@@ -108,7 +108,7 @@ MEANINGS: Mapping[str, Meaning] = {
 
 
 def meaning(code: str, status: int) -> Meaning:
-    """What a service's error means; `code` is empty when the answer had none but its status tells enough."""
+    """What a service's error means; `code` is empty when the answer had none but its status is enough."""
     known = MEANINGS.get(code.removesuffix("Exception"))
     if known is not None:
         return known

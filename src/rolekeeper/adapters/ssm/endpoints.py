@@ -90,7 +90,7 @@ def resolve(service: str, action: str, region: str, settings: ServiceSettings) -
 
 
 def region_mismatch(action: str, region: str, named: str, request_id: str | None = None) -> ServiceRefusedError:
-    """The node's region is not the endpoint's, which is `named`; empty when nothing tells it."""
+    """The node's region is not the endpoint's, which is `named`; empty when it is unknown."""
     theirs = f"of {named}" if named else "of another region"
     return ServiceRefusedError(
         "region-mismatch",

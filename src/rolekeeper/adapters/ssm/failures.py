@@ -1,4 +1,4 @@
-"""What keeps an answer from coming, as errors of ours: what the network, TLS and the HTTP parser raise.
+"""Errors for requests without an answer: what the network, TLS and the HTTP parser raise.
 
 No error repeats what a server sent, so nothing of a request can show. A certificate that is expired or not yet valid is
 more often a wrong clock than a wrong certificate, and its error says so.

@@ -86,7 +86,7 @@ class Reach:
             with closing(socket.create_connection((hop.host, hop.port), timeout)):
                 """It can be reached."""
         except (OSError, HTTPException) as error:
-            told = failure_error(
+            failure = failure_error(
                 ACTION,
                 error,
                 replace(hop, setting=route.endpoint.setting or "service.proxy_url"),
@@ -94,11 +94,11 @@ class Reach:
                 has_trust_store=True,
                 may_lack_ipv4=self._settings.endpoint_url is None and not self._settings.dual_stack,
             )
-            code = _CONNECTION_CODES.get(getattr(error, "errno", None) or 0, told.code)
-            raise ServiceError(code, told.message, told.hint) from error
+            code = _CONNECTION_CODES.get(getattr(error, "errno", None) or 0, failure.code)
+            raise ServiceError(code, failure.message, failure.hint) from error
 
     def ask(self, route: Route) -> timedelta | None:
-        """Have the service itself answer; returns the clock difference (service minus local), None if it tells none.
+        """Have the service itself answer; returns the clock difference (service minus local), None if that is unknown.
 
         ServiceError when nothing comes, or what comes is not from the service.
         """

@@ -1,4 +1,4 @@
-"""The service's time, as far as its answers tell it (docs/protocol.md, section 3).
+"""The service's time, as far as its answers show it (docs/protocol.md, section 3).
 
 The story: a request is signed at this machine's time. The answer's Date says how far that is from the service's. When
 the service refused the signature, or the clocks are far apart, the next signature uses the service's time. A token's
@@ -38,8 +38,8 @@ class ServiceTime:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self.difference: timedelta | None = None  # service minus local, as the last answer told
-        self._measured: Instant | None = None  # the service's clock, as the last answer told; None when it did not
+        self.difference: timedelta | None = None  # service minus local, as the last answer showed
+        self._measured: Instant | None = None  # the service's clock, as the last answer showed it, if it did
         self._reference: Instant | None = None  # the same, once signatures go by it; None: they go by ours
         self._signed: Instant | None = None  # whichever it was, at the last signature
 
@@ -82,14 +82,14 @@ class ServiceTime:
         return later if is_usable_expiry(expiry, later) else earlier
 
     def _signing_error(self) -> timedelta:
-        """How far the last signature's time was from the service's, as the answer told; none when it did not tell."""
+        """How far the last signature's time was from the service's, as the answer showed; none when that is unknown."""
         if self._measured is None or self._signed is None:
             return _NONE
         return abs(_later(self._signed, self._measured.boot) - self._measured.wall)
 
 
 def clock_difference(answer: Answer) -> timedelta | None:
-    """The service's clock minus ours by rule 1; None when the answer does not tell."""
+    """The service's clock minus ours by rule 1; None when the answer does not show it."""
     if "age" in answer.headers:
         return None
     try:

@@ -49,7 +49,7 @@ SETTINGS = 3  # the descriptor of the settings in force, in an attempt
 
 
 class SettingsInForce:
-    """A file in memory that attempts write and read, and the digest of those settings that the daemon was told of."""
+    """A file in memory that attempts write and read, and the digest of those settings that the daemon knows."""
 
     def __init__(self) -> None:
         self.descriptor = os.memfd_create("rolekeeper-settings", os.MFD_CLOEXEC)

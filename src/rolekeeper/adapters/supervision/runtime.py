@@ -127,7 +127,7 @@ class FileRuntimeDirectory:
 
 
 def _listening(directory: str) -> int:
-    """The descriptor of a new socket `alive`, on which anybody may connect; the one of a dead daemon goes."""
+    """The descriptor of a new socket `alive`, to which every user may connect; it replaces that of a dead daemon."""
     with _short_path(directory) as path, _unix_socket() as listener:
         with suppress(FileNotFoundError):
             os.unlink(path)
@@ -191,8 +191,8 @@ class StatWatch:
     """Whether the vault has changed, seen by a stat of its file and one of its directory.
 
     `cp` writes into the file that is there, `cp -p`, `cp -a` and `tar` set its old times afterwards, `mv` and most
-    editors put another file in its place. The time of the inode's change tells in all these cases; size and time of
-    modification tell where a file system has no such time. A directory that is mounted, moved or given other modes
+    editors put another file in its place. The time of the inode's change shows all these cases; size and time of
+    modification are for file systems without such a time. A directory that is mounted, moved or given other modes
     counts as a change, too: the vault may be readable again.
     """
 

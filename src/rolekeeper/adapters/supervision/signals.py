@@ -21,7 +21,7 @@ class BlockedSignals:
 
     def __init__(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, MEANING)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # who started us may ignore it: children would vanish unseen
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if the parent process ignores it, children would vanish unseen
 
     def wait(self, longest: timedelta) -> Wakeup | None:
         """Sleep until a signal comes, `longest` at most."""

@@ -1,7 +1,7 @@
 """The service manager: readiness, status and signs of life over sd_notify(3), through the sdnotify package.
 
-Rules: without a notification socket nothing is sent and nothing is said; telling never blocks and never raises, because
-a service manager that does not listen is no reason to stop working; no socket is kept open between two messages.
+Rules: without a notification socket nothing is sent, and that is no error; sending never blocks and never raises,
+because a service manager that does not listen is no reason to stop working; no socket stays open between two messages.
 """
 
 import os
@@ -50,7 +50,7 @@ class Systemd:
 
 
 def _socket_address(notify_socket: str | None) -> str | None:
-    """The address to connect to: `@` stands for the NUL in front of an abstract name. Other forms are for machines."""
+    """The address to connect to: `@` is the NUL in front of an abstract name. Others are for virtual machines."""
     if notify_socket is None or not notify_socket.startswith(("/", "@")):
         return None
     return "\0" + notify_socket[1:] if notify_socket.startswith("@") else notify_socket

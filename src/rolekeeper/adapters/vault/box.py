@@ -2,9 +2,9 @@
 
     {"format": 2, "sealed": {"key": "0123456789abcdef", "nonce": "...", "box": "..."}}
 
-`key` names the key and is derived from it, so that a key of another vault is told from a damaged box. The format and
-that name are associated data: they are in clear, and a change of either breaks the box. The nonce is 96 random bits,
-new for each save. Random nonces are safe for 2^32 saves with one key, which takes 8,000 years at a save a minute.
+`key` names the key and is derived from it, so that a key of another vault and a damaged box are different errors. The
+format and that name are associated data: they are in clear, and a change of either breaks the box. The nonce is 96
+random bits, new for each save. Random nonces are safe for 2^32 saves with one key: 8,000 years at a save a minute.
 
 Vault keys have a text form too, one line of 64 hexadecimal digits for each: it is what systemd encrypts, and what a
 recovery key's file holds. The errors never repeat a value.

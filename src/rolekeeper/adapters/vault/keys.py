@@ -5,8 +5,8 @@ them into the unit's credential directory, which is memory that no other unit se
 the sandbox needs no TPM. A command that root runs outside the unit has systemd-creds decrypt them. Keys go to it and
 come from it through pipes, so they are in no argument list and no file.
 
-systemd-creds has one exit code for everything, so what went wrong is found in what it says (252 to 257; a text that is
-not known has a code of its own, and is repeated).
+systemd-creds has one exit code for everything, so its message decides (systemd 252 to 257; an unknown message has an
+error code of its own, and is repeated).
 """
 
 import os

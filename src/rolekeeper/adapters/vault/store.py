@@ -9,7 +9,7 @@ The rules (design, promise 3):
   empty vault means a new registration: a damaged file, another user's file, a symlink that leads nowhere (the disk
   behind it is not mounted), a directory in the layout of SSM Agent.
 - A vault may be sealed (`box`). It then stays sealed with the same key, and a plain one stays plain, until `seal_with`
-  says otherwise; a new vault is sealed when the configuration says so. Who only reads a plain vault never meets a key.
+  says otherwise; a new vault is sealed when the configuration says so. Reading a plain vault never needs a key.
 - Writers exclude each other with a lock file. A temporary file that a killed writer left may hold a node key; the next
   writer removes it as soon as it has the lock.
 """

@@ -42,8 +42,8 @@ def configuration(case: Case) -> Iterator[Finding]:
         yield misconfigured("configuration", Level.WARNING, "configuration-doubtful", problem)
     if not wrong:
         outputs, roles = len(case.settings.outputs), len(case.settings.roles)
-        told = f"{case.configuration or DEFAULT_PATH} names {_counted(outputs, 'output')} and {_counted(roles, 'role')}"
-        yield ok("configuration", told)
+        text = f"{case.configuration or DEFAULT_PATH} names {_counted(outputs, 'output')} and {_counted(roles, 'role')}"
+        yield ok("configuration", text)
 
 
 def service_unit(case: Case) -> Iterator[Finding]:
@@ -163,7 +163,7 @@ def hardware(case: Case) -> Iterator[Finding]:
     assert node is not None  # noqa: S101 - the vault has passed
     seen = compose.world(case.settings).probe.look()
     compared = similarity.judge(node.accepted, case.contents.measured, seen)
-    told = similarity.explain(compared.summary())
+    text = similarity.explain(compared.summary())
     for weak in (
         weakness.of_machine_id(node.accepted.hardware_hash, seen.hash),
         weakness.of_smbios(node.accepted.hardware_hash, seen.hash),
@@ -172,17 +172,17 @@ def hardware(case: Case) -> Iterator[Finding]:
         if weak is not None:
             yield warning("hardware", weak)
     if compared.verdict is Verdict.SIMILAR:
-        yield ok("hardware", told)
+        yield ok("hardware", text)
     elif compared.verdict is Verdict.UNREADABLE:
         reasons = "; ".join(f"{name}: {why}" for name, why in seen.unreadable.items())
         hint = "make what is named readable; `rolekeeper fingerprint` shows each component"
-        yield failed("hardware", HardwareError("hardware-unreadable", f"{told} ({reasons})", hint))
+        yield failed("hardware", HardwareError("hardware-unreadable", f"{text} ({reasons})", hint))
     else:
         hint = (
             "put the hardware back as it was: `rolekeeper fingerprint` shows what changed; if this is the machine, "
             "`rolekeeper fingerprint accept`"
         )
-        yield failed("hardware", RefusedError("hardware-not-similar", told, hint))
+        yield failed("hardware", RefusedError("hardware-not-similar", text, hint))
 
 
 def _threshold_off(threshold: int) -> OutputProblem | None:

@@ -52,7 +52,7 @@ def connection(case: Case) -> Iterator[Finding]:
 
 
 def service(case: Case) -> Iterator[Finding]:
-    """Whether AWS itself answers at the end of the way, which also tells what proxy and TLS do."""
+    """Whether AWS itself answers at the end of the way, which also shows what proxy and TLS do."""
     route, reach = _known(case.route), _reach(case)
     try:
         case.clock_difference = reach.ask(route)
@@ -99,7 +99,7 @@ def time(case: Case) -> Iterator[Finding]:
     """The clock of this machine against that of the service."""
     difference = case.clock_difference
     if difference is None:
-        yield skipped("clock", "the service's answer does not tell its time")
+        yield skipped("clock", "the service's answer does not show its time")
         return
     far = durations.text(timedelta(seconds=round(abs(difference).total_seconds())))
     message = f"this machine's clock is {far} {'behind' if difference > timedelta(0) else 'ahead'}"

@@ -91,7 +91,7 @@ def _creatable(output: CredentialsFile, missing: str, subject: str) -> Finding:
 
 
 def credentials(case: Case) -> Iterator[Finding]:
-    """What each output holds, as status.json and the files tell."""
+    """What each output holds, as status.json and the files show."""
     if case.condition is None or case.condition.reported is None:
         yield skipped("credentials", "no daemon has reported what the outputs hold")
         return

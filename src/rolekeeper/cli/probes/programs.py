@@ -136,7 +136,7 @@ def _keys_before_endpoint(home: str, settings: Settings) -> OutputProblem | None
 def agent_beside(case: Case) -> Iterator[Finding]:
     """SSM Agent: with this registration it locks us out, with another it may write where we publish."""
     if os.geteuid() != 0:
-        yield skipped("ssm-agent", "not looked at: only root can tell")
+        yield skipped("ssm-agent", "not looked at: only root sees it")
         return
     if not agent.agent_running(agent.DEFAULT_DIRECTORY):
         yield ok("ssm-agent", "does not run here")
@@ -151,6 +151,8 @@ def agent_beside(case: Case) -> Iterator[Finding]:
         message = f"SSM Agent runs as {theirs} too: a key rotation by one of the two locks the other out"
         yield failed("ssm-agent", RefusedError("agent-running", message, stop))
         return
-    message = f"SSM Agent runs as {theirs}, and publishes to /root/.aws/credentials [default] unless told otherwise"
+    message = (
+        f"SSM Agent runs as {theirs}, and publishes to /root/.aws/credentials [default] unless configured otherwise"
+    )
     hint = f"{stop}, or give rolekeeper a file or a profile of its own"
     yield warning("ssm-agent", OutputProblem("agent-beside", message, hint))

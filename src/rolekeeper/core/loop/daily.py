@@ -1,4 +1,4 @@
-"""What is worth an entry in the log, but not one each half hour: it is said once a day for as long as it lasts."""
+"""Entries that the log has once a day for as long as their cause lasts, and not with each attempt."""
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta

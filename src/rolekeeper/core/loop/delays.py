@@ -17,7 +17,7 @@ more sees more than 2%. That takes retries over most of a minute at the least, s
 - Hibernation: the first probe after 5 minutes, then intervals of twice, four and eight times that, three probes each,
   then the longest (docs/protocol.md, section 5, end), a tenth earlier or later.
 - Jitter is derived from the node id and the attempt's number, so that a test can compute the exact second. Without a
-  node id, the microsecond at which the attempt began tells one machine from another.
+  node id, the microsecond at which the attempt began distinguishes machines.
 - Whatever happens, attempts begin at least a second apart.
 - An attempt is due when either clock says so: a wall clock stepped back, or a suspend, delays nothing.
 """
@@ -31,10 +31,10 @@ from rolekeeper.values import Value
 
 JITTER = 0.1  # share of a delay, either way; not after a failure
 LEAST_INTERVAL = timedelta(seconds=1)  # between the beginnings of two attempts
-READING_CONFIGURATION = timedelta(seconds=30)  # the deadline of an attempt that has not said its settings yet
+READING_CONFIGURATION = timedelta(seconds=30)  # the deadline of an attempt that has not reported its settings yet
 QUICK_BACKOFF = (timedelta(seconds=1), timedelta(seconds=2), timedelta(seconds=4))
-QUICK_ATTEMPT = timedelta(seconds=2)  # a longer one is not retried quickly, unless it is longer than any can be:
-LONGEST_ATTEMPT = timedelta(hours=1)  # as the configuration allows; the machine was suspended
+QUICK_ATTEMPT = timedelta(seconds=2)  # an attempt that took longer is not retried quickly
+LONGEST_ATTEMPT = timedelta(hours=1)  # that can be configured; one that took longer was interrupted by a suspend
 BACKOFF = (timedelta(seconds=90), timedelta(seconds=180), timedelta(seconds=240))
 LEAST_SHARE = 0.1  # of a delay of a failed attempt
 LEAST_WINDOW = BACKOFF[0] * (1 - LEAST_SHARE)  # in which a fleet that hung together asks again
@@ -65,7 +65,7 @@ def after(start: Instant, delay: timedelta) -> Due:
 def jitter(name: str, number: int) -> float:
     """A share from 0 to 1 for the attempt with this number; the same at every call.
 
-    `name` tells this machine from others.
+    `name` identifies this machine.
 
     CRC-32 alone is linear: two nodes that are close at one attempt would be close at each. Hence the multiplication
     (the finalizer of MurmurHash3).

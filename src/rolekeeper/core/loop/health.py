@@ -4,8 +4,8 @@
   follows the first token.
 - None begins while an attempt runs, nor before the machine is registered, nor in a hibernation: the service would
   refuse it. An attempt that begins meanwhile goes on beside it.
-- The first success is logged, and the first after a failure. A failure is logged once a day for each code: it fails
-  nothing else, and a missing permission does not come by itself.
+- The first success is logged, and the first after a failure. A failure is logged once a day for each code: it has
+  no other effect, and a missing permission does not appear by itself.
 """
 
 from collections.abc import Mapping
@@ -49,21 +49,21 @@ def begun(reports: HealthReports, every: timedelta, state: State, now: Instant) 
     return replace(reports, due=due, number=reports.number + 1)
 
 
-def heard(reports: HealthReports, told: HealthReported, now: Instant) -> tuple[HealthReports, LogEntry | None]:
+def heard(reports: HealthReports, result: HealthReported, now: Instant) -> tuple[HealthReports, LogEntry | None]:
     """What came of a report, and what to log of it."""
-    if not told.is_due:
+    if not result.is_due:
         return reports, None
-    is_shown = not told.code
-    said = None if is_shown and reports.is_shown else daily.news(reports.said, told.code, now)
+    is_shown = not result.code
+    said = None if is_shown and reports.is_shown else daily.news(reports.said, result.code, now)
     reports = replace(reports, is_shown=is_shown, said=reports.said if said is None else said)
     if said is None:
         return reports, None
     if is_shown:
-        message = f"Systems Manager shows {told.node_id} as online"
-        return reports, LogEntry("health_reported", "info", message, _about(told))
-    return reports, LogEntry("health_unreported", "warning", told.message, _about(told))
+        message = f"Systems Manager shows {result.node_id} as online"
+        return reports, LogEntry("health_reported", "info", message, _about(result))
+    return reports, LogEntry("health_unreported", "warning", result.message, _about(result))
 
 
-def _about(told: HealthReported) -> Mapping[str, str]:
-    fields = {"node_id": told.node_id or "", "code": told.code, "hint": told.hint}
+def _about(result: HealthReported) -> Mapping[str, str]:
+    fields = {"node_id": result.node_id or "", "code": result.code, "hint": result.hint}
     return {name: value for name, value in fields.items() if value}

@@ -1,4 +1,4 @@
-"""The roles that were refused: when each is requested again, and what is said of it until then.
+"""The roles that were refused: when each is requested again, and what is reported until then.
 
 A refused role is requested again on the schedule of refusals, whatever else fails: an attempt that begins earlier, for
 another output, passes it over and leaves its outputs as they are. Their problem is then the refusal that is remembered

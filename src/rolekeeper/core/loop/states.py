@@ -27,7 +27,7 @@ class Policy(Value):
     refresh_share: float
     first_probe: timedelta
     longest_probe: timedelta
-    outputs: tuple[OutputReport, ...]  # before anybody has looked at them
+    outputs: tuple[OutputReport, ...]  # before any look
     digest: str = ""
 
 
@@ -89,7 +89,7 @@ class State(Value):
     said: Said = NOTHING  # of what is said once a day
     last_success_at: datetime | None = None
     fingerprint: FingerprintSummary | None = None
-    clock_difference: timedelta | None = None  # the service's clock minus ours, as far as it was told
+    clock_difference: timedelta | None = None  # the service's clock minus ours, as measured last
     key_created_at: datetime | None = None  # of the node key in use
     outputs: Mapping[OutputName, OutputReport] = NOTHING
     published_at: Mapping[OutputName, datetime] = NOTHING

@@ -1,7 +1,7 @@
 """The supervisor's rules as a table over phase and event: `step(state, event, now) -> (state, effects)`.
 
 A pair that the table does not hold cannot happen; `step` raises IllegalTransition. The diagram in docs/states.md is
-drawn from the table; what each entry does stands in `transitions`, how long to wait in `schedule`.
+drawn from the table. `transitions` says what each entry does, `delays` how long to wait.
 """
 
 from collections.abc import Callable, Mapping

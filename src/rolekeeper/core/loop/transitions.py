@@ -1,15 +1,14 @@
 """What each event does in each phase; `table` says which pairs exist.
 
 - Every outcome of an attempt leads to one phase (core/outcomes.py); how long to wait there is in `delays`.
-- In hibernation only an accepted request leads out, or a vault that holds another registration or none; everything else
-  stays in it.
+- Only an accepted request ends a hibernation, or a vault that holds another registration or none.
 - What attempts find again and again is logged once, until credentials are issued: one entry for a change, not one for
   each probe. What only a person can change, such as a session that is too long, is logged once a day.
 - A refresh requested during an attempt is served by that attempt; if it only reused published credentials, a new
   attempt follows. A reload requested during an attempt follows right after it.
 - A series of attempts that fail is logged at its beginning and its end, with each new reason, and once an hour
   (`trouble`).
-- Failures and refusals are counted since the last success, so that a service that alternates gains nothing.
+- Failures and refusals are counted since the last success, so that a service that alternates is not asked more often.
 - A role that was refused has retries of its own (`roles`).
 - Attempts begin at least a second apart, whatever the request.
 - What is remembered of an output is what an attempt saw there last, never what was published once.
@@ -152,9 +151,9 @@ def finished(state: State, event: Event, now: Instant) -> Change:
 def _grant(after: State, before: State, event: Finished, now: Instant) -> Change:
     """Do what was requested during the attempt and is not done by it."""
     refresh_wanted = before.refresh_wanted and event.report.is_reused
-    if refresh_wanted:  # for a command that waits for the outcome, reused credentials are none
+    if refresh_wanted:  # a command that waits for an outcome wants new credentials
         after = replace(after, ask=Ask(), last=before.last)
-    if before.reload_wanted:  # which with such an `ask` requests a token as well
+    if before.reload_wanted:  # with that `ask`, it requests a token as well
         return reload(after, event, now)
     return refresh(after, event, now) if refresh_wanted else (after, ())
 
@@ -283,11 +282,11 @@ def _back_off(state: State, report: AttemptReport, due: Due) -> Change:
     ask = Ask(scheduled=True)
     backing_off = replace(state, phase=Phase.BACKING_OFF, due=due, refresh_at=None, ask=ask, trouble=series)
     why = trouble.reason(series, report)
-    told = f"Attempt {state.attempts}: {why}; {trouble.length(series)}next attempt at {shown(due.wall)}"
+    message = f"Attempt {state.attempts}: {why}; {trouble.length(series)}next attempt at {shown(due.wall)}"
     fields = _failure_fields(state, report)
     if is_news:
-        return backing_off, (LogEntry("backing_off", "warning", told, fields),)
-    return backing_off, (LogEntry("backing_off", "debug", told, fields),)
+        return backing_off, (LogEntry("backing_off", "warning", message, fields),)
+    return backing_off, (LogEntry("backing_off", "debug", message, fields),)
 
 
 def _hibernate(state: State, report: AttemptReport, now: Instant) -> Change:

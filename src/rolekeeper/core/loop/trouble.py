@@ -4,7 +4,7 @@ An outage of a night is hundreds of attempts with the same reason, and an entry 
 an attempt is worth a warning when
 
 - it is the first that fails, or fails for another reason than the last that had a warning;
-- somebody requested it, by `rolekeeper refresh`, a reload or a start;
+- it was requested, by `rolekeeper refresh`, a reload or a start;
 - the last warning is an hour old.
 
 The entries of the others have the level debug. The attempt that ends the series says how long it was.
