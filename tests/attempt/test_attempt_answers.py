@@ -16,7 +16,7 @@ from rolekeeper.values import replace
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "outcomes.md"
 ROW = re.compile(r"^\| `([A-Za-z]+)` \| ([a-z-]+) \|", re.MULTILINE)
-CODES = ROW.findall(DOCUMENT.read_text(encoding="utf-8").partition("## Codes of ours")[0])
+CODES = ROW.findall(DOCUMENT.read_text(encoding="utf-8").partition("## Rolekeeper's own codes")[0])
 TOKEN_FIELDS = ("AccessKeyId", "SecretAccessKey", "SessionToken", "TokenExpirationDate")
 
 

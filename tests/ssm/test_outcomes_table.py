@@ -11,7 +11,7 @@ from rolekeeper.errors import FingerprintRefusedError, NodeUnknownError, Rolekee
 from rolekeeper.model import Outcome, Registration
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "outcomes.md").read_text(encoding="utf-8")
-SERVICE_CODES, OUR_CODES = DOCUMENT.split("## Codes of ours")
+SERVICE_CODES, OUR_CODES = DOCUMENT.split("## Rolekeeper's own codes")
 ROW = re.compile(r"^\| `([A-Za-z]+)` \| ([a-z-]+) \| (.+) \| (.+) \|$", re.MULTILINE)
 
 
