@@ -85,13 +85,13 @@ class HardwareProbe:
 
     def look(self) -> Hardware:
         """The hardware hash of this moment; never raises: the answer says what could not be read, and why."""
-        deadline = self._clock.now().boot + self._sources.patience
+        deadline, network = self._clock.now().boot + self._sources.patience, self._sources.network
         started = {name: _start(command) for name, command in self._sources.programs().items()}
         readers: dict[str, Callable[[], str]] = {
             "machine-id": lambda: _machine_id(self._sources.machine_id),
             "hostname-info": socket.gethostname,
-            "ipaddress-info": lambda: _first_address(self._sources.network),
-            "macaddr-info": lambda: _first_hardware_address(self._sources.network),
+            "ipaddress-info": lambda: _first(network(netlink.ADDRESSES), netlink.ipv4_address, "an IPv4 address"),
+            "macaddr-info": lambda: _first(network(netlink.LINKS), netlink.hardware_address, "a hardware address"),
             **{name: partial(self._output_hash, process, deadline) for name, process in started.items()},
         }
         values, reasons = dict.fromkeys(COMPONENTS, ""), {}
@@ -194,16 +194,8 @@ def _end(process: subprocess.Popen[bytes], longest: timedelta) -> None:
         return
 
 
-def _first_address(network: Callable[[int], Iterable[bytes]]) -> str:
-    return _first(map(netlink.ipv4_address, network(netlink.ADDRESSES)), "no interface has an IPv4 address")
-
-
-def _first_hardware_address(network: Callable[[int], Iterable[bytes]]) -> str:
-    return _first(map(netlink.hardware_address, network(netlink.LINKS)), "no interface has a hardware address")
-
-
-def _first(addresses: Iterable[str], reason: str) -> str:
-    for address in addresses:
-        if address:
-            return address
-    raise UnreadableError(reason, transient=True)  # at boot, the network may come up later
+def _first(answers: Iterable[bytes], read: Callable[[bytes], str], what: str) -> str:
+    found = next(filter(None, map(read, answers)), None)
+    if found is None:  # at boot, the network may come up later
+        raise UnreadableError(f"no interface has {what}", transient=True)
+    return found

@@ -117,26 +117,11 @@ def _overview(call: _ControlCall) -> Any:
 
 
 def _settings(call: _ControlCall) -> Any:
-    service = call.service
-    return {
-        "now": service.now(),
-        "offset_seconds": service.offset.total_seconds(),
-        "token_lifetime_seconds": service.token_lifetime.total_seconds(),
-    }
+    values = {key: getattr(call.service, name).total_seconds() for key, name in _SETTINGS.items()}
+    return {"now": call.service.now(), **values}
 
 
-def _set_offset(service: Service, offset: timedelta) -> None:
-    service.offset = offset
-
-
-def _set_token_lifetime(service: Service, lifetime: timedelta) -> None:
-    service.token_lifetime = lifetime
-
-
-_SETTINGS: Mapping[str, Callable[[Service, timedelta], None]] = {
-    "offset_seconds": _set_offset,
-    "token_lifetime_seconds": _set_token_lifetime,
-}
+_SETTINGS = {"offset_seconds": "offset", "token_lifetime_seconds": "token_lifetime"}  # attributes of the service
 
 
 def _change_settings(call: _ControlCall) -> Any:
@@ -145,7 +130,7 @@ def _change_settings(call: _ControlCall) -> Any:
         if abs(value) > FARTHEST:
             raise UsageError("setting-invalid", f"Cannot use this {key}", "at most a century")
     for key, value in wanted.items():
-        _SETTINGS[key](call.service, value)
+        setattr(call.service, _SETTINGS[key], value)
     return _settings(call)
 
 
@@ -180,8 +165,12 @@ def _forget_requests(call: _ControlCall) -> Any:
     return []
 
 
-def _nodes(call: _ControlCall) -> Any:
-    return [asdict(node) for node in call.service.account.nodes.values()]
+def _all_of(collection: str) -> Callable[[_ControlCall], Any]:
+    """Lists a collection of the account."""
+    return lambda call: [asdict(one) for one in getattr(call.service.account, collection).values()]
+
+
+_nodes, _roles = _all_of("nodes"), _all_of("roles")
 
 
 def _node(call: _ControlCall) -> Any:
@@ -213,10 +202,6 @@ def _deregister(call: _ControlCall) -> Any:
     return _nodes(call)
 
 
-def _roles(call: _ControlCall) -> Any:
-    return [asdict(role) for role in call.service.account.roles.values()]
-
-
 def _create_role(call: _ControlCall) -> Any:
     return asdict(call.service.create_role(_known(call.document, ROLE_MEMBERS)))
 
@@ -226,17 +211,9 @@ def _delete_role(call: _ControlCall) -> Any:
     return _roles(call)
 
 
-def _activations(call: _ControlCall) -> Any:
-    return [asdict(activation) for activation in call.service.account.activations.values()]
-
-
 def _create_activation(call: _ControlCall) -> Any:
     document = call.document if isinstance(call.document, dict) else {}
     return call.service.perform("CreateActivation", document)
-
-
-def _tokens(call: _ControlCall) -> Any:
-    return [asdict(token) for token in call.service.account.tokens.values()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +241,7 @@ _ROUTES = (
     _Route("GET", "/roles", _roles),
     _Route("POST", "/roles", _create_role),
     _Route("DELETE", _ROLE, _delete_role),
-    _Route("GET", "/activations", _activations),
+    _Route("GET", "/activations", _all_of("activations")),
     _Route("POST", "/activations", _create_activation),
-    _Route("GET", "/tokens", _tokens),
+    _Route("GET", "/tokens", _all_of("tokens")),
 )

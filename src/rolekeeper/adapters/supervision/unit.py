@@ -114,13 +114,13 @@ def _words(line: str) -> list[str]:
         return []
 
 
-def take_over_drop_in(name: str = UNIT) -> str:
+def take_over_drop_in() -> str:
     """Let systemd read the unit's drop-ins anew, and restart the unit if it runs; returns why not, or nothing."""
     import subprocess  # noqa: PLC0415 - the same
 
-    if not os.path.isdir("/run/systemd/system"):
+    if not os.path.isdir(_SYSTEMD):
         return ""
-    for arguments in (("daemon-reload",), ("try-restart", name)):
+    for arguments in (("daemon-reload",), ("try-restart", UNIT)):
         try:
             done = subprocess.run(
                 ["/usr/bin/env", "systemctl", *arguments],

@@ -16,6 +16,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
+from typing import Any
 
 from rolekeeper import durations
 from rolekeeper.core import lifetime
@@ -50,6 +51,7 @@ from rolekeeper.model import (
 from rolekeeper.values import replace
 
 ONCE_A_DAY = frozenset({"long_session"})
+_NO_SERIES: Mapping[str, Any] = {"failures": 0, "refusals": 0, "trouble": None, "probes": None}
 
 
 def attempt(state: State, ask: Ask, now: Instant) -> Change:
@@ -192,11 +194,8 @@ def _of_node(state: State, node_id: str | None) -> State:
     outputs = {one.name: one for one in state.policy.outputs} if state.policy else {}
     return replace(
         state,
-        failures=0,
-        refusals=0,
+        **_NO_SERIES,
         unsuccessful=0,
-        trouble=None,
-        probes=None,
         hibernating_since_at=None,
         outputs=outputs,
         published_at={},
@@ -216,11 +215,8 @@ def _issued(state: State, _report: AttemptReport, now: Instant) -> Change:
         due=_no_sooner(state, delays.after(now, delay)),
         refresh_at=lifetime.service_time(life, now) + delay,
         last_success_at=now.wall,
-        failures=0,
-        refusals=0,
-        trouble=None,
-        probes=None,
         ask=Ask(scheduled=True),
+        **_NO_SERIES,
     )
     return waiting, trouble.ended(state.trouble)
 
@@ -322,11 +318,8 @@ def _unregistered(state: State, report: AttemptReport, _now: Instant) -> Change:
         region=None,
         fingerprint=None,
         key_created_at=None,
-        failures=0,
-        refusals=0,
-        trouble=None,
-        probes=None,
         ask=Ask(scheduled=True),
+        **_NO_SERIES,
     )
     return cleared, (LogEntry("unregistered", "warning", f"{report.message}; {report.hint}"),)
 
