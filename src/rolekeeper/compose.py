@@ -176,7 +176,7 @@ def _code_reader(node: NodeSettings, environment: Mapping[str, str]) -> Callable
     return read
 
 
-def tell_daemon(accepted: Settings, number: signal.Signals = signal.SIGUSR1) -> bool:
+def signal_daemon(accepted: Settings, number: signal.Signals = signal.SIGUSR1) -> bool:
     """Ask the running daemon for an attempt now, or for a reload (SIGHUP); False when it cannot be asked."""
     from rolekeeper.adapters.supervision import runtime
 

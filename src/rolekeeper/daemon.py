@@ -84,7 +84,7 @@ class _Daemon:
         self.why_ended = ""  # the status line of a daemon that ends with a wrong configuration
 
     def run(self) -> int:
-        self.world.manager.tell(f"EXTEND_TIMEOUT_USEC={START_TIMEOUT // timedelta(microseconds=1)}")
+        self.world.manager.notify(f"EXTEND_TIMEOUT_USEC={START_TIMEOUT // timedelta(microseconds=1)}")
         self._apply(table.start(self.world.clock.now()))
         while self.exit_code is None:
             wakeup = self.world.signals.wait(self._slice())
@@ -92,7 +92,7 @@ class _Daemon:
             for event in self._events(wakeup):
                 self._apply(table.step(self.state, event, self.world.clock.now()))
             self._report_health()
-            self._tell()
+            self._show()
         return self.exit_code
 
     def _apply(self, change: Change) -> None:
@@ -130,7 +130,7 @@ class _Daemon:
         if wakeup in EVENTS:
             events.append(EVENTS[wakeup]())
             if wakeup is Wakeup.RELOAD:
-                self.world.manager.tell("RELOADING=1")
+                self.world.manager.notify("RELOADING=1")
         if self.state.phase is Phase.ATTEMPTING:
             return events[:1] if wakeup is Wakeup.STOP else self._from_attempt() + events
         if events:
@@ -171,7 +171,7 @@ class _Daemon:
         """Continue with the code of the installed version; the report says why that was not possible."""
         message = f"Rolekeeper {version} is installed now: this daemon ({self.world.version}) executes itself anew"
         self._log(LogEntry("upgraded", "info", message))
-        self.world.manager.tell("RELOADING=1")
+        self.world.manager.notify("RELOADING=1")
         try:
             self.world.execute_anew(version)
         except UnavailableError as error:
@@ -244,24 +244,24 @@ class _Daemon:
 
     def _say_ready(self) -> None:
         if self.ready_boot is not None:
-            self.world.manager.tell("READY=1")
+            self.world.manager.notify("READY=1")
             self.ready_boot = None
 
     def _say_reloaded(self) -> None:
         if self.ready_boot is None:
-            self.world.manager.tell("READY=1")
+            self.world.manager.notify("READY=1")
 
-    def _tell(self) -> None:
+    def _show(self) -> None:
         """Sign of life; status line, status.json and metrics.prom when there is something new."""
         now = self.world.clock.now()
-        self.world.manager.tell("WATCHDOG=1")
+        self.world.manager.notify("WATCHDOG=1")
         if self.ready_boot is not None and now.boot >= self.ready_boot:
             self._say_ready()
         if self.state.phase is Phase.STOPPING:
-            self.world.manager.tell("STOPPING=1")
+            self.world.manager.notify("STOPPING=1")
         line = self.why_ended or status.line(self.state, now)
         if line != self.last_line:
-            self.world.manager.tell(f"STATUS={line}")
+            self.world.manager.notify(f"STATUS={line}")
             self.last_line = line
         if self.settings is not None:
             self._write_status(status.of(self.state, now, self.world.pid, self.world.version, boot_id=self._boot_id()))

@@ -196,7 +196,7 @@ class ServiceManager(Protocol):
     def watchdog_interval(self) -> timedelta | None:
         """How often the service manager wants a sign of life; None when it does not ask."""
 
-    def tell(self, *assignments: str) -> None:
+    def notify(self, *assignments: str) -> None:
         """Send assignments such as `READY=1` or `STATUS=...`."""
 
 

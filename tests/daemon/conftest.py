@@ -275,7 +275,7 @@ class World:
     def watchdog_interval(self) -> timedelta | None:
         return self.watchdog
 
-    def tell(self, *assignments: str) -> None:
+    def notify(self, *assignments: str) -> None:
         self.notified += [Told(self.elapsed, one) for one in assignments]
 
     def execute_anew(self, _version: str) -> None:

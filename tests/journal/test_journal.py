@@ -332,7 +332,7 @@ from rolekeeper.model import Instant
 class Clock:
     def now(self): return Instant(datetime.now(UTC), timedelta(0))
 journal.configure("info", 2, clock=Clock(), journal_stream=None).log("started", "info", "x")
-systemd.Systemd("/nowhere").tell("READY=1")
+systemd.Systemd("/nowhere").notify("READY=1")
 print(*sorted(sys.modules))
 """
 

@@ -28,26 +28,26 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[st
 
 def test_assignments_arrive_in_one_message(manager: tuple[str, socket.socket]) -> None:
     notify_socket, listener = manager
-    Systemd(notify_socket).tell("READY=1", "STATUS=Waiting")
+    Systemd(notify_socket).notify("READY=1", "STATUS=Waiting")
     assert listener.recv(4096) == b"READY=1\nSTATUS=Waiting"
 
 
 def test_a_status_arrives_in_utf_8(manager: tuple[str, socket.socket]) -> None:
     notify_socket, listener = manager
-    Systemd(notify_socket).tell("STATUS=läuft · 東京 \ud800")
+    Systemd(notify_socket).notify("STATUS=läuft · 東京 \ud800")
     assert listener.recv(4096).decode() == "STATUS=läuft · 東京 \\ud800"
 
 
 def test_a_line_break_in_a_status_begins_no_assignment(manager: tuple[str, socket.socket]) -> None:
     notify_socket, listener = manager
-    Systemd(notify_socket).tell("STATUS=answer:\nSTOPPING=1\r\nMAINPID=1")
+    Systemd(notify_socket).notify("STATUS=answer:\nSTOPPING=1\r\nMAINPID=1")
     assert listener.recv(4096) == b"STATUS=answer: STOPPING=1 MAINPID=1"
 
 
 def test_every_message_comes_from_this_process(manager: tuple[str, socket.socket]) -> None:
     notify_socket, listener = manager
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-    Systemd(notify_socket).tell("WATCHDOG=1")
+    Systemd(notify_socket).notify("WATCHDOG=1")
     _, ancillary, _, _ = listener.recvmsg(4096, socket.CMSG_SPACE(12))
     (credentials,) = [data for _, kind, data in ancillary if kind == socket.SCM_CREDENTIALS]
     assert int.from_bytes(credentials[:4], "little") == os.getpid()
@@ -57,12 +57,12 @@ def test_a_manager_that_does_not_read_delays_nothing(manager: tuple[str, socket.
     notify_socket, listener = manager
     told = Systemd(notify_socket)
     for _ in range(2000):
-        told.tell("WATCHDOG=1")
+        told.notify("WATCHDOG=1")
     listener.settimeout(0)
     with suppress(BlockingIOError):
         while listener.recv(4096):
             continue
-    told.tell("STOPPING=1")
+    told.notify("STOPPING=1")
     assert listener.recv(4096) == b"STOPPING=1"
 
 
@@ -70,7 +70,7 @@ def test_a_manager_that_does_not_read_delays_nothing(manager: tuple[str, socket.
     "notify_socket", [None, "", "@", "relative", "vsock:2:1234", "/nowhere/notify", "/" + "x" * 200]
 )
 def test_without_a_manager_that_listens_nothing_happens(notify_socket: str | None) -> None:
-    Systemd(notify_socket).tell("READY=1")
+    Systemd(notify_socket).notify("READY=1")
 
 
 def test_the_environment_of_this_process_plays_no_part(
@@ -78,7 +78,7 @@ def test_the_environment_of_this_process_plays_no_part(
 ) -> None:
     notify_socket, listener = manager
     monkeypatch.setenv("NOTIFY_SOCKET", notify_socket)
-    Systemd(None).tell("READY=1")
+    Systemd(None).notify("READY=1")
     listener.settimeout(0)
     with pytest.raises(BlockingIOError):
         listener.recv(4096)

@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
     finally:  # the registration was adopted, whatever becomes of the configuration
         if is_new_key:
             take_over_drop_in()
-        compose.tell_daemon(settings, signal.SIGHUP)  # with the configuration of now
+        compose.signal_daemon(settings, signal.SIGHUP)  # with the configuration of now
     return 0
 
 

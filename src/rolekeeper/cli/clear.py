@@ -58,7 +58,7 @@ def forget(settings: Settings, check: Callable[[SealableVault], None] = lambda _
             _withdraw(settings)
             if has_key:
                 take_over_drop_in()
-            compose.tell_daemon(settings)
+            compose.signal_daemon(settings)
 
 
 def confirmed(question: str, verb: str) -> bool:

@@ -93,7 +93,7 @@ def _accept(settings: Settings, *, as_json: bool) -> int:
         contents = world.vault.load()
         node = _node(contents, settings)
         acceptance = accept(world, contents, node, between_looks(settings.daemon.attempt_timeout))
-    compose.tell_daemon(settings)
+    compose.signal_daemon(settings)
     _print_acceptance(acceptance, as_json=as_json)
     bound = acceptance.node.accepted.hardware_hash
     warn_of_machine_id(bound, bound)
@@ -120,7 +120,7 @@ def _set_threshold(world: World, settings: Settings, threshold: int, *, as_json:
         contents = world.vault.load()
         node = _node(contents, settings)
         world.vault.save(replace(contents, node=replace(node, accepted=replace(node.accepted, threshold=threshold))))
-    compose.tell_daemon(settings)
+    compose.signal_daemon(settings)
     if as_json:
         print_json({"threshold": threshold})
         return 0

@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     warn_of_machine_id(node.accepted.hardware_hash, node.accepted.hardware_hash)
     if is_new_key:
         take_over_drop_in()
-    if not compose.tell_daemon(settings, signal.SIGHUP):
+    if not compose.signal_daemon(settings, signal.SIGHUP):
         say(
             "registered; no daemon runs, or it could not be signalled",
             "`systemctl start rolekeeper` keeps credentials published; a running daemon notices within a minute",

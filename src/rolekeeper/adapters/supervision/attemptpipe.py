@@ -112,7 +112,7 @@ class AttemptProcesses:
     def proceed(self) -> None:
         """Tell the attempt that its configuration was taken over."""
         if self._running is not None:
-            self._running.tell(GO)
+            self._running.send(GO)
 
     def end(self) -> None:
         """Kill the attempt and whatever it has started."""
@@ -144,7 +144,7 @@ class _Running:
         self.answers = answers
         self.heard = bytearray()
 
-    def tell(self, word: bytes) -> None:
+    def send(self, word: bytes) -> None:
         with suppress(BrokenPipeError):  # it has ended, which is heard
             os.write(self.orders, word)
 
@@ -227,7 +227,7 @@ def _spawn(command: tuple[str, ...], environment: Mapping[str, str], order: byte
         os.close(their_orders)
         os.close(their_answers)
     running = _Running(pid, orders, answers)
-    running.tell(order)
+    running.send(order)
     return running
 
 

@@ -35,7 +35,7 @@ class Systemd:
         """How often systemd wants `WATCHDOG=1`; None when it does not ask this process for it."""
         return self._watchdog_interval
 
-    def tell(self, *assignments: str) -> None:
+    def notify(self, *assignments: str) -> None:
         """Send assignments such as `READY=1`, in one message; a line break in one of them becomes a blank."""
         if self._address is None:
             return
