@@ -47,7 +47,7 @@ _MEANINGS = (
     (
         r"policy (digest )?does not match|policy check failed|POLICY_FAIL|using TPM2: Operation not permitted",
         "tpm-pcrs-changed",
-        "the TPM gives the key away only for another state of firmware and Secure Boot (PCRs)",
+        "the TPM releases the key only for another state of firmware and Secure Boot (PCRs)",
         "if an update of them was not meant to be, undo it; " + LOST,
     ),
     (
