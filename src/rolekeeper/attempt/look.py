@@ -5,10 +5,10 @@ from datetime import timedelta
 
 from rolekeeper.core import similarity
 from rolekeeper.core.similarity import Comparison
-from rolekeeper.core.steps import Seen, SeenOutput
+from rolekeeper.core.steps import Seen
 from rolekeeper.model import Hardware, Node, VaultContents, Verdict
 from rolekeeper.ports import World
-from rolekeeper.settings import Output, Settings
+from rolekeeper.settings import Settings
 
 LOOKS = 3
 BETWEEN_LOOKS = timedelta(seconds=5)
@@ -23,7 +23,8 @@ def look(world: World, settings: Settings, contents: VaultContents, node: Node) 
     """
     boot_id = world.clock.boot_id()
     hardware, comparison = _hardware(world, contents, node, settings.daemon.attempt_timeout)
-    outputs = tuple(_output(world, output, settings) for output in settings.outputs)
+    longest = longest_for_output(settings)
+    outputs = tuple(world.outputs.look(output, longest) for output in settings.outputs)
     return Seen(
         contents=contents,
         node=node,
@@ -47,10 +48,6 @@ def longest_for_output(settings: Settings) -> timedelta:
     """
     eighth = settings.daemon.attempt_timeout / 8
     return min(LONGEST_FOR_OUTPUT, max(eighth / max(1, len(settings.outputs)), min(ORDINARY_PUBLICATION, eighth)))
-
-
-def _output(world: World, output: Output, settings: Settings) -> SeenOutput:
-    return world.outputs.look(output, longest_for_output(settings))
 
 
 def between_looks(attempt_timeout: timedelta) -> timedelta:

@@ -55,7 +55,9 @@ def register(
     pending = _begin(world, activation, begun, between)
     world.vault.save(replace(contents, pending_registration=pending))
     try:
-        node_id = _ask(world, activation, pending)
+        node_id = world.service.register(
+            activation.region, activation.activation_id, activation.code, pending.fingerprint, pending.key
+        )
     except ServiceRefusedError as refused:
         if begun is not None and refused.code in NEVER_TAKEN:
             contents = replace(contents, pending_registration=None)
@@ -89,12 +91,6 @@ def _begin(
         world.new_fingerprint(),
         hardware_hash,
         world.keys.new_key(world.clock.now().wall),
-    )
-
-
-def _ask(world: World, activation: ActivationDetails, pending: PendingRegistration) -> str:
-    return world.service.register(
-        activation.region, activation.activation_id, activation.code, pending.fingerprint, pending.key
     )
 
 

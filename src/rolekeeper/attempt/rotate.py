@@ -33,11 +33,13 @@ def rotate(
             new_key = world.keys.new_key(now)
             contents = _saved(world, keyrotation.begun(contents, new_key))
         world.service.update_public_key(registration, new_key)
-        return _saved(world, keyrotation.promoted(contents)), _rotated(registration)
+        contents = _saved(world, keyrotation.promoted(contents))
     except ServiceRefusedError as refused:
         return _refused(world, contents, registration, fingerprint, refused)
     except (ServiceError, VaultError) as error:
         return contents, _unfinished(registration, error)
+    message = f"Node key of {registration.node_id} rotated"
+    return contents, LogEntry("key_rotated", "info", message, {"node_id": registration.node_id})
 
 
 def token_by_any_key(service: NodeService, contents: VaultContents, node: Node) -> tuple[Registration, TokenAnswer]:
@@ -75,12 +77,6 @@ def _refused(
 def _saved(world: World, contents: VaultContents) -> VaultContents:
     world.vault.save(contents)
     return contents
-
-
-def _rotated(registration: Registration) -> LogEntry:
-    return LogEntry(
-        "key_rotated", "info", f"Node key of {registration.node_id} rotated", {"node_id": registration.node_id}
-    )
 
 
 def _unfinished(registration: Registration, error: RolekeeperError) -> LogEntry:

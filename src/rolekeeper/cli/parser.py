@@ -10,13 +10,14 @@ import io
 import os
 import re
 import sys
-from datetime import timedelta
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from rolekeeper import durations
 from rolekeeper.cli.messages import failed_output, guarded
 from rolekeeper.cli.output import print_json
 from rolekeeper.errors import UsageError
+
+if TYPE_CHECKING:
+    from datetime import timedelta
 
 VERBS = {
     "run": "run the daemon in the foreground",
@@ -86,8 +87,10 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
     return argparse.RawDescriptionHelpFormatter(prog, width=(columns or 80) - 2)
 
 
-def duration(name: str, text: str) -> timedelta:
+def duration(name: str, text: str) -> "timedelta":
     """The duration that the option `name` is given; UsageError when it is none."""
+    from rolekeeper import durations
+
     try:
         return durations.parse(text)
     except ValueError as error:

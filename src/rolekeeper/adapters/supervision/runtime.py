@@ -26,7 +26,7 @@ from contextlib import closing, contextmanager, suppress
 from rolekeeper.adapters import vault
 from rolekeeper.adapters.files.lock import refuse_foreign_lock
 from rolekeeper.adapters.files.paths import Attributes, make_directories
-from rolekeeper.adapters.files.replace import describe, read_file, replace_file
+from rolekeeper.adapters.files.replace import describe, read_file, replace_file, translated
 from rolekeeper.core.jsonvalues import to_json
 from rolekeeper.core.loop import status
 from rolekeeper.errors import InputOutputError, UnavailableError
@@ -68,13 +68,11 @@ class FileRuntimeDirectory:
         if not self._holds(path):
             self._take(path)
         line = f"{self._pid}\n".encode()
-        try:
+        with translated(InputOutputError, f"use {path}"):
             if os.pread(self._lock, len(line), 0) != line:
                 os.pwrite(self._lock, line, 0)
             if self._alive < 0:
                 self._alive = _listening(directory)
-        except OSError as error:
-            raise _cannot("use", path, error) from error
 
     def _holds(self, path: str) -> bool:
         """Whether we hold the lock that others find there: it may have been deleted with its directory."""
@@ -120,10 +118,8 @@ class FileRuntimeDirectory:
     def _replace(self, name: str, data: bytes) -> None:
         self.claim(self._directory)
         path = f"{self._directory}/{name}"
-        try:
+        with translated(InputOutputError, f"write {path}"):
             replace_file(path, data, Attributes(0o644), durable=False)
-        except OSError as error:
-            raise _cannot("write", path, error) from error
 
 
 def _listening(directory: str) -> int:

@@ -168,10 +168,8 @@ def _read(path: Path) -> bytes | None:
 
 
 def _unusable(path: Path, data: bytes, error: MalformedError) -> VaultError:
-    return _damaged(path, str(error)) if data else _truncated(path)
-
-
-def _truncated(path: Path) -> VaultError:
+    if data:
+        return _damaged(path, str(error))
     return VaultError(
         "agent-vault-truncated",
         f"Cannot adopt the registration: {path} has 0 bytes; SSM Agent was killed during a write, or the disk was full",

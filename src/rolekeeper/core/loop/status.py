@@ -128,9 +128,9 @@ def _credentials(state: State, now: Instant) -> str:
     of = f" in {where.name}" if where is not None and len(fresh) > 1 else ""
     expires_at = _expires_at(state.outputs.values())
     if worst in (Freshness.FRESH, Freshness.STALE) and expires_at is not None:
-        return f"credentials {worst} until {_second(expires_at)}{of if worst is Freshness.STALE else ''}"
+        return f"credentials {worst} until {shown(expires_at)}{of if worst is Freshness.STALE else ''}"
     if worst is Freshness.EXPIRED and expires_at is not None:
-        return f"credentials expired at {_second(expires_at)}{of}"
+        return f"credentials expired at {shown(expires_at)}{of}"
     return f"credentials {worst}{of}"
 
 
@@ -144,11 +144,7 @@ def _next(state: State) -> str:
     if state.due is None:
         return ""
     what = "probe" if state.phase is Phase.HIBERNATING else "attempt"
-    return f"; next {what} at {_second(state.due.wall)}"
-
-
-def _second(moment: datetime) -> str:
-    return shown(moment)
+    return f"; next {what} at {shown(state.due.wall)}"
 
 
 def of(state: State, now: Instant, pid: int, version: str, boot_id: str) -> Status:
