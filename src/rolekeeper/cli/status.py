@@ -17,7 +17,6 @@ from rolekeeper.cli.condition import Condition
 from rolekeeper.cli.messages import say
 from rolekeeper.cli.output import label, print_json
 from rolekeeper.core import similarity
-from rolekeeper.core.holding import problem
 from rolekeeper.core.jsonvalues import shown
 from rolekeeper.core.loop import status
 from rolekeeper.core.loop.status import OutputStatus, Status
@@ -115,7 +114,7 @@ def _seen(configuration: str | None, clock: Clock) -> tuple[object, list[str]]:
         now = condition.of_everything(settings, clock)
         complaints = [*_complaints(now, settings)]
     except RolekeeperError as error:
-        complaint = problem(error)
+        complaint = OutputProblem(error.code, error.message, error.hint)
         return complaint, [_complaint_text(complaint)]
     facts = [_text(now.reported, clock)] if now.reported is not None and now.pid is not None else []
     return (now, complaints), [*map(_complaint_text, complaints), *facts]

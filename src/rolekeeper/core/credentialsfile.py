@@ -22,7 +22,7 @@ from functools import lru_cache
 from rolekeeper.core import ini
 from rolekeeper.core.ini import COMMENT, CONTINUATION, HEADER, OPTION, Line
 from rolekeeper.errors import OutputError
-from rolekeeper.model import RoleToken
+from rolekeeper.model import OutputContents, RoleToken
 
 Values = Mapping[str, str]
 """A profile's keys, in lower case, and their values."""
@@ -73,6 +73,11 @@ def decode(data: bytes, *, where: str) -> str:
 def is_complete(values: Values) -> bool:
     """Whether a profile holds everything that we publish, and no stale token that botocore would prefer."""
     return all(values.get(key) for key in OUR_KEYS) and STALE_TOKEN not in values
+
+
+def contents(values: Values) -> OutputContents:
+    """What a profile with these values holds."""
+    return OutputContents(values.get(ACCESS_KEY_ID, ""), values.get(EXPIRES, ""), is_complete=is_complete(values))
 
 
 def outranking(values: Values) -> list[str]:

@@ -13,7 +13,7 @@ from rolekeeper.adapters.outputs.publishedfile import SAMPLE, PublishedFiles, Se
 from rolekeeper.core import credentialsfile, editcheck
 from rolekeeper.core.steps import SeenOutput
 from rolekeeper.errors import OutputError
-from rolekeeper.model import IssueRecord, OutputContents, OutputProblem, RoleToken
+from rolekeeper.model import IssueRecord, OutputProblem, RoleToken
 from rolekeeper.settings import CredentialsFile
 from rolekeeper.values import replace
 
@@ -32,10 +32,13 @@ class SharedCredentialsFiles:
         if seen.data is None:
             return SeenOutput(output, None, seen.problem)
         try:
-            values = profile_values(output, seen.data)
+            text = credentialsfile.decode(seen.data, where=output.path)
+            values = credentialsfile.read_profile(text, output.profile, where=output.path) or {}
         except OutputError as error:  # a file that SDKs cannot read, either
             return SeenOutput(output, None, seen.problem or error)
-        contents = replace(contents_of(values), warning=_outranked(output, values) or _linked(output, seen))
+        contents = replace(
+            credentialsfile.contents(values), warning=_outranked(output, values) or _linked(output, seen)
+        )
         return SeenOutput(output, contents, seen.problem)
 
     def publish(self, output: CredentialsFile, token: RoleToken, _issue: IssueRecord, longest: timedelta) -> None:
@@ -91,21 +94,6 @@ class _Profile:
     def check(self, old: bytes, written: bytes) -> None:
         before, after = (credentialsfile.decode(data, where=self._output.path) for data in (old, written))
         editcheck.check_edit(before, after, self._output.profile, self._values, where=self._output.path)
-
-
-def profile_values(output: CredentialsFile, data: bytes) -> "credentialsfile.Values":
-    """The output's profile in a file of these bytes; OutputError when SDKs cannot read the file."""
-    text = credentialsfile.decode(data, where=output.path)
-    return credentialsfile.read_profile(text, output.profile, where=output.path) or {}
-
-
-def contents_of(values: "credentialsfile.Values") -> OutputContents:
-    """What a profile holds."""
-    return OutputContents(
-        access_key_id=values.get(credentialsfile.ACCESS_KEY_ID, ""),
-        expiry=values.get(credentialsfile.EXPIRES, ""),
-        is_complete=credentialsfile.is_complete(values),
-    )
 
 
 def _outranked(output: CredentialsFile, values: "credentialsfile.Values") -> OutputProblem | None:

@@ -2,11 +2,10 @@
 
 from rolekeeper.adapters.files.replace import read_file
 from rolekeeper.adapters.outputs.accounts import user_number
-from rolekeeper.adapters.outputs.credentialsfile import contents_of, profile_values
 from rolekeeper.adapters.outputs.endpoint import EndpointDocuments
 from rolekeeper.adapters.outputs.processfile import PROFILE, points_to_it
 from rolekeeper.adapters.outputs.publishedfile import LARGEST_FILE
-from rolekeeper.core import processfile
+from rolekeeper.core import credentialsfile, processfile
 from rolekeeper.errors import OutputError
 from rolekeeper.model import OutputContents
 from rolekeeper.settings import Endpoint, FileFormat, Output
@@ -22,7 +21,8 @@ def contents(output: Output, runtime_directory: str) -> OutputContents:
     if data is None:
         return OutputContents()
     if output.format is FileFormat.SHARED:
-        return contents_of(profile_values(output, data))
+        text = credentialsfile.decode(data, where=output.path)
+        return credentialsfile.contents(credentialsfile.read_profile(text, output.profile, where=output.path) or {})
     found = processfile.contents(data, where=output.path)
     beside = read_file(f"{output.path}{PROFILE}", LARGEST_FILE, owner) or b""
     return replace(found, is_complete=found.is_complete and points_to_it(output, beside))
