@@ -166,6 +166,11 @@ class TokenAnswer(Value):
     clock_difference: timedelta | None = None
     request_id: str | None = None
 
+    @property
+    def life(self) -> Lifetime:
+        """The life of the token, issued when the answer was received."""
+        return Lifetime(self.received_at, self.token.expires_at, self.received_boot)
+
 
 class Phase(StrEnum):
     """Where the loop is, in the words of status.json; docs/states.md draws how the phases follow each other."""

@@ -8,7 +8,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 from rolekeeper import compose
 from rolekeeper.adapters.supervision import unit
@@ -48,13 +48,6 @@ UNITS = (
     ("s", timedelta(seconds=1)),
 )
 HEADINGS = ("OUTPUT", "CREDENTIALS", "ROLE", "EXPIRE", "PROBLEM")
-
-
-class Times(NamedTuple):
-    """Now, by this machine's clock and by the service's."""
-
-    here: datetime
-    service: datetime
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -160,21 +153,21 @@ def _output_complaints(reported: Status) -> Iterator[OutputProblem]:
 
 
 def _text(reported: Status, clock: Clock) -> str:
-    now = Times(clock.now().wall, condition.service_now(reported, clock))
+    here, service = clock.now().wall, condition.service_now(reported, clock)
     lines = [
         ("State", reported.state.value),
         ("Node", reported.node_id),
         ("Region", reported.region),
         ("Credentials", reported.freshness.value),
-        ("Expire", _moment(reported.expires_at, now.service)),
-        ("Refresh", _moment(reported.refresh_at, now.service)),
-        ("Next attempt", _moment(reported.next_attempt_at, now.here)),
-        ("Last success", _moment(reported.last_success_at, now.here)),
-        ("Last outcome", _outcome(reported, now.here)),
+        ("Expire", _moment(reported.expires_at, service)),
+        ("Refresh", _moment(reported.refresh_at, service)),
+        ("Next attempt", _moment(reported.next_attempt_at, here)),
+        ("Last success", _moment(reported.last_success_at, here)),
+        ("Last outcome", _outcome(reported, here)),
         ("Hardware", _hardware(reported)),
     ]
     shown = [f"{f'{title}:':14}{value}" for title, value in lines if value is not None]
-    return "\n".join([*shown, *_table([_row(one, now.service) for one in reported.outputs])])
+    return "\n".join([*shown, *_table([_row(one, service) for one in reported.outputs])])
 
 
 def _moment(at: datetime | None, now: datetime) -> str | None:

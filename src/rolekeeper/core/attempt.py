@@ -58,7 +58,6 @@ from rolekeeper.model import (
     HeldToken,
     Holding,
     IssueRecord,
-    Lifetime,
     LogEntry,
     Outcome,
     OutputName,
@@ -242,9 +241,8 @@ class _Attempt:
             self.entries.append(attemptlog.key_change_completed(by))
 
     def _issued(self, answer: TokenAnswer) -> IssueRecord:
-        life = Lifetime(answer.received_at, answer.token.expires_at, answer.received_boot)
         node_id = self.seen.node.registration.node_id
-        return IssueRecord(node_id, answer.token.access_key_id, life, self.seen.boot_id)
+        return IssueRecord(node_id, answer.token.access_key_id, answer.life, self.seen.boot_id)
 
     # 5 and 6: roles and outputs
 

@@ -8,20 +8,20 @@ from datetime import timedelta
 from typing import TypeVar
 
 from rolekeeper import compose, durations
+from rolekeeper.adapters.ssm.codes import CLOCK
 from rolekeeper.adapters.ssm.reach import Reach, Route, is_loopback
 from rolekeeper.adapters.supervision import unit
 from rolekeeper.attempt.rotate import token_by_any_key
 from rolekeeper.cli.probes.case import Case
 from rolekeeper.core.findings import Finding, failed, ok, skipped, warning
 from rolekeeper.errors import RolekeeperError, ServiceError, UnavailableError
-from rolekeeper.model import Lifetime, OutputProblem, TokenAnswer
+from rolekeeper.model import OutputProblem
 
 T = TypeVar("T")
 
 _TOLERATED = timedelta(minutes=4)  # the service tolerates 5
 _NOTABLE = timedelta(seconds=30)
 _LONGEST_SESSION = timedelta(hours=1, minutes=1)
-_SET_CLOCK = "set this machine's clock and keep it right (chrony or systemd-timesyncd)"
 _STEPS = {"proxy-failed": "proxy", "tls-failed": "tls", "ca-bundle-unreadable": "tls"}
 
 
@@ -105,9 +105,9 @@ def time(case: Case) -> Iterator[Finding]:
     message = f"this machine's clock is {far} {'behind' if difference > timedelta(0) else 'ahead'}"
     if abs(difference) > _TOLERATED:
         message = f"{message}: rolekeeper allows for that, but AWS refuses the requests of most programs"
-        yield failed("clock", UnavailableError("clock-off", message, _SET_CLOCK))
+        yield failed("clock", UnavailableError("clock-off", message, CLOCK))
     elif abs(difference) > _NOTABLE:
-        yield warning("clock", OutputProblem("clock-drifts", message, _SET_CLOCK))
+        yield warning("clock", OutputProblem("clock-drifts", message, CLOCK))
     else:
         yield ok("clock", f"differs by {far} from the service's" if difference else "as the service's")
 
@@ -146,7 +146,7 @@ def session(case: Case) -> Iterator[Finding]:
     """How long a copied credentials file is good for."""
     lives = {role or "the node's role": issue.life for role, issue in case.contents.issues.items()}
     if case.token is not None:
-        lives["the node's role"] = _life(case.token)
+        lives["the node's role"] = case.token.life
     for role, life in lives.items():
         length = life.expires_at - life.issued_at
         if length > _LONGEST_SESSION:
@@ -154,10 +154,6 @@ def session(case: Case) -> Iterator[Finding]:
             message = f"a session of {role} lives {words}: a stolen copy of the credentials works elsewhere so long"
             hint = "set the maximum session duration of the role to one hour"
             yield warning("session", OutputProblem("session-long", message, hint))
-
-
-def _life(answer: TokenAnswer) -> Lifetime:
-    return Lifetime(answer.received_at, answer.token.expires_at, answer.received_boot)
 
 
 def _reach(case: Case) -> Reach:
