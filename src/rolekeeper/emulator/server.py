@@ -47,7 +47,7 @@ class Server:
         tls: Tls | None,
     ) -> None:
         self._handle = handle
-        self._date_header = date_header
+        self.date_header = date_header
         self._tls = _context(tls) if tls else None
         self._listener = _listen(address, port)
         self._stopping = threading.Event()
@@ -127,10 +127,6 @@ class Server:
         if self._stopping.wait(reply.delay.total_seconds()):
             return Reply(None)
         return reply
-
-    def date_header(self) -> str:
-        """The value of an answer's Date header."""
-        return self._date_header()
 
 
 class _Conversation:

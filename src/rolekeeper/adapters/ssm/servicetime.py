@@ -109,5 +109,5 @@ def _later(known: Instant, boot: timedelta) -> datetime:
 
 
 def _service_time(answer: Answer, difference: timedelta) -> Instant:
-    """The service's time when the answer came: never by `received.wall`, for the clock may have stepped since."""
+    """The service's time when the answer came: never by `received.wall`: the clock may have stepped since."""
     return Instant(_later(answer.sent, answer.received.boot) + difference, answer.received.boot)

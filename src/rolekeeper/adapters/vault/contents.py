@@ -19,8 +19,8 @@ nothing to say is left out.
 A sealed vault is the same bytes in a box (`box.py`), and that is a JSON object of format 2.
 
 Reading is strict, because a vault that is misread costs the registration: a field of another type or form is an error
-that names the field and never its value. So is a member that this version does not know, for the next save would lose
-it. What is written is read back first, so that no caller can write a vault that the next start cannot read.
+that names the field and never its value. A member that this version does not know is an error, too, because the next
+save would lose it. What is written is read back first, so that no vault is written that the next start cannot read.
 """
 
 from collections.abc import Callable
