@@ -14,8 +14,8 @@ from tests.emulator.conftest import VECTORS, Answer, Machine, unsigned
 
 from rolekeeper.emulator import Emulator
 from rolekeeper.emulator.account import Node, new_account
+from rolekeeper.emulator.administration import describe_nodes
 from rolekeeper.emulator.calls import Call, Caller
-from rolekeeper.emulator.nodes import describe
 
 UNKNOWN_NODE = "mi-0123456789abcdef0"
 UNKNOWN_ACTIVATION = "00000000-0000-4000-8000-000000000000"
@@ -195,7 +195,7 @@ def test_a_node_is_online_for_ten_minutes_after_a_report(silence: timedelta | No
     now = datetime(2026, 11, 23, tzinfo=UTC)
     node = Node(UNKNOWN_NODE, UNKNOWN_ACTIVATION, "Web", "", "", now, last_seen_at=silence and now - silence)
     account = new_account("123456789012", "us-east-1").with_node(node)
-    (facts,) = describe(account, Call({}, Caller("AKIA"), now, timedelta(hours=1)))[1]["InstanceInformationList"]
+    (facts,) = describe_nodes(account, Call({}, Caller("AKIA"), now, timedelta(hours=1)))[1]["InstanceInformationList"]
     assert facts["PingStatus"] == status
 
 

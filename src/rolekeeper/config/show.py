@@ -81,8 +81,8 @@ def _plain(value: Any) -> Any:
     """What TOML holds for it; the empty string for None."""
     if isinstance(value, timedelta):
         return durations.text(value)
-    if isinstance(value, Mapping):
-        return dict(value)
+    if isinstance(value, (Mapping, tuple)):
+        return dict(value) if isinstance(value, Mapping) else list(value)
     return "" if value is None else value
 
 
