@@ -201,7 +201,7 @@ class Outcome(StrEnum):
 class Freshness(StrEnum):
     """How much of the credentials' life is left: fresh more than a quarter, stale less, then expired.
 
-    An output that holds none of ours is absent, held-by-another, or unknown when it cannot be read.
+    An output without our credentials is absent, held-by-another, or unknown when it cannot be read.
     """
 
     FRESH = "fresh"

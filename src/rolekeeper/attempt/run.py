@@ -21,9 +21,7 @@ from rolekeeper.settings import Role, Settings
 from rolekeeper.values import replace
 
 LONGEST_WAIT_FOR_VAULT = timedelta(seconds=30)
-ROLES_UNTIL = (
-    1 / 2
-)  # of the attempt's time: no role is assumed later, so there is time for the record even if STS hangs
+ROLES_UNTIL = 1 / 2  # of the attempt's time: no role is assumed later, so that the record has time if STS hangs
 
 Deliver = Callable[[AttemptReport], None]
 DeliverFound = Callable[[RegistrationFound], None]

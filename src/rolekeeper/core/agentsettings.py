@@ -3,7 +3,7 @@
 Programs find credentials where the agent published them. If rolekeeper publishes elsewhere, they go on until the last
 token of the agent runs out, and fail then. So `adopt` compares, in this order:
 
-1. Where the agent published: a file and a profile that is no output of ours.
+1. Where the agent published: a file and a profile that is not one of our outputs.
 2. The endpoint, the proxy, and the age of the node key, where the agent's configuration names one and ours another.
 3. What our configuration cannot express is named too: an agent that published nothing, or that named another region
    than the registration's, which is the one that counts.

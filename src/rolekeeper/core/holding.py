@@ -3,7 +3,7 @@
 The record of the last issue names ours. Rolekeeper writes no access key without its expiry, so an access key with none,
 or one beside our old expiry, is another program's. Any other key may be ours from before a record that was lost.
 
-Where this node has published nothing yet, nothing of ours was overwritten: what is there counts as absent. It may be
+Where this node has published nothing yet, none of our keys was overwritten: what is there counts as absent. It may be
 what `clear` left of an earlier registration, without its expiry.
 """
 

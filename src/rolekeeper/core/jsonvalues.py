@@ -30,7 +30,7 @@ def shown(moment: datetime) -> str:
 
 
 def encode(value: Any) -> Json:
-    """What `json.dumps` takes, for a value made of ours, tuples, mappings, enums, times and JSON's own types."""
+    """What `json.dumps` takes, for a Value, a tuple, a mapping, an enum, a time, or what JSON has itself."""
     if isinstance(value, Value):
         return {name: encode(field) for name, field in fields(value).items()}
     if isinstance(value, datetime):

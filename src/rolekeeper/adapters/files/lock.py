@@ -24,7 +24,7 @@ _NO_LOCK = (errno.ELOOP, errno.EISDIR, errno.ENXIO)  # a symlink, a directory, a
 
 @contextmanager
 def lock(path: str, wait: timedelta, sleep: Callable[[timedelta], None]) -> Iterator[None]:
-    """Keep other writers of ours from the file (or directory) `path`; see `lock_at`."""
+    """Keep rolekeeper's other processes from the file (or directory) `path`; see `lock_at`."""
     with place(path) as target, lock_at(target, wait, sleep):
         yield
 

@@ -16,8 +16,8 @@ The next writer removes what a crash left behind, so writers that share a target
 resolved as in paths.py: the link stays, its target is replaced. Libraries for atomic writes cover neither owner, ACL,
 the directory's flush nor open directories; hence our own.
 
-OSErrors leave this module as they are; `translated` turns them into errors of ours, with the code and the remedy that
-`describe` has for them.
+OSErrors leave this module as they are; `translated` turns them into rolekeeper's errors, with the code and the remedy
+that `describe` has for them.
 """
 
 import errno
@@ -184,7 +184,7 @@ def _refuse_special(status: os.stat_result) -> None:
 def replace_file(
     path: str, data: bytes, attributes: Attributes, *, missing: Attributes | None = None, durable: bool = True
 ) -> None:
-    """Make the file hold `data`; when not `durable`, a power failure (but no crash of ours) may undo it.
+    """Make the file hold `data`; when not `durable`, a power failure (but no crash) may undo it.
 
     With `missing`, directories on the way are created with these attributes.
     """

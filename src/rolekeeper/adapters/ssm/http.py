@@ -7,7 +7,7 @@ The rules:
    step at most, and each piece of the answer `read_timeout`; the deadline of the attempt bounds the whole.
 3. An answer has at most 1 MiB, everything included: head, interim answers, chunk sizes and trailers. One that ends
    before its length is incomplete.
-4. Only what the network, TLS and the HTTP parser raise becomes an error of ours here (`failures`). A fault in our own
+4. Only what the network, TLS and the HTTP parser raise becomes a ServiceError here (`failures`). A fault in our own
    code comes out as it is.
 """
 
