@@ -8,7 +8,7 @@ import os
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.ssm.certificates import Authority
 
 from rolekeeper.adapters.ssm.service import SsmService
 from rolekeeper.model import Instant, NodeKey, Registration
@@ -206,46 +205,19 @@ def error_reply(code: str, message: str = "", status: int = 400, difference: tim
     return Reply(status, body, service_headers(difference))
 
 
-@dataclass(frozen=True)
-class Kit:
-    """What a test needs of this file, which it cannot import."""
-
-    noon: datetime = NOON
-    clock: type[RunningClock] = RunningClock
-    reply: type[Reply] = Reply
-    service: type[ScriptedService] = ScriptedService
-    vectors: Callable[[], list[dict[str, Any]]] = vectors
-    token_fields: Callable[..., dict[str, Any]] = token_fields
-    token_reply: Callable[..., Reply] = token_reply
-    error_reply: Callable[..., Reply] = error_reply
-    headers: Callable[..., dict[str, str]] = service_headers
-    authority: type[Authority] = Authority
-
-    def settings(self, endpoint_url: str | None, **changes: Any) -> ServiceSettings:
-        plain = ServiceSettings(
-            endpoint_url=endpoint_url,
-            proxy_url=None,
-            ca_bundle=None,
-            fips=False,
-            dual_stack=False,
-            connect_timeout=timedelta(seconds=5),
-            read_timeout=timedelta(seconds=5),
-        )
-        return replace(plain, **changes)
-
-    def client(
-        self,
-        endpoint_url: str | None,
-        clock: Any = None,
-        environment: Mapping[str, str] | None = None,
-        **changes: Any,
-    ) -> SsmService:
-        return SsmService(self.settings(endpoint_url, **changes), clock or RunningClock(), "1.2.3", environment or {})
+def service_settings(endpoint_url: str | None, **changes: Any) -> ServiceSettings:
+    seconds = timedelta(seconds=5)
+    plain = ServiceSettings(
+        endpoint_url, None, None, fips=False, dual_stack=False, connect_timeout=seconds, read_timeout=seconds
+    )
+    return replace(plain, **changes)
 
 
-@pytest.fixture(scope="session")
-def kit() -> Kit:
-    return Kit()
+def ssm_client(
+    endpoint_url: str | None, clock: Any = None, environment: Mapping[str, str] | None = None, **changes: Any
+) -> SsmService:
+    settings = service_settings(endpoint_url, **changes)
+    return SsmService(settings, clock or RunningClock(), "1.2.3", environment or {})
 
 
 @pytest.fixture

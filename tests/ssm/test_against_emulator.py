@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
+from tests.ssm.conftest import service_settings
 
 from rolekeeper.adapters.clock import SystemClock
 from rolekeeper.adapters.ssm.nodekey import RsaKeyMaker, public_key
@@ -41,8 +41,8 @@ class World:
 
 
 @pytest.fixture
-def world(rolekeeper_emulator: Emulator, kit: Any) -> World:
-    client = SsmService(kit.settings(rolekeeper_emulator.url), SystemClock(), "1.2.3")
+def world(rolekeeper_emulator: Emulator) -> World:
+    client = SsmService(service_settings(rolekeeper_emulator.url), SystemClock(), "1.2.3")
     return World(rolekeeper_emulator, client)
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.ssm.certificates import Authority
+from tests.ssm.conftest import Reply, ScriptedService, ssm_client, token_reply
 
 from rolekeeper.adapters.ssm import tls
 from rolekeeper.adapters.ssm.tls import trust_store
@@ -20,14 +22,14 @@ DAY = timedelta(days=1)
 
 
 @pytest.fixture
-def ca(tmp_path: Path, kit: Any) -> Any:
-    return kit.authority(tmp_path / "ca")
+def ca(tmp_path: Path) -> Any:
+    return Authority(tmp_path / "ca")
 
 
 @contextmanager
-def serving(kit: Any, context: ssl.SSLContext | None = None, address: str = "127.0.0.1") -> Iterator[Any]:
-    scripted = kit.service(context, address)
-    scripted.says(kit.token_reply())
+def serving(context: ssl.SSLContext | None = None, address: str = "127.0.0.1") -> Iterator[Any]:
+    scripted = ScriptedService(context, address)
+    scripted.says(token_reply())
     try:
         yield scripted
     finally:
@@ -35,22 +37,20 @@ def serving(kit: Any, context: ssl.SSLContext | None = None, address: str = "127
 
 
 @pytest.fixture
-def tls_service(ca: Any, kit: Any) -> Iterator[Any]:
-    with serving(kit, ca.server()) as scripted:
+def tls_service(ca: Any) -> Iterator[Any]:
+    with serving(ca.server()) as scripted:
         yield scripted
 
 
-def failure(kit: Any, url: str | None, node: Registration, **changes: Any) -> RolekeeperError:
+def failure(url: str | None, node: Registration, **changes: Any) -> RolekeeperError:
     with pytest.raises(ServiceError) as caught:
-        kit.client(url, **changes).request_role_token(node, "a-fingerprint")
+        ssm_client(url, **changes).request_role_token(node, "a-fingerprint")
     assert caught.value.message.startswith(f"Cannot request a role token for {node.node_id} in us-east-1: ")
     return caught.value
 
 
-def test_a_private_ca_is_trusted_when_ca_bundle_names_it(
-    ca: Any, tls_service: Any, kit: Any, node: Registration
-) -> None:
-    kit.client(tls_service.url, ca_bundle=str(ca.file)).request_role_token(node, "a-fingerprint")
+def test_a_private_ca_is_trusted_when_ca_bundle_names_it(ca: Any, tls_service: Any, node: Registration) -> None:
+    ssm_client(tls_service.url, ca_bundle=str(ca.file)).request_role_token(node, "a-fingerprint")
     assert len(tls_service.requests) == 1
 
 
@@ -72,12 +72,11 @@ def test_each_wrong_certificate_is_refused_in_words_of_its_own(
     words: str,
     hint: str,
     tmp_path: Path,
-    kit: Any,
     node: Registration,
 ) -> None:
-    ca = kit.authority(tmp_path / "ca", **authority)
-    with serving(kit, ca.server(**server)) as scripted:
-        error = failure(kit, scripted.url, node, ca_bundle=str(ca.file))
+    ca = Authority(tmp_path / "ca", **authority)
+    with serving(ca.server(**server)) as scripted:
+        error = failure(scripted.url, node, ca_bundle=str(ca.file))
         assert scripted.requests == []
     assert error.code == "tls-failed"
     assert words in error.message
@@ -85,21 +84,21 @@ def test_each_wrong_certificate_is_refused_in_words_of_its_own(
 
 
 def test_a_certificate_of_an_unknown_ca_is_refused_and_the_hint_names_ca_bundle(
-    tmp_path: Path, ca: Any, kit: Any, node: Registration
+    tmp_path: Path, ca: Any, node: Registration
 ) -> None:
     """Whether or not the server shows the CA's certificate too."""
-    other = kit.authority(tmp_path / "other")
+    other = Authority(tmp_path / "other")
     for send_ca, words in ((False, "it is from an unknown CA"), (True, "its CA is not trusted")):
-        with serving(kit, ca.server(send_ca=send_ca)) as scripted:
-            error = failure(kit, scripted.url, node, ca_bundle=str(other.file))
+        with serving(ca.server(send_ca=send_ca)) as scripted:
+            error = failure(scripted.url, node, ca_bundle=str(other.file))
             assert scripted.requests == []
         assert error.code == "tls-failed"
         assert words in error.message
         assert "an inspecting proxy has its own" in error.hint
 
 
-def test_the_systems_trust_store_does_not_trust_a_private_ca(tls_service: Any, kit: Any, node: Registration) -> None:
-    error = failure(kit, tls_service.url, node)
+def test_the_systems_trust_store_does_not_trust_a_private_ca(tls_service: Any, node: Registration) -> None:
+    error = failure(tls_service.url, node)
     assert error.code == "tls-failed"
     assert "service.ca_bundle" in error.hint
     assert tls_service.requests == []
@@ -107,10 +106,10 @@ def test_the_systems_trust_store_does_not_trust_a_private_ca(tls_service: Any, k
 
 @pytest.mark.parametrize("where", ["directory", "file", "neither"])
 def test_a_ca_of_the_system_is_found_in_its_directory_or_its_file(
-    where: str, ca: Any, tls_service: Any, kit: Any, node: Registration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    where: str, ca: Any, tls_service: Any, node: Registration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A directory of hashes comes first, because it is quick; the file has what an administrator appended to it."""
-    other = kit.authority(tmp_path / "other")
+    other = Authority(tmp_path / "other")
     monkeypatch.setattr(tls, "TRUST_STORES", (str((ca if where == "file" else other).file),))
     monkeypatch.setattr(tls, "CA_DIRECTORY", str(tmp_path / "hashed"))
     (tmp_path / "hashed").mkdir()
@@ -118,18 +117,18 @@ def test_a_ca_of_the_system_is_found_in_its_directory_or_its_file(
     if where == "directory":
         ca.hash_into(tmp_path / "hashed")
     if where == "neither":
-        assert failure(kit, tls_service.url, node).code == "tls-failed"
+        assert failure(tls_service.url, node).code == "tls-failed"
     else:
-        kit.client(tls_service.url).request_role_token(node, "a-fingerprint")
+        ssm_client(tls_service.url).request_role_token(node, "a-fingerprint")
     assert len(tls_service.requests) == (where != "neither")
 
 
 def test_a_machine_without_a_trust_store_is_told_which_package_to_install(
-    tls_service: Any, kit: Any, node: Registration, monkeypatch: pytest.MonkeyPatch
+    tls_service: Any, node: Registration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the list of places empty; botocore's own bundle knows AWS, and no private CA."""
     monkeypatch.setattr(tls, "TRUST_STORES", ())
-    error = failure(kit, tls_service.url, node)
+    error = failure(tls_service.url, node)
     assert error.code == "tls-failed"
     assert "this machine has no trust store" in error.message
     assert error.hint.startswith("install the package ca-certificates")
@@ -140,32 +139,32 @@ def test_a_machine_without_a_trust_store_is_told_which_package_to_install(
     assert caught.value.hint == error.hint
 
 
-def test_the_trust_store_is_read_once_in_a_process(ca: Any, tls_service: Any, kit: Any, node: Registration) -> None:
+def test_the_trust_store_is_read_once_in_a_process(ca: Any, tls_service: Any, node: Registration) -> None:
     """Once it is damaged, only a second reading would notice."""
     for _ in range(2):
-        kit.client(tls_service.url, ca_bundle=str(ca.file)).request_role_token(node, "a-fingerprint")
+        ssm_client(tls_service.url, ca_bundle=str(ca.file)).request_role_token(node, "a-fingerprint")
         ca.file.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
     assert len(tls_service.requests) == 2
 
 
 def test_keys_of_a_session_are_written_nowhere(
-    ca: Any, tls_service: Any, kit: Any, node: Registration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ca: Any, tls_service: Any, node: Registration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
-    kit.client(tls_service.url, ca_bundle=str(ca.file)).request_role_token(node, "a-fingerprint")
+    ssm_client(tls_service.url, ca_bundle=str(ca.file)).request_role_token(node, "a-fingerprint")
     assert not (tmp_path / "keys").exists()
 
 
 def test_the_server_is_told_the_name_that_is_wanted(
-    ca: Any, kit: Any, node: Registration, monkeypatch: pytest.MonkeyPatch
+    ca: Any, node: Registration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SNI, and a certificate with that name; each address of the name is tried in order."""
     context, wanted = ca.server("ssm.example"), []
     context.sni_callback = lambda _link, name, _context: wanted.append(name)
-    with serving(kit, context) as scripted:
+    with serving(context) as scripted:
         names = {"ssm.example": ["127.0.0.2", "::1", "127.0.0.1"]}
         monkeypatch.setattr(socket, "getaddrinfo", resolver(names))
-        kit.client(f"https://ssm.example:{scripted.port}", ca_bundle=str(ca.file)).request_role_token(node, "f")
+        ssm_client(f"https://ssm.example:{scripted.port}", ca_bundle=str(ca.file)).request_role_token(node, "f")
     assert wanted == ["ssm.example"]
     assert scripted.requests[0].headers["host"] == f"ssm.example:{scripted.port}"
 
@@ -180,15 +179,13 @@ def resolver(names: dict[str, list[str]]) -> Any:
     return resolve
 
 
-def test_an_ipv6_address_is_reached(ca: Any, kit: Any, node: Registration) -> None:
-    with serving(kit, ca.server("::1"), "::1") as scripted:
-        kit.client(scripted.url, ca_bundle=str(ca.file)).request_role_token(node, "f")
+def test_an_ipv6_address_is_reached(ca: Any, node: Registration) -> None:
+    with serving(ca.server("::1"), "::1") as scripted:
+        ssm_client(scripted.url, ca_bundle=str(ca.file)).request_role_token(node, "f")
     assert scripted.requests[0].headers["host"] == f"[::1]:{scripted.port}"
 
 
-def test_a_machine_without_ipv4_is_told_of_dual_stack(
-    kit: Any, node: Registration, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_machine_without_ipv4_is_told_of_dual_stack(node: Registration, monkeypatch: pytest.MonkeyPatch) -> None:
     """To a multicast address there is no route for TCP, as there is none to any IPv4 address from such a machine."""
     names = {
         "ssm.us-east-1.amazonaws.com": ["224.0.0.1"],
@@ -197,27 +194,27 @@ def test_a_machine_without_ipv4_is_told_of_dual_stack(
     }
     monkeypatch.setattr(socket, "getaddrinfo", resolver(names))
     hints = [
-        failure(kit, None, node).hint,
-        failure(kit, None, node, dual_stack=True).hint,
-        failure(kit, "https://own.example", node).hint,
+        failure(None, node).hint,
+        failure(None, node, dual_stack=True).hint,
+        failure("https://own.example", node).hint,
     ]
     assert ["service.dual_stack" in hint for hint in hints] == [True, False, False]
 
 
-def test_tls_to_a_server_that_speaks_none_is_a_tls_failure(service: Any, kit: Any, node: Registration) -> None:
-    assert failure(kit, service.url.replace("http:", "https:"), node).code in {"tls-failed", "connection-lost"}
+def test_tls_to_a_server_that_speaks_none_is_a_tls_failure(service: Any, node: Registration) -> None:
+    assert failure(service.url.replace("http:", "https:"), node).code in {"tls-failed", "connection-lost"}
     assert service.requests == []
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate at all"])
 def test_a_ca_bundle_that_is_none_is_named(
-    content: bytes | None, tmp_path: Path, service: Any, kit: Any, node: Registration
+    content: bytes | None, tmp_path: Path, service: Any, node: Registration
 ) -> None:
     bundle = tmp_path / "bundle.pem"
     if content is not None:
         bundle.write_bytes(content)
     with pytest.raises(ServiceError) as caught:
-        kit.client(service.url, ca_bundle=str(bundle)).request_role_token(node, "a-fingerprint")
+        ssm_client(service.url, ca_bundle=str(bundle)).request_role_token(node, "a-fingerprint")
     assert caught.value.code == "ca-bundle-unreadable"
     assert str(bundle) in caught.value.message
     assert "service.ca_bundle" in caught.value.hint
@@ -230,11 +227,11 @@ def test_a_directory_is_no_ca_bundle(tmp_path: Path) -> None:
 
 
 def test_damaged_certificates_in_the_bundle_are_a_tls_failure(
-    tmp_path: Path, tls_service: Any, kit: Any, node: Registration
+    tmp_path: Path, tls_service: Any, node: Registration
 ) -> None:
     bundle = tmp_path / "bundle.pem"
     bundle.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
-    error = failure(kit, tls_service.url, node, ca_bundle=str(bundle))
+    error = failure(tls_service.url, node, ca_bundle=str(bundle))
     assert error.code == "tls-failed"
     assert "service.ca_bundle" in error.hint
 
@@ -252,16 +249,16 @@ def test_the_systems_trust_store_is_the_default() -> None:
     assert Path(trust_store(None)).stat().st_size > 0
 
 
-def test_a_port_that_nobody_listens_on_is_unreachable(kit: Any, node: Registration) -> None:
+def test_a_port_that_nobody_listens_on_is_unreachable(node: Registration) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        error = failure(kit, f"http://127.0.0.1:{taken.getsockname()[1]}", node)
+        error = failure(f"http://127.0.0.1:{taken.getsockname()[1]}", node)
     assert error.code == "unreachable"
     assert "Connection refused" in error.message
 
 
-def test_a_name_that_does_not_exist_is_unreachable(kit: Any, node: Registration) -> None:
-    error = failure(kit, "http://no-such-host.invalid", node)
+def test_a_name_that_does_not_exist_is_unreachable(node: Registration) -> None:
+    error = failure("http://no-such-host.invalid", node)
     assert error.code == "unreachable"
     assert "name service" in error.hint
 
@@ -275,14 +272,14 @@ def test_a_name_that_does_not_exist_is_unreachable(kit: Any, node: Registration)
     ],
 )
 def test_a_connection_that_ends_early_or_never_is_told_apart(
-    trouble: dict[str, Any], code: str, service: Any, kit: Any, node: Registration
+    trouble: dict[str, Any], code: str, service: Any, node: Registration
 ) -> None:
-    service.says(kit.reply(**trouble))
-    assert failure(kit, service.url, node, read_timeout=timedelta(seconds=0.2)).code == code
+    service.says(Reply(**trouble))
+    assert failure(service.url, node, read_timeout=timedelta(seconds=0.2)).code == code
 
 
-def test_a_password_in_the_endpoint_url_is_not_told(kit: Any, node: Registration) -> None:
-    error = failure(kit, "http://user:pass-word@127.0.0.1:9", node)
+def test_a_password_in_the_endpoint_url_is_not_told(node: Registration) -> None:
+    error = failure("http://user:pass-word@127.0.0.1:9", node)
     assert error.code == "unreachable"
     assert "(Connection refused, http://127.0.0.1:9/)" in error.message
 
@@ -331,14 +328,14 @@ ENDLESS = {
 
 @pytest.mark.parametrize(("first", "forever", "words"), ENDLESS.values(), ids=ENDLESS)
 def test_an_answer_without_end_is_not_read_to_its_end(
-    first: bytes, forever: bytes, words: str, kit: Any, node: Registration
+    first: bytes, forever: bytes, words: str, node: Registration
 ) -> None:
     with pouring(first, forever) as url:
-        error = failure(kit, url, node)
+        error = failure(url, node)
     assert error.code == "unusable-answer"
     assert words in error.message
 
 
-def test_no_word_of_what_is_not_http_is_repeated(kit: Any, node: Registration) -> None:
+def test_no_word_of_what_is_not_http_is_repeated(node: Registration) -> None:
     with pouring(b"a-secret ", b"\r\n") as url:
-        assert "a-secret" not in failure(kit, url, node).message
+        assert "a-secret" not in failure(url, node).message

@@ -6,6 +6,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 from botocore.session import Session
+from tests.ssm.conftest import service_settings, ssm_client
 
 from rolekeeper.adapters.ssm.endpoints import partitions, region_of, resolve
 from rolekeeper.errors import RolekeeperError, ServiceRefusedError
@@ -39,9 +40,9 @@ def botocores(session: Session, service: str, region: str, *, fips: bool, dual_s
     return url
 
 
-def ours(kit: Any, service: str, region: str, variant: dict[str, bool]) -> str | None:
+def ours(service: str, region: str, variant: dict[str, bool]) -> str | None:
     try:
-        endpoint = resolve(service, ACTION, region, kit.settings(None, **variant))
+        endpoint = resolve(service, ACTION, region, service_settings(None, **variant))
     except ServiceRefusedError as refused:
         return (
             None if refused.code == "endpoint-not-available" and "service.dual_stack" in refused.hint else str(refused)
@@ -57,13 +58,13 @@ def session() -> Session:
 @pytest.mark.parametrize("service", ["ssm", "sts"])
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_every_region_has_the_endpoint_that_botocore_gives_it(
-    service: str, variant: dict[str, bool], session: Session, kit: Any, monkeypatch: pytest.MonkeyPatch
+    service: str, variant: dict[str, bool], session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, "/nonexistent")
     wrong = {}
     for region in [*REGIONS, *FUTURE]:
-        pair = ours(kit, service, region, variant), botocores(session, service, region, **variant)
+        pair = ours(service, region, variant), botocores(session, service, region, **variant)
         if pair[0] != pair[1]:
             wrong[region] = pair
     assert wrong == {}
@@ -88,21 +89,19 @@ def test_an_endpoint_of_aws_names_its_region_and_no_other_does(host: str, region
 
 
 @pytest.mark.parametrize("host", OF_AWS)
-def test_a_region_that_is_not_the_endpoints_is_refused_before_the_activation_is_used(
-    host: str, kit: Any, node: Any
-) -> None:
+def test_a_region_that_is_not_the_endpoints_is_refused_before_the_activation_is_used(host: str, node: Any) -> None:
     with pytest.raises(ServiceRefusedError) as caught:
-        kit.client(f"https://{host}").register("ap-south-1", "id", "code", "fingerprint", node.key)
+        ssm_client(f"https://{host}").register("ap-south-1", "id", "code", "fingerprint", node.key)
     assert caught.value.code == "region-mismatch"
     assert f"the node's region is ap-south-1, and the endpoint is of {OF_AWS[host]}" in caught.value.message
     assert f"register in {OF_AWS[host]}" in caught.value.hint
-    assert resolve("ssm", ACTION, OF_AWS[host], kit.settings(f"https://{host}")).region == OF_AWS[host]
+    assert resolve("ssm", ACTION, OF_AWS[host], service_settings(f"https://{host}")).region == OF_AWS[host]
 
 
-def test_an_endpoint_of_sts_is_signed_for_in_its_own_region(kit: Any) -> None:
-    settings = kit.settings(None, sts_endpoint_url="https://vpce-1-x.sts.eu-west-1.vpce.amazonaws.com")
+def test_an_endpoint_of_sts_is_signed_for_in_its_own_region() -> None:
+    settings = service_settings(None, sts_endpoint_url="https://vpce-1-x.sts.eu-west-1.vpce.amazonaws.com")
     assert resolve("sts", ACTION, "eu-central-1", settings).region == "eu-west-1"
-    assert resolve("sts", ACTION, "eu-central-1", kit.settings(None)).netloc == "sts.eu-central-1.amazonaws.com"
+    assert resolve("sts", ACTION, "eu-central-1", service_settings(None)).netloc == "sts.eu-central-1.amazonaws.com"
 
 
 @pytest.mark.parametrize(
@@ -115,10 +114,8 @@ def test_an_endpoint_of_sts_is_signed_for_in_its_own_region(kit: Any) -> None:
         ("https://[::1]:8443", "[::1]:8443", "/"),
     ],
 )
-def test_a_configured_url_becomes_the_host_header_that_botocore_sends(
-    url: str, netloc: str, path: str, kit: Any
-) -> None:
-    endpoint = resolve("ssm", ACTION, "us-east-1", kit.settings(url))
+def test_a_configured_url_becomes_the_host_header_that_botocore_sends(url: str, netloc: str, path: str) -> None:
+    endpoint = resolve("ssm", ACTION, "us-east-1", service_settings(url))
     assert (endpoint.netloc, endpoint.path, endpoint.setting) == (netloc, path, "service.endpoint_url")
 
 
@@ -136,10 +133,10 @@ def test_a_configured_url_becomes_the_host_header_that_botocore_sends(
         f"http://{'a' * 64}",
     ],
 )
-def test_an_endpoint_that_is_no_url_is_named_by_its_key(url: str, kit: Any) -> None:
+def test_an_endpoint_that_is_no_url_is_named_by_its_key(url: str) -> None:
     for service, changes in (("ssm", {"endpoint_url": url}), ("sts", {"sts_endpoint_url": url})):
         with pytest.raises(RolekeeperError) as caught:
-            resolve(service, ACTION, "us-east-1", kit.settings(**{"endpoint_url": None, **changes}))
+            resolve(service, ACTION, "us-east-1", service_settings(**{"endpoint_url": None, **changes}))
         assert caught.value.code == "endpoint-not-available"
         assert f"service.{next(iter(changes))} is not" in caught.value.message
 
@@ -158,7 +155,7 @@ def test_an_endpoint_that_is_no_url_is_named_by_its_key(url: str, kit: Any) -> N
         "aws-global",
     ],
 )
-def test_what_is_no_region_is_refused(region: str, kit: Any) -> None:
+def test_what_is_no_region_is_refused(region: str) -> None:
     with pytest.raises(ServiceRefusedError) as caught:
-        resolve("ssm", ACTION, region, kit.settings("http://127.0.0.1:9"))
+        resolve("ssm", ACTION, region, service_settings("http://127.0.0.1:9"))
     assert caught.value.code == "region-unknown"

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from tests.ssm.conftest import NOON, ssm_client, token_fields
 
 from rolekeeper.errors import FingerprintRefusedError
 from rolekeeper.model import Registration
@@ -67,25 +68,23 @@ FIELDS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("fields", FIELDS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_token_is_taken_however_it_is_told(shape: str, fields: str, kit: Any, node: Registration) -> None:
-    expiry = int(kit.noon.timestamp()) + 3600
-    told = kit.token_fields(**FIELDS[fields], TokenExpirationDate=expiry)
+def test_a_token_is_taken_however_it_is_told(shape: str, fields: str, node: Registration) -> None:
+    expiry = int(NOON.timestamp()) + 3600
+    told = token_fields(**FIELDS[fields], TokenExpirationDate=expiry)
     with saying(SHAPES[shape](json.dumps(told, indent=1).encode())) as url:
-        token = kit.client(url).request_role_token(node, FINGERPRINT).token
+        token = ssm_client(url).request_role_token(node, FINGERPRINT).token
     found = (token.access_key_id, token.secret_access_key, token.session_token)
     assert found == tuple(told[name] for name in ("AccessKeyId", "SecretAccessKey", "SessionToken"))
-    assert token.expires_at == kit.noon + timedelta(hours=1)
+    assert token.expires_at == NOON + timedelta(hours=1)
 
 
 @pytest.mark.parametrize("status", ["HTTP/1.1 400 Bad Request", "HTTP/1.1 403", "HTTP/1.0 500 Oops"])
 @pytest.mark.parametrize("prefix", ["", "com.amazonaws.ssm#", "com.amazon.coral.service#", "ssm#x#"])
 @pytest.mark.parametrize("name", ["message", "Message"])
-def test_a_refusal_is_understood_however_it_is_told(
-    status: str, prefix: str, name: str, kit: Any, node: Registration
-) -> None:
+def test_a_refusal_is_understood_however_it_is_told(status: str, prefix: str, name: str, node: Registration) -> None:
     code = "MachineFingerprintDoesNotMatch"
     body = json.dumps({"__type": f"{prefix}{code}", name: f"Fingerprint does not match {FINGERPRINT}", "x": 1})
     with saying(sized(body.encode(), status)) as url, pytest.raises(FingerprintRefusedError) as refused:
-        kit.client(url).request_role_token(node, FINGERPRINT)
+        ssm_client(url).request_role_token(node, FINGERPRINT)
     assert refused.value.code == code
     assert refused.value.message.endswith(f"{code}: Fingerprint does not match {FINGERPRINT}")

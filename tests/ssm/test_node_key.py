@@ -2,7 +2,6 @@
 
 import base64
 import contextlib
-from typing import Any
 
 import pytest
 from cryptography.exceptions import InvalidSignature
@@ -17,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.ssm.conftest import NOON, vectors
 
 from rolekeeper.adapters.ssm.nodekey import RsaKeyMaker, public_key, sign
 from rolekeeper.errors import VaultError
@@ -29,26 +29,26 @@ def verify(public: str, signature: bytes, data: bytes, salt: int = 32) -> None:
     key.verify(signature, data, padding.PSS(padding.MGF1(SHA256()), salt), SHA256())
 
 
-def der_key(private: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, kit: Any) -> NodeKey:
+def der_key(private: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> NodeKey:
     der = private.private_bytes(Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption())
-    return NodeKey(base64.b64encode(der).decode(), kit.noon)
+    return NodeKey(base64.b64encode(der).decode(), NOON)
 
 
-def test_a_new_key_is_rsa_2048_in_pkcs1(kit: Any) -> None:
-    key = RsaKeyMaker().new_key(kit.noon)
+def test_a_new_key_is_rsa_2048_in_pkcs1() -> None:
+    key = RsaKeyMaker().new_key(NOON)
     private = load_der_private_key(base64.b64decode(key.private_key), None)
     assert isinstance(private, rsa.RSAPrivateKey)
     assert private.key_size == 2048
-    assert der_key(private, kit) == key
+    assert der_key(private) == key
 
 
-def test_two_new_keys_differ(kit: Any) -> None:
-    assert RsaKeyMaker().new_key(kit.noon) != RsaKeyMaker().new_key(kit.noon)
+def test_two_new_keys_differ() -> None:
+    assert RsaKeyMaker().new_key(NOON) != RsaKeyMaker().new_key(NOON)
 
 
-def test_the_public_half_is_what_ssm_agent_sent_for_the_recorded_keys(kit: Any) -> None:
-    for recorded in kit.vectors():
-        public = public_key(NodeKey(recorded["private_key_pkcs1_b64"], kit.noon))
+def test_the_public_half_is_what_ssm_agent_sent_for_the_recorded_keys() -> None:
+    for recorded in vectors():
+        public = public_key(NodeKey(recorded["private_key_pkcs1_b64"], NOON))
         assert public == recorded["public_key_spki_b64"]
         assert len(public) == 392
 
@@ -68,32 +68,32 @@ def test_signing_twice_gives_two_signatures(node: Registration) -> None:
 @pytest.mark.parametrize(
     "text", ["", "A", "====", "not base64!", "MIIE", "é" * 8, base64.b64encode(b"{}" * 40).decode()]
 )
-def test_what_is_no_key_is_a_vault_error(text: str, kit: Any) -> None:
+def test_what_is_no_key_is_a_vault_error(text: str) -> None:
     for use in (public_key, lambda key: sign(key, b"data")):
         with pytest.raises(VaultError) as caught:
-            use(NodeKey(text, kit.noon))
+            use(NodeKey(text, NOON))
         assert caught.value.code == "node-key-unreadable"
         assert "register" in caught.value.hint
 
 
-def test_a_key_with_strange_characters_in_it_is_damaged(node: Registration, kit: Any) -> None:
+def test_a_key_with_strange_characters_in_it_is_damaged(node: Registration) -> None:
     with pytest.raises(VaultError):
-        sign(NodeKey(f"!{node.key.private_key}", kit.noon), b"data")
+        sign(NodeKey(f"!{node.key.private_key}", NOON), b"data")
 
 
-def test_a_key_of_another_kind_or_too_short_is_refused(kit: Any) -> None:
+def test_a_key_of_another_kind_or_too_short_is_refused() -> None:
     short = rsa.generate_private_key(65537, 1024)  # noqa: S505 - that is the point
     other = ec.generate_private_key(ec.SECP256R1())
     for private, words in ((other, "PKCS#1 private key"), (short, "RSA key of 2048 bits")):
         with pytest.raises(VaultError, match=words):
-            public_key(der_key(private, kit))
+            public_key(der_key(private))
 
 
-def test_a_key_that_is_cut_off_or_has_more_behind_it_is_damaged(node: Registration, kit: Any) -> None:
+def test_a_key_that_is_cut_off_or_has_more_behind_it_is_damaged(node: Registration) -> None:
     der = base64.b64decode(node.key.private_key)
     for damaged in (*(der[:length] for length in range(0, len(der), 7)), der + b"\0"):
         with pytest.raises(VaultError):
-            sign(NodeKey(base64.b64encode(damaged).decode(), kit.noon), b"data")
+            sign(NodeKey(base64.b64encode(damaged).decode(), NOON), b"data")
 
 
 @settings(max_examples=150, deadline=None)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.ssm.conftest import error_reply, ssm_client
 
 from rolekeeper.adapters.ssm.codes import MEANINGS
 from rolekeeper.errors import FingerprintRefusedError, NodeUnknownError, RolekeeperError, ServiceError
@@ -31,11 +32,11 @@ def test_every_code_of_the_table_is_documented_and_no_other() -> None:
 @pytest.mark.parametrize(("code", "documented"), [row[:2] for row in ROW.findall(SERVICE_CODES)])
 @pytest.mark.parametrize("suffix", ["", "Exception"])
 def test_each_code_leads_to_the_documented_outcome(
-    code: str, documented: str, suffix: str, service: Any, kit: Any, node: Registration
+    code: str, documented: str, suffix: str, service: Any, node: Registration
 ) -> None:
-    service.says(kit.error_reply(code + suffix))
+    service.says(error_reply(code + suffix))
     with pytest.raises(RolekeeperError) as caught:
-        kit.client(service.url).request_role_token(node, "f")
+        ssm_client(service.url).request_role_token(node, "f")
     assert outcome(caught.value) == documented
     assert caught.value.hint
 

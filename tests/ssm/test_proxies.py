@@ -12,6 +12,8 @@ from urllib.request import getproxies_environment, proxy_bypass_environment
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.ssm.certificates import Authority
+from tests.ssm.conftest import Reply, ScriptedService, ssm_client, token_reply
 
 from rolekeeper.adapters.ssm.endpoints import parse
 from rolekeeper.adapters.ssm.proxies import bypasses, proxy_for
@@ -67,15 +69,15 @@ def pump(source: socket.socket, to: socket.socket) -> None:
 
 
 @pytest.fixture
-def ca(tmp_path: Any, kit: Any) -> Any:
-    return kit.authority(tmp_path / "ca")
+def ca(tmp_path: Any) -> Any:
+    return Authority(tmp_path / "ca")
 
 
 @pytest.fixture
-def aws(ca: Any, kit: Any) -> Iterator[Any]:
+def aws(ca: Any) -> Iterator[Any]:
     """A service that shows the certificate of AWS's own endpoint."""
-    scripted = kit.service(ca.server("ssm.us-east-1.amazonaws.com"))
-    scripted.says(kit.token_reply())
+    scripted = ScriptedService(ca.server("ssm.us-east-1.amazonaws.com"))
+    scripted.says(token_reply())
     yield scripted
     scripted.stop()
 
@@ -83,14 +85,14 @@ def aws(ca: Any, kit: Any) -> Iterator[Any]:
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("source", ["settings", "environment"])
 def test_aws_is_reached_through_the_tunnel_of_a_proxy(
-    scheme: str, source: str, ca: Any, aws: Any, kit: Any, node: Registration
+    scheme: str, source: str, ca: Any, aws: Any, node: Registration
 ) -> None:
     """With TLS to the proxy and inside it, name and certificate of both verified; a long answer comes through whole."""
     tunnel = Tunnel(aws.port, ca.server() if scheme == "https" else None)
     url = f"{scheme}://{USER_INFO}@{tunnel.address}"
-    aws.says(kit.token_reply(SessionToken="A" * 16_000))
+    aws.says(token_reply(SessionToken="A" * 16_000))
     used: dict[str, Any] = {"proxy_url": url} if source == "settings" else {"environment": {"HTTPS_PROXY": url}}
-    answer = kit.client(None, ca_bundle=str(ca.file), **used).request_role_token(node, "f")
+    answer = ssm_client(None, ca_bundle=str(ca.file), **used).request_role_token(node, "f")
     tunnel.stop()
     assert len(answer.token.session_token) == 16_000
     name = "ssm.us-east-1.amazonaws.com:443"
@@ -102,63 +104,59 @@ def test_aws_is_reached_through_the_tunnel_of_a_proxy(
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_certificate_behind_a_proxy_is_verified(scheme: str, ca: Any, kit: Any, node: Registration) -> None:
-    scripted = kit.service(ca.server("ssm.us-west-2.amazonaws.com"))
+def test_a_certificate_behind_a_proxy_is_verified(scheme: str, ca: Any, node: Registration) -> None:
+    scripted = ScriptedService(ca.server("ssm.us-west-2.amazonaws.com"))
     tunnel = Tunnel(scripted.port, ca.server() if scheme == "https" else None)
     with pytest.raises(ServiceError, match="it is for another name") as caught:
-        kit.client(None, ca_bundle=str(ca.file), proxy_url=f"{scheme}://{tunnel.address}").request_role_token(node, "f")
+        ssm_client(None, ca_bundle=str(ca.file), proxy_url=f"{scheme}://{tunnel.address}").request_role_token(node, "f")
     tunnel.stop()
     scripted.stop()
     assert caught.value.code == "tls-failed"
     assert scripted.requests == []
 
 
-def test_the_certificate_of_a_proxy_is_verified(ca: Any, aws: Any, kit: Any, node: Registration) -> None:
+def test_the_certificate_of_a_proxy_is_verified(ca: Any, aws: Any, node: Registration) -> None:
     tunnel = Tunnel(aws.port, ca.server("127.0.0.2"))
     with pytest.raises(ServiceError, match="it is for another address") as caught:
-        kit.client(None, ca_bundle=str(ca.file), proxy_url=f"https://{tunnel.address}").request_role_token(node, "f")
+        ssm_client(None, ca_bundle=str(ca.file), proxy_url=f"https://{tunnel.address}").request_role_token(node, "f")
     tunnel.stop()
     assert caught.value.code == "tls-failed"
     assert (tunnel.heads, aws.requests) == ([], [])
 
 
-def test_without_tls_a_proxy_gets_the_whole_url_and_the_login(service: Any, kit: Any, node: Registration) -> None:
-    service.says(kit.token_reply())
+def test_without_tls_a_proxy_gets_the_whole_url_and_the_login(service: Any, node: Registration) -> None:
+    service.says(token_reply())
     proxy = service.url.replace("http://", f"http://{USER_INFO}@")
-    kit.client("http://ssm.example:8000", proxy_url=proxy).request_role_token(node, "f")
+    ssm_client("http://ssm.example:8000", proxy_url=proxy).request_role_token(node, "f")
     (request,) = service.requests
     assert request.target == "http://ssm.example:8000/"
     assert request.headers["host"] == "ssm.example:8000"
     assert request.headers["proxy-authorization"] == f"Basic {LOGIN}"
 
 
-def failure(kit: Any, url: str | None, node: Registration, **changes: Any) -> ServiceError:
+def failure(url: str | None, node: Registration, **changes: Any) -> ServiceError:
     with pytest.raises(ServiceError) as caught:
-        kit.client(url, **changes).request_role_token(node, "a-fingerprint")
+        ssm_client(url, **changes).request_role_token(node, "a-fingerprint")
     assert caught.value.code == "proxy-failed"
     return caught.value
 
 
-def test_a_proxy_that_is_not_there_is_told_without_its_password(kit: Any, node: Registration) -> None:
+def test_a_proxy_that_is_not_there_is_told_without_its_password(node: Registration) -> None:
     for url in ("http://ssm.example", "https://ssm.example"):
-        error = failure(kit, url, node, proxy_url="http://user:pass-word@127.0.0.1:9")
+        error = failure(url, node, proxy_url="http://user:pass-word@127.0.0.1:9")
         assert "Connection refused, http://127.0.0.1:9/" in error.message
         assert "pass-word" not in f"{error.message}{error.hint}"
 
 
 @pytest.mark.parametrize("status", [407, 403, 502, 599])
-def test_a_proxy_that_refuses_the_tunnel_is_a_proxy_failure(
-    status: int, service: Any, kit: Any, node: Registration
-) -> None:
-    service.says(kit.reply(status, b""))
-    assert f"it answers {status}" in failure(kit, "https://ssm.example", node, proxy_url=service.url).message
+def test_a_proxy_that_refuses_the_tunnel_is_a_proxy_failure(status: int, service: Any, node: Registration) -> None:
+    service.says(Reply(status, b""))
+    assert f"it answers {status}" in failure("https://ssm.example", node, proxy_url=service.url).message
 
 
-def test_a_proxy_that_wants_a_login_is_a_proxy_failure_without_tls_too(
-    service: Any, kit: Any, node: Registration
-) -> None:
-    service.says(kit.reply(407, b""))
-    error = failure(kit, "http://ssm.example", node, proxy_url=service.url)
+def test_a_proxy_that_wants_a_login_is_a_proxy_failure_without_tls_too(service: Any, node: Registration) -> None:
+    service.says(Reply(407, b""))
+    error = failure("http://ssm.example", node, proxy_url=service.url)
     assert "it answers 407 Proxy Authentication Required" in error.message
 
 
@@ -185,18 +183,18 @@ FAULTS = {
 
 @pytest.mark.parametrize(("value", "words"), FAULTS.items())
 def test_a_proxy_variable_that_cannot_be_used_is_named_and_not_repeated(
-    value: str, words: str, kit: Any, node: Registration
+    value: str, words: str, node: Registration
 ) -> None:
-    error = failure(kit, None, node, environment={"HTTPS_PROXY": value})
+    error = failure(None, node, environment={"HTTPS_PROXY": value})
     assert "HTTPS_PROXY is not the URL of an HTTP proxy" in error.message
     assert words in error.message
     assert "HTTPS_PROXY" in error.hint
     assert "xq" not in f"{error.message}{error.hint}"
 
 
-def test_a_proxy_of_the_settings_counts_whatever_the_environment_says(kit: Any, node: Registration) -> None:
+def test_a_proxy_of_the_settings_counts_whatever_the_environment_says(node: Registration) -> None:
     environment = {"no_proxy": "*", "https_proxy": "socks5://h"}
-    error = failure(kit, None, node, environment=environment, proxy_url="socks5://h")
+    error = failure(None, node, environment=environment, proxy_url="socks5://h")
     assert "service.proxy_url is not" in error.message
 
 

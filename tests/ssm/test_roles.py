@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
+from tests.ssm.conftest import NOON, Reply, RunningClock, service_headers, service_settings
 from tests.ssm.test_outcomes_table import DOCUMENT, ROW
 
 from rolekeeper.adapters.sts import ROLE_MEANINGS, StsRoles
@@ -24,30 +25,30 @@ ROLE = Role("app", "arn:aws:iam::123456789012:role/app")
 XMLNS = 'xmlns="https://sts.amazonaws.com/doc/2011-06-15/"'
 
 
-def answer(kit: Any, expiry: str = "2026-11-23T13:00:00Z", **changes: str) -> Any:
+def answer(expiry: str = "2026-11-23T13:00:00Z", **changes: str) -> Any:
     fields = {"AccessKeyId": "ASIAROLEROLEROLEROLE", "SecretAccessKey": "role+/secret", "SessionToken": "role-token=="}
     texts = {**fields, "Expiration": expiry, **changes}
     inner = "".join(f"<{name}>{text}</{name}>" for name, text in texts.items())
     body = f"<AssumeRoleResponse {XMLNS}><AssumeRoleResult><AssumedRoleUser><Arn>a</Arn></AssumedRoleUser><Credentials>"
     body += f"{inner}</Credentials></AssumeRoleResult></AssumeRoleResponse>"
-    return kit.reply(200, body.encode(), kit.headers(Content_Type="text/xml"))
+    return Reply(200, body.encode(), service_headers(Content_Type="text/xml"))
 
 
-def refusal(kit: Any, code: str, message: str = "no", status: int = 400, difference: timedelta = timedelta(0)) -> Any:
+def refusal(code: str, message: str = "no", status: int = 400, difference: timedelta = timedelta(0)) -> Any:
     body = f"<ErrorResponse {XMLNS}><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>"
-    return kit.reply(status, f"{body}</ErrorResponse>".encode(), kit.headers(difference, Content_Type="text/xml"))
+    return Reply(status, f"{body}</ErrorResponse>".encode(), service_headers(difference, Content_Type="text/xml"))
 
 
-def assume(kit: Any, url: str, node: Registration, role: Role = ROLE, clock: Any = None, **changes: Any) -> TokenAnswer:
-    settings = kit.settings(None, sts_endpoint_url=url, **changes)
-    token = RoleToken("ASIANODENODENODENODE", "node-secret", "node-session-token", kit.noon)
-    return StsRoles(settings, clock or kit.clock(), "1.2.3", {}).assume(role, node, token)
+def assume(url: str, node: Registration, role: Role = ROLE, clock: Any = None, **changes: Any) -> TokenAnswer:
+    settings = service_settings(None, sts_endpoint_url=url, **changes)
+    token = RoleToken("ASIANODENODENODENODE", "node-secret", "node-session-token", NOON)
+    return StsRoles(settings, clock or RunningClock(), "1.2.3", {}).assume(role, node, token)
 
 
-def fault(kit: Any, service: Any, node: Registration, reply: Any, role: Role = ROLE) -> Any:
+def fault(service: Any, node: Registration, reply: Any, role: Role = ROLE) -> Any:
     service.says(reply)
     with pytest.raises(RolekeeperError) as caught:
-        assume(kit, service.url, node, role)
+        assume(service.url, node, role)
     assert caught.value.message.startswith("Cannot assume the role app: ")
     return caught.value
 
@@ -71,13 +72,13 @@ def verified(request: Any, secret: str, region: str) -> dict[str, str]:
     return dict(parse_qsl(request.body.decode()))
 
 
-def test_a_role_is_assumed_with_the_nodes_token(service: Any, kit: Any, node: Registration) -> None:
-    service.says(answer(kit))
-    found = assume(kit, service.url, node)
+def test_a_role_is_assumed_with_the_nodes_token(service: Any, node: Registration) -> None:
+    service.says(answer())
+    found = assume(service.url, node)
     assert found.token.access_key_id == "ASIAROLEROLEROLEROLE"
     assert (found.token.secret_access_key, found.token.session_token) == ("role+/secret", "role-token==")
-    assert found.token.expires_at == kit.noon + timedelta(hours=1)
-    assert found.request_id == service_id(kit)
+    assert found.token.expires_at == NOON + timedelta(hours=1)
+    assert found.request_id == service_id()
     (request,) = service.requests
     assert request.headers["x-amz-security-token"] == "node-session-token"
     assert verified(request, "node-secret", "us-east-1") == {
@@ -89,21 +90,21 @@ def test_a_role_is_assumed_with_the_nodes_token(service: Any, kit: Any, node: Re
     }
 
 
-def service_id(kit: Any) -> str:
-    found: str = kit.headers()["x-amzn-RequestId"]
+def service_id() -> str:
+    found: str = service_headers()["x-amzn-RequestId"]
     return found
 
 
-def test_everything_that_a_role_can_name_is_sent(service: Any, kit: Any, node: Registration, tmp_path: Path) -> None:
+def test_everything_that_a_role_can_name_is_sent(service: Any, node: Registration, tmp_path: Path) -> None:
     """The policy is read at each call, and goes without its blanks."""
     policy = tmp_path / "policy.json"
     role = Role(
         "app", ROLE.arn, "web", "ext", timedelta(minutes=15), str(policy), ("arn:p", "arn:q"), {"team": "x & y"}
     )
-    service.says(answer(kit))
+    service.says(answer())
     for version in ("a", "b"):
         policy.write_text(json.dumps({"Version": version, "Statement": []}, indent=4))
-        assume(kit, service.url, node, role)
+        assume(service.url, node, role)
     sent = [verified(request, "node-secret", "us-east-1") for request in service.requests]
     assert [one["Policy"] for one in sent] == ['{"Version":"a","Statement":[]}', '{"Version":"b","Statement":[]}']
     assert {name: value for name, value in sent[0].items() if name != "Policy"} == {
@@ -122,12 +123,12 @@ def test_everything_that_a_role_can_name_is_sent(service: Any, kit: Any, node: R
 
 @pytest.mark.parametrize("content", [None, b"{", b"\xff", b"[" * 50_000])
 def test_a_policy_file_that_cannot_be_read_is_named(
-    content: bytes | None, service: Any, kit: Any, node: Registration, tmp_path: Path
+    content: bytes | None, service: Any, node: Registration, tmp_path: Path
 ) -> None:
     policy = tmp_path / "policy.json"
     if content is not None:
         policy.write_bytes(content)
-    error = fault(kit, service, node, answer(kit), Role("app", "arn", policy_file=str(policy)))
+    error = fault(service, node, answer(), Role("app", "arn", policy_file=str(policy)))
     assert type(error) is RoleRefusedError
     assert error.code == "role-policy-unreadable"
     assert str(policy) in error.message
@@ -152,9 +153,9 @@ def test_every_code_of_a_role_is_documented_and_no_other() -> None:
 @pytest.mark.parametrize(("code", "outcome"), [row[:2] for row in ROLE_ROWS])
 @pytest.mark.parametrize("suffix", ["", "Exception"])
 def test_each_code_leads_to_the_documented_outcome(
-    code: str, outcome: str, suffix: str, service: Any, kit: Any, node: Registration
+    code: str, outcome: str, suffix: str, service: Any, node: Registration
 ) -> None:
-    error = fault(kit, service, node, refusal(kit, code + suffix, status=403))
+    error = fault(service, node, refusal(code + suffix, status=403))
     assert type(error) is {"refused": RoleRefusedError, "failed": ServiceError}[outcome]
     assert error.code == OURS.get(code, code + suffix)
     assert error.message.endswith(f"{code}{suffix}: no")
@@ -162,8 +163,8 @@ def test_each_code_leads_to_the_documented_outcome(
     assert len(service.requests) == 1
 
 
-def test_a_refused_role_names_trust_policy_and_permission(service: Any, kit: Any, node: Registration) -> None:
-    hint = fault(kit, service, node, refusal(kit, "AccessDenied", status=403)).hint
+def test_a_refused_role_names_trust_policy_and_permission(service: Any, node: Registration) -> None:
+    hint = fault(service, node, refusal("AccessDenied", status=403)).hint
     assert "trust policy" in hint
     assert "sts:AssumeRole" in hint
 
@@ -183,9 +184,9 @@ def test_a_refused_role_names_trust_policy_and_permission(service: Any, kit: Any
     ],
 )
 def test_what_sts_says_besides(
-    reply: tuple[str, str, int], code: str, kind: type, service: Any, kit: Any, node: Registration
+    reply: tuple[str, str, int], code: str, kind: type, service: Any, node: Registration
 ) -> None:
-    error = fault(kit, service, node, refusal(kit, *reply))
+    error = fault(service, node, refusal(*reply))
     assert (type(error), error.code) == (kind, code)
 
 
@@ -202,38 +203,36 @@ BAD = {
 
 
 @pytest.mark.parametrize("body", BAD.values(), ids=BAD)
-def test_what_is_no_answer_of_sts_is_unusable(body: bytes, service: Any, kit: Any, node: Registration) -> None:
+def test_what_is_no_answer_of_sts_is_unusable(body: bytes, service: Any, node: Registration) -> None:
     for status in (200, 302, 403):
-        assert fault(kit, service, node, kit.reply(status, body, kit.headers())).code == "unusable-answer"
+        assert fault(service, node, Reply(status, body, service_headers())).code == "unusable-answer"
 
 
 @pytest.mark.parametrize("field", ["AccessKeyId", "SecretAccessKey", "SessionToken"])
-def test_a_malformed_field_is_no_usable_answer(field: str, service: Any, kit: Any, node: Registration) -> None:
-    assert field in fault(kit, service, node, answer(kit, **{field: "two words"})).message
+def test_a_malformed_field_is_no_usable_answer(field: str, service: Any, node: Registration) -> None:
+    assert field in fault(service, node, answer(**{field: "two words"})).message
 
 
 @pytest.mark.parametrize("expiry", ["", "soon", "2026-11-23T13:00:00", "2026-11-23T11:00:00Z", "2026-11-30T13:00:00Z"])
-def test_an_expiry_that_is_none_past_or_absurd_is_unusable(
-    expiry: str, service: Any, kit: Any, node: Registration
-) -> None:
-    assert fault(kit, service, node, answer(kit, expiry)).code == "unusable-expiry"
+def test_an_expiry_that_is_none_past_or_absurd_is_unusable(expiry: str, service: Any, node: Registration) -> None:
+    assert fault(service, node, answer(expiry)).code == "unusable-expiry"
 
 
-def test_no_error_tells_a_secret(service: Any, kit: Any, node: Registration) -> None:
+def test_no_error_tells_a_secret(service: Any, node: Registration) -> None:
     echo = "ASIANODENODENODENODE node-secret node-session-token"
-    assert fault(kit, service, node, refusal(kit, "AccessDenied", echo)).message.endswith("AccessDenied: *** *** ***")
+    assert fault(service, node, refusal("AccessDenied", echo)).message.endswith("AccessDenied: *** *** ***")
 
 
-def test_a_wrong_clock_is_corrected_once_through_the_date(service: Any, kit: Any, node: Registration) -> None:
+def test_a_wrong_clock_is_corrected_once_through_the_date(service: Any, node: Registration) -> None:
     hour = timedelta(hours=1)
-    service.says(refusal(kit, "SignatureDoesNotMatch", status=403), answer(kit))
-    found = assume(kit, service.url, node, clock=kit.clock(wall=kit.noon - hour))
+    service.says(refusal("SignatureDoesNotMatch", status=403), answer())
+    found = assume(service.url, node, clock=RunningClock(wall=NOON - hour))
     first, second = service.requests
     assert (first.headers["x-amz-date"][:11], second.headers["x-amz-date"][:11]) == ("20261123T11", "20261123T12")
-    assert abs(found.received_at - kit.noon) < timedelta(seconds=2)
-    service.says(refusal(kit, "RequestExpired"))
+    assert abs(found.received_at - NOON) < timedelta(seconds=2)
+    service.says(refusal("RequestExpired"))
     with pytest.raises(RoleRefusedError):
-        assume(kit, service.url, node, clock=kit.clock(wall=kit.noon - hour))
+        assume(service.url, node, clock=RunningClock(wall=NOON - hour))
     assert len(service.requests) == 4
 
 
@@ -251,18 +250,14 @@ def run(environment: dict[str, str], **ask: Any) -> tuple[Any, str]:
     return json.loads(done.stdout), done.stderr
 
 
-def test_a_hostile_home_and_environment_change_nothing(
-    hostile: dict[str, str],
-    service: Any,
-    kit: Any,
-) -> None:
+def test_a_hostile_home_and_environment_change_nothing(hostile: dict[str, str], service: Any) -> None:
     hostile["AWS_ENDPOINT_URL_STS"] = hostile["AWS_ENDPOINT_URL"]
     hostile["AWS_BEARER_TOKEN_STS"] = "evil"
     for models in (Path(hostile["HOME"], ".aws", "models"), Path(hostile["AWS_DATA_PATH"])):
         for kind in ("service-2", "endpoint-rule-set-1"):
             (models / "sts" / "2011-06-15").mkdir(parents=True, exist_ok=True)
             (models / "sts" / "2011-06-15" / f"{kind}.json").write_text("{")
-    service.says(refusal(kit, "InternalFailure", status=500))
+    service.says(refusal("InternalFailure", status=500))
     seen = [run(environment, url=service.url) for environment in ({"PATH": os.environ["PATH"]}, hostile)]
     for printed, logged in seen:
         assert (printed["code"], printed["loaded_before"], logged) == ("service-failed", [], "")
@@ -276,19 +271,15 @@ def test_a_hostile_home_and_environment_change_nothing(
     assert attacked.body == plain.body
 
 
-def test_the_endpoint_is_the_regions_own_whatever_the_environment_says(
-    hostile: dict[str, str],
-    service: Any,
-    kit: Any,
-) -> None:
-    service.says(kit.reply(403, b""))
+def test_the_endpoint_is_the_regions_own_whatever_the_environment_says(hostile: dict[str, str], service: Any) -> None:
+    service.says(Reply(403, b""))
     hostile["AWS_STS_REGIONAL_ENDPOINTS"] = "legacy"
     assert run(hostile, proxy_url=service.url)[0]["code"] == "proxy-failed"
     assert [request.target for request in service.requests] == ["sts.eu-central-1.amazonaws.com:443"]
 
 
-def test_a_deadline_stays_one_within_boto3(service: Any, kit: Any) -> None:
-    service.says(kit.reply(hang=True))
+def test_a_deadline_stays_one_within_boto3(service: Any) -> None:
+    service.says(Reply(hang=True))
     printed, _ = run({"PATH": os.environ["PATH"]}, url=service.url, give_up=2)
     assert printed["code"] == "deadline"
     assert "attempt_timeout" in printed["hint"]

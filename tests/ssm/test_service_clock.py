@@ -6,6 +6,16 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.ssm.conftest import (
+    NOON,
+    Reply,
+    RunningClock,
+    ScriptedService,
+    error_reply,
+    service_headers,
+    ssm_client,
+    token_reply,
+)
 
 from rolekeeper.adapters.ssm.nodekey import RsaKeyMaker
 from rolekeeper.errors import RolekeeperError, ServiceError, ServiceRefusedError, SignatureRefusedError
@@ -19,9 +29,9 @@ def signed_at(request: Any) -> datetime:
     return datetime.strptime(request.headers["x-amz-date"] + "+0000", "%Y%m%dT%H%M%SZ%z")
 
 
-def wrong_clock(kit: Any, behind: timedelta) -> Any:
+def wrong_clock(behind: timedelta) -> Any:
     """A machine's clock that is `behind` the service's, which stands at noon."""
-    return kit.clock(wall=kit.noon - behind)
+    return RunningClock(wall=NOON - behind)
 
 
 @pytest.mark.parametrize("behind", [HOUR, -HOUR, timedelta(days=20_000), timedelta(minutes=4, seconds=30)])
@@ -29,38 +39,38 @@ def wrong_clock(kit: Any, behind: timedelta) -> Any:
     "code", ["InvalidSignatureException", "RequestExpired", "SignatureDoesNotMatch", "ExpiredTokenException"]
 )
 def test_a_refused_signature_is_made_anew_at_the_services_time(
-    behind: timedelta, code: str, service: Any, kit: Any, node: Registration
+    behind: timedelta, code: str, service: Any, node: Registration
 ) -> None:
-    service.says(kit.error_reply(code), kit.token_reply())
-    answer = kit.client(service.url, wrong_clock(kit, behind)).request_role_token(node, "f")
+    service.says(error_reply(code), token_reply())
+    answer = ssm_client(service.url, wrong_clock(behind)).request_role_token(node, "f")
     first, second = service.requests
-    assert abs(signed_at(first) - (kit.noon - behind)) < TOLERANCE
-    assert abs(signed_at(second) - kit.noon) < TOLERANCE
+    assert abs(signed_at(first) - (NOON - behind)) < TOLERANCE
+    assert abs(signed_at(second) - NOON) < TOLERANCE
     assert first.headers["authorization"] != second.headers["authorization"]
-    assert abs(answer.received_at - kit.noon) < TOLERANCE
+    assert abs(answer.received_at - NOON) < TOLERANCE
     assert abs(answer.clock_difference - behind) < TOLERANCE
 
 
-def test_a_small_difference_is_used_only_after_a_refused_signature(service: Any, kit: Any, node: Registration) -> None:
+def test_a_small_difference_is_used_only_after_a_refused_signature(service: Any, node: Registration) -> None:
     minute = timedelta(minutes=1)
-    service.says(kit.error_reply("AccessDeniedException"))
+    service.says(error_reply("AccessDeniedException"))
     with pytest.raises(ServiceRefusedError):
-        kit.client(service.url, wrong_clock(kit, minute)).request_role_token(node, "f")
+        ssm_client(service.url, wrong_clock(minute)).request_role_token(node, "f")
     assert len(service.requests) == 1
-    service.says(kit.error_reply("InvalidSignatureException"), kit.token_reply())
-    kit.client(service.url, wrong_clock(kit, minute)).request_role_token(node, "f")
+    service.says(error_reply("InvalidSignatureException"), token_reply())
+    ssm_client(service.url, wrong_clock(minute)).request_role_token(node, "f")
     assert len(service.requests) == 3
 
 
-def test_a_large_difference_is_used_whatever_was_refused(service: Any, kit: Any, node: Registration) -> None:
-    service.says(kit.error_reply("AccessDeniedException"), kit.token_reply())
-    kit.client(service.url, wrong_clock(kit, HOUR)).request_role_token(node, "f")
-    assert abs(signed_at(service.requests[1]) - kit.noon) < TOLERANCE
+def test_a_large_difference_is_used_whatever_was_refused(service: Any, node: Registration) -> None:
+    service.says(error_reply("AccessDeniedException"), token_reply())
+    ssm_client(service.url, wrong_clock(HOUR)).request_role_token(node, "f")
+    assert abs(signed_at(service.requests[1]) - NOON) < TOLERANCE
 
 
-def test_a_signature_that_stays_refused_is_sent_twice_at_most(service: Any, kit: Any, node: Registration) -> None:
-    service.says(kit.error_reply("InvalidSignatureException"))
-    client = kit.client(service.url, wrong_clock(kit, HOUR))
+def test_a_signature_that_stays_refused_is_sent_twice_at_most(service: Any, node: Registration) -> None:
+    service.says(error_reply("InvalidSignatureException"))
+    client = ssm_client(service.url, wrong_clock(HOUR))
     with pytest.raises(SignatureRefusedError):
         client.request_role_token(node, "f")
     assert len(service.requests) == 2
@@ -69,48 +79,46 @@ def test_a_signature_that_stays_refused_is_sent_twice_at_most(service: Any, kit:
     assert len(service.requests) == 3
 
 
-def test_with_a_right_clock_a_refused_signature_is_final(service: Any, kit: Any, node: Registration) -> None:
-    service.says(kit.error_reply("InvalidSignatureException"))
+def test_with_a_right_clock_a_refused_signature_is_final(service: Any, node: Registration) -> None:
+    service.says(error_reply("InvalidSignatureException"))
     with pytest.raises(SignatureRefusedError):
-        kit.client(service.url).request_role_token(node, "f")
+        ssm_client(service.url).request_role_token(node, "f")
     assert len(service.requests) == 1
 
 
-def test_a_failure_is_not_repeated_even_with_a_wrong_clock(service: Any, kit: Any, node: Registration) -> None:
-    service.says(kit.error_reply("InternalServerError", status=500))
+def test_a_failure_is_not_repeated_even_with_a_wrong_clock(service: Any, node: Registration) -> None:
+    service.says(error_reply("InternalServerError", status=500))
     with pytest.raises(ServiceError):
-        kit.client(service.url, wrong_clock(kit, HOUR)).request_role_token(node, "f")
+        ssm_client(service.url, wrong_clock(HOUR)).request_role_token(node, "f")
     assert len(service.requests) == 1
 
 
-def test_a_registration_is_never_repeated(service: Any, kit: Any, node: Registration) -> None:
+def test_a_registration_is_never_repeated(service: Any, node: Registration) -> None:
     """It is unsigned; and a second one might use up the activation."""
-    service.says(kit.error_reply("InvalidSignatureException"))
+    service.says(error_reply("InvalidSignatureException"))
     with pytest.raises(RolekeeperError):
-        kit.client(service.url, wrong_clock(kit, HOUR)).register("us-east-1", "id", "code", "f", node.key)
+        ssm_client(service.url, wrong_clock(HOUR)).register("us-east-1", "id", "code", "f", node.key)
     assert len(service.requests) == 1
 
 
-def test_the_correction_serves_the_next_call_of_the_same_object_and_no_other(
-    service: Any, kit: Any, node: Registration
-) -> None:
-    service.says(kit.error_reply("InvalidSignatureException"), kit.token_reply(), kit.reply(200, b"{}", kit.headers()))
-    clock = wrong_clock(kit, HOUR)
-    client = kit.client(service.url, clock)
+def test_the_correction_serves_the_next_call_of_the_same_object_and_no_other(service: Any, node: Registration) -> None:
+    service.says(error_reply("InvalidSignatureException"), token_reply(), Reply(200, b"{}", service_headers()))
+    clock = wrong_clock(HOUR)
+    client = ssm_client(service.url, clock)
     client.request_role_token(node, "f")
-    client.update_public_key(node, RsaKeyMaker().new_key(kit.noon))
-    kit.client(service.url, clock).update_public_key(node, node.key)
+    client.update_public_key(node, RsaKeyMaker().new_key(NOON))
+    ssm_client(service.url, clock).update_public_key(node, node.key)
     corrected, fresh = service.requests[2:]
-    assert abs(signed_at(corrected) - kit.noon) < TOLERANCE
-    assert abs(signed_at(fresh) - (kit.noon - HOUR)) < TOLERANCE
+    assert abs(signed_at(corrected) - NOON) < TOLERANCE
+    assert abs(signed_at(fresh) - (NOON - HOUR)) < TOLERANCE
 
 
-def test_a_large_difference_in_a_good_answer_serves_the_next_call(service: Any, kit: Any, node: Registration) -> None:
-    service.says(kit.token_reply())
-    client = kit.client(service.url, wrong_clock(kit, HOUR))
+def test_a_large_difference_in_a_good_answer_serves_the_next_call(service: Any, node: Registration) -> None:
+    service.says(token_reply())
+    client = ssm_client(service.url, wrong_clock(HOUR))
     for _ in range(2):
         client.request_role_token(node, "f")
-    assert abs(signed_at(service.requests[1]) - kit.noon) < TOLERANCE
+    assert abs(signed_at(service.requests[1]) - NOON) < TOLERANCE
 
 
 @pytest.mark.parametrize(
@@ -128,48 +136,46 @@ def test_a_large_difference_in_a_good_answer_serves_the_next_call(service: Any, 
     ids=str,
 )
 def test_a_date_that_is_not_the_services_own_is_not_used(
-    changes: dict[str, str | None], service: Any, kit: Any, node: Registration
+    changes: dict[str, str | None], service: Any, node: Registration
 ) -> None:
-    told = {name: value for name, value in {**kit.headers(), **changes}.items() if value is not None}
-    service.says(kit.reply(400, kit.error_reply("InvalidSignatureException").body, told))
+    told = {name: value for name, value in {**service_headers(), **changes}.items() if value is not None}
+    service.says(Reply(400, error_reply("InvalidSignatureException").body, told))
     with pytest.raises(SignatureRefusedError):
-        kit.client(service.url, wrong_clock(kit, HOUR)).request_role_token(node, "f")
+        ssm_client(service.url, wrong_clock(HOUR)).request_role_token(node, "f")
     assert len(service.requests) == 1
 
 
-def test_the_date_of_html_is_not_used(service: Any, kit: Any, node: Registration) -> None:
-    headers = kit.headers(x_amzn_ErrorType="InvalidSignatureException")
-    service.says(kit.reply(403, b"<html>", headers))
+def test_the_date_of_html_is_not_used(service: Any, node: Registration) -> None:
+    headers = service_headers(x_amzn_ErrorType="InvalidSignatureException")
+    service.says(Reply(403, b"<html>", headers))
     with pytest.raises(SignatureRefusedError):
-        kit.client(service.url, wrong_clock(kit, HOUR)).request_role_token(node, "f")
+        ssm_client(service.url, wrong_clock(HOUR)).request_role_token(node, "f")
     assert len(service.requests) == 1
 
 
-def test_without_a_date_the_difference_is_unknown(service: Any, kit: Any, node: Registration) -> None:
-    reply = kit.token_reply()
-    service.says(kit.reply(200, reply.body, {name: v for name, v in reply.headers.items() if name != "Date"}))
-    answer = kit.client(service.url).request_role_token(node, "f")
+def test_without_a_date_the_difference_is_unknown(service: Any, node: Registration) -> None:
+    reply = token_reply()
+    service.says(Reply(200, reply.body, {name: v for name, v in reply.headers.items() if name != "Date"}))
+    answer = ssm_client(service.url).request_role_token(node, "f")
     assert answer.clock_difference is None
-    assert abs(answer.received_at - kit.noon) < TOLERANCE
+    assert abs(answer.received_at - NOON) < TOLERANCE
 
 
 @settings(max_examples=60, deadline=None)
 @example(behind=timedelta(seconds=30))  # too little to sign with, and yet told
 @given(behind=st.timedeltas(timedelta(days=-2000), timedelta(days=20_000)))
-def test_the_difference_is_right_to_a_second_and_a_second_is_none(
-    behind: timedelta, kit: Any, node: Registration
-) -> None:
-    service = kit.service()
-    refused = [kit.error_reply("InvalidSignatureException")] if abs(behind) > timedelta(minutes=5) else []
-    service.says(*refused, kit.token_reply())
-    answer = kit.client(service.url, wrong_clock(kit, behind)).request_role_token(node, "f")
+def test_the_difference_is_right_to_a_second_and_a_second_is_none(behind: timedelta, node: Registration) -> None:
+    service = ScriptedService()
+    refused = [error_reply("InvalidSignatureException")] if abs(behind) > timedelta(minutes=5) else []
+    service.says(*refused, token_reply())
+    answer = ssm_client(service.url, wrong_clock(behind)).request_role_token(node, "f")
     service.stop()
     assert abs(answer.clock_difference - behind) <= timedelta(seconds=1.1)
     assert answer.clock_difference == timedelta(0) or abs(answer.clock_difference) > timedelta(seconds=1)
-    assert abs(answer.received_at - kit.noon) <= timedelta(seconds=1.1)
+    assert abs(answer.received_at - NOON) <= timedelta(seconds=1.1)
 
 
-def test_an_expiry_is_judged_on_the_services_clock(service: Any, kit: Any, node: Registration) -> None:
-    service.says(kit.token_reply())
-    ahead = wrong_clock(kit, -2 * HOUR)
-    assert kit.client(service.url, ahead).request_role_token(node, "f").token.expires_at == kit.noon + HOUR
+def test_an_expiry_is_judged_on_the_services_clock(service: Any, node: Registration) -> None:
+    service.says(token_reply())
+    ahead = wrong_clock(-2 * HOUR)
+    assert ssm_client(service.url, ahead).request_role_token(node, "f").token.expires_at == NOON + HOUR

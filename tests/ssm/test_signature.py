@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
+from tests.ssm.conftest import vectors
 
 from rolekeeper.adapters.ssm.signing import canonical_request, signed, string_to_sign
 from rolekeeper.model import NodeKey, Registration
@@ -32,8 +33,8 @@ def accepts(recorded: dict[str, Any], signature: str) -> None:
 
 
 @pytest.mark.parametrize("index", range(12))
-def test_each_recording_is_signed_as_ssm_agent_signed_it(index: int, kit: Any) -> None:
-    recorded = kit.vectors()[index]
+def test_each_recording_is_signed_as_ssm_agent_signed_it(index: int) -> None:
+    recorded = vectors()[index]
     theirs, body, at = replay(recorded)
     sent = {name: theirs[name] for name in ("host", "content-type", "x-amz-target")}
     canonical = canonical_request({**sent, "x-amz-date": theirs["x-amz-date"]}, "/", body)
@@ -50,5 +51,5 @@ def test_each_recording_is_signed_as_ssm_agent_signed_it(index: int, kit: Any) -
     accepts(recorded, recorded["signature_b64"])
 
 
-def test_there_are_twelve_recordings(kit: Any) -> None:
-    assert len(kit.vectors()) == 12
+def test_there_are_twelve_recordings() -> None:
+    assert len(vectors()) == 12
