@@ -8,10 +8,10 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from tests.attempt.conftest import HARDWARE, REGISTER, TOKEN, Machine, MovingClock, StockOfKeys, impatient, settings_in
-from tests.attempt.test_attempt_answers import FOREIGN
 from tests.conftest import WHOLE
 from tests.daemon.test_request_bound import documented
 
@@ -24,8 +24,35 @@ from rolekeeper.values import replace
 
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # as in conftest: to flush a disk takes its time
 OTHERS = "[work]\naws_access_key_id = AKIAIOSFODNN7EXAMPLE\n"
+JSON = "application/x-amz-json-1.1"
+NOT_USABLE: dict[str, dict[str, Any]] = {
+    "a captive portal": {"body": "<html>Please log in</html>"},
+    "a proxy's refusal": {"body": "<html>Forbidden</html>", "status": 403},
+    "nothing at all": {"body": b"", "headers": {"x-amzn-RequestId": None}},
+    "an empty object": {"body": "{}", "content_type": JSON},
+    "a list": {"body": "[]", "content_type": JSON},
+    "a string": {"body": '"x"', "content_type": JSON},
+    "null": {"body": "null", "content_type": JSON},
+    "no UTF-8": {"body": b"\xff\xfe", "content_type": JSON},
+    "a body cut short": {"cut_body": 40},
+    "a connection cut short": {"cut_connection": 40},
+    "a dropped connection": {"drop": True},
+    "silence": {"hang": True},
+    "a redirect": {"body": "", "status": 302, "headers": {"Location": "http://127.0.0.1:1/"}},
+    "an unknown code with 500": {"error": "BrandNew", "status": 500},
+    "an expiry in the past": {"token_lifetime": timedelta(hours=-1)},
+    "an expiry of now": {"token_lifetime": timedelta(0)},
+    "an expiry in the year 9999": {"token_lifetime": timedelta(days=3_600_000)},
+    "an expiry in two days": {"token_lifetime": timedelta(days=2)},
+    "an expiry that is text": {"fields": {"TokenExpirationDate": "2026-11-23T13:00:00Z"}},
+    "an expiry that is no number": {"fields": {"TokenExpirationDate": [1]}},
+    "an infinite expiry": {"fields": {"TokenExpirationDate": float("inf")}},
+    "a true expiry": {"fields": {"TokenExpirationDate": True}},
+    "a key with a line break": {"fields": {"SecretAccessKey": "a\nb"}},
+    "an empty session token": {"fields": {"SessionToken": ""}},
+}
 FAULTS = {
-    **{name: (fault, Outcome.FAILED) for name, fault in FOREIGN.items()},
+    **{name: (fault, Outcome.FAILED) for name, fault in NOT_USABLE.items()},
     "an internal error": ({"error": "InternalServerError"}, Outcome.FAILED),
     "throttling": ({"error": "ThrottlingException", "message": "Rate exceeded"}, Outcome.FAILED),
     "maintenance": ({"error": "ServiceUnavailable", "headers": {"Retry-After": "86400"}}, Outcome.FAILED),
@@ -161,9 +188,10 @@ def prepared(request: pytest.FixtureRequest, keys_made: list[NodeKey]) -> Iterat
 
 
 def sample(found: Found) -> list[str]:
-    """A share of the faults for each state, so that each fault meets some state."""
-    number = STATES.index(found)
-    return [fault for place, fault in enumerate(FAULTS) if place % len(STATES) == number or WHOLE]
+    """A share of the faults for each state, so that each fault meets some state that needs the service."""
+    shares = [state for state in STATES if state.asks == found.asks]
+    number = shares.index(found)
+    return [fault for place, fault in enumerate(FAULTS) if place % len(shares) == number or WHOLE]
 
 
 def test_a_fault_has_its_outcome_and_leaves_credentials_and_the_way_back(prepared: Prepared) -> None:

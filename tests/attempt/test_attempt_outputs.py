@@ -109,13 +109,6 @@ def test_while_the_output_stays_broken_no_other_token_is_asked_for(pair: Machine
     assert len(pair.requests()) == 1
 
 
-def test_from_its_refresh_point_on_a_held_token_keeps_no_other_output_from_a_new_one(pair: Machine) -> None:
-    pair.attempt()
-    pair.clock.move(HOUR / 2)
-    assert pair.attempt().outcome is Outcome.UNPUBLISHED
-    assert (len(pair.requests()), pair.published(0)) == (2, list(pair.emulator.tokens.values())[-1])
-
-
 def test_a_retry_says_nothing_of_what_was_published_before(pair: Machine) -> None:
     pair.attempt()
     before = pair.output(0).stat().st_ino
@@ -123,15 +116,6 @@ def test_a_retry_says_nothing_of_what_was_published_before(pair: Machine) -> Non
     assert report.entries == ()
     assert (current(report), written(report)) == (pair.named(0), ())
     assert pair.output(0).stat().st_ino == before
-
-
-def test_a_held_token_that_is_no_longer_fresh_is_asked_for_anew(pair: Machine) -> None:
-    pair.attempt()
-    first = pair.published(0)
-    pair.clock.move(HOUR * 0.76)
-    assert pair.attempt().outcome is Outcome.UNPUBLISHED
-    assert len(pair.requests()) == 2
-    assert pair.published(0) not in (None, first)
 
 
 def test_a_held_token_of_another_boot_is_asked_for_anew(pair: Machine) -> None:

@@ -191,23 +191,6 @@ class Loop:
         return most
 
 
-@dataclass(frozen=True)
-class Kit:
-    """What a test needs of this file, which it cannot import."""
-
-    loop: type[Loop] = Loop
-    policy: Policy = POLICY
-    node: str = NODE
-    output: str = OUTPUT
-    beginning: Instant = BEGINNING
-    takes: timedelta = TAKES
-
-
-@pytest.fixture(scope="session")
-def kit() -> Kit:
-    return Kit()
-
-
 @pytest.fixture
 def loop() -> Loop:
     """A daemon that was just started: its first attempt has read the configuration."""

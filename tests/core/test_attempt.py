@@ -235,6 +235,12 @@ def spoilt() -> Iterable[tuple[str, Seen]]:
     yield "one cannot be written", seen(output, SeenOutput(SECOND, NOTHING, BROKEN), contents=vault, reuse=True)
     other = Hardware(dict.fromkeys(HARDWARE, "changed"))
     yield "other hardware", seen(output, contents=vault, hardware=other, reuse=True)
+    yield "nothing is there", seen(contents=vault, reuse=True)
+    yield "nothing is known of it", seen(output, contents=replace(vault, issues={}), reuse=True)
+    yield (
+        "other credentials are recorded",
+        seen(output, contents=replace(vault, issues={NODE_ROLE: issue("X")}), reuse=True),
+    )
     foreign = replace(issue("OLD"), node_id="mi-fffffffffffffffff")
     yield "another node's", seen(output, contents=replace(vault, issues={NODE_ROLE: foreign}), reuse=True)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.core.conftest import Loop
 
 from rolekeeper.core.loop import delays
 from rolekeeper.core.loop.states import Elapsed
@@ -57,23 +58,23 @@ def unluckily(loop: Any) -> None:
 
 
 @pytest.mark.parametrize("row", CLASSES)
-def test_the_documented_number_of_attempts_is_reached(kit: Any, row: str) -> None:
+def test_the_documented_number_of_attempts_is_reached(row: str) -> None:
     if row in FULL_JITTER:
-        most = live(kit.loop(node_id=None), row, DAY / 12, unluckily)
+        most = live(Loop(node_id=None), row, DAY / 12, unluckily)
     else:
-        most = live(kit.loop(node_id=FLEET[0]), row, DAY / 12 if "seconds" in row else 3 * DAY, when_due)
+        most = live(Loop(node_id=FLEET[0]), row, DAY / 12 if "seconds" in row else 3 * DAY, when_due)
     assert most == documented(row)
 
 
 @pytest.mark.parametrize("row", [row for row in CLASSES if "seconds" not in row])
-def test_no_node_of_a_fleet_exceeds_the_documented_number(kit: Any, row: str) -> None:
-    assert max(live(kit.loop(node_id=node), row, DAY, when_due) for node in FLEET) <= documented(row)
+def test_no_node_of_a_fleet_exceeds_the_documented_number(row: str) -> None:
+    assert max(live(Loop(node_id=node), row, DAY, when_due) for node in FLEET) <= documented(row)
 
 
-def test_a_node_that_fails_makes_the_documented_number_of_attempts_on_average(kit: Any) -> None:
+def test_a_node_that_fails_makes_the_documented_number_of_attempts_on_average() -> None:
     found = re.search(r"(\d+) on average in the first, (\d+) in each", PAGE.read_text(encoding="utf-8"))
     assert found is not None
-    fleet = [kit.loop(node_id=f"mi-{number:017x}") for number in range(200)]
+    fleet = [Loop(node_id=f"mi-{number:017x}") for number in range(200)]
     for loop in fleet:
         live(loop, "fails", DAY / 4, when_due)
     began = [(moment - loop.began[0]) // (DAY / 24) for loop in fleet for moment in loop.began]

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from tests.core.conftest import NODE, Loop
 
 from rolekeeper.core import lifetime
 from rolekeeper.core.loop import delays
@@ -94,8 +95,8 @@ def test_a_suspend_counts_as_age(loop: Any) -> None:
 
 
 @pytest.mark.parametrize("ahead", [-DAY, -HOUR, HOUR, DAY])
-def test_a_service_whose_clock_differs_is_asked_at_half_the_life_all_the_same(kit: Any, ahead: timedelta) -> None:
-    loop = kit.loop().issues(service_ahead=ahead)
-    assert abs(loop.planned - delays.around(30 * MINUTE, delays.jitter(kit.node, 1))) < SECOND / 1000
+def test_a_service_whose_clock_differs_is_asked_at_half_the_life_all_the_same(ahead: timedelta) -> None:
+    loop = Loop().issues(service_ahead=ahead)
+    assert abs(loop.planned - delays.around(30 * MINUTE, delays.jitter(NODE, 1))) < SECOND / 1000
     assert loop.state.refresh_at == loop.life.issued_at + loop.planned
     assert lifetime.freshness(loop.life, loop.now) is Freshness.FRESH

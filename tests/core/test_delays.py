@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from tests.core.conftest import BEGINNING, NODE, POLICY, Loop
 
 from rolekeeper.core.loop import delays
 from rolekeeper.core.loop.states import Elapsed
@@ -26,10 +27,10 @@ def holds_fully(measured: Iterable[timedelta], longest: Iterable[int]) -> None:
         assert max(0.1 * seconds * SECOND, SECOND) <= one <= seconds * SECOND
 
 
-def test_failures_are_retried_after_1_2_4_90_180_and_at_most_240_seconds(kit: Any) -> None:
+def test_failures_are_retried_after_1_2_4_90_180_and_at_most_240_seconds() -> None:
     planned: list[list[timedelta]] = [[] for _ in range(8)]
     for number in range(100):
-        loop = kit.loop(node_id=f"mi-{number:017x}").goes_through(*[Outcome.FAILED] * 9)
+        loop = Loop(node_id=f"mi-{number:017x}").goes_through(*[Outcome.FAILED] * 9)
         holds_fully(loop.intervals, (1, 2, 4, 90, 180, 240, 240, 240))
         for nth, interval in zip(planned, loop.intervals, strict=True):
             nth.append(interval)
@@ -69,11 +70,11 @@ def test_probes_that_fail_otherwise_count_like_those_that_are_refused(loop: Any)
     ],
 )
 def test_an_attempt_that_hung_delays_the_next_only_as_far_as_jitter_needs_room(
-    kit: Any, takes: float, windows: list[tuple[float, float]]
+    takes: float, windows: list[tuple[float, float]]
 ) -> None:
     windows += [windows[-1]] * 3
     for number in range(50):
-        loop = kit.loop(node_id=f"mi-{number:017x}")
+        loop = Loop(node_id=f"mi-{number:017x}")
         for _ in windows:
             loop.ends_with(Outcome.FAILED, takes=takes * SECOND).comes_due()
         for interval, (earliest, latest) in zip(loop.intervals, windows, strict=True):
@@ -92,17 +93,17 @@ def test_a_success_forgets_failures_and_refusals(loop: Any) -> None:
     holds(loop.intervals[-2:], [SECOND, 5 * MINUTE])
 
 
-def test_a_token_is_refreshed_at_the_configured_share_of_its_life(kit: Any) -> None:
+def test_a_token_is_refreshed_at_the_configured_share_of_its_life() -> None:
     for share in (0.1, 0.5, 0.9):
-        loop = kit.loop(policy=replace(kit.policy, refresh_share=share)).issues()
-        assert abs(loop.planned - delays.around(share * HOUR, delays.jitter(kit.node, 1))) < SECOND / 1000
+        loop = Loop(policy=replace(POLICY, refresh_share=share)).issues()
+        assert abs(loop.planned - delays.around(share * HOUR, delays.jitter(NODE, 1))) < SECOND / 1000
 
 
-def test_credentials_that_were_published_before_are_refreshed_at_the_same_point_of_their_life(kit: Any) -> None:
-    loop = kit.loop().issues(HOUR, age=10 * MINUTE, reused=True)
-    at = delays.around(30 * MINUTE, delays.jitter(kit.node, 1))
+def test_credentials_that_were_published_before_are_refreshed_at_the_same_point_of_their_life() -> None:
+    loop = Loop().issues(HOUR, age=10 * MINUTE, reused=True)
+    at = delays.around(30 * MINUTE, delays.jitter(NODE, 1))
     assert abs(loop.planned + 10 * MINUTE - at) < SECOND / 1000
-    overdue = kit.loop().issues(HOUR, age=44 * MINUTE, reused=True)
+    overdue = Loop().issues(HOUR, age=44 * MINUTE, reused=True)
     assert overdue.planned == SECOND
 
 
@@ -120,23 +121,14 @@ def test_two_tokens_in_a_row_have_different_jitter(loop: Any) -> None:
     assert len(set(loop.intervals)) == 10
 
 
-def test_machines_without_a_node_id_have_different_jitter(kit: Any) -> None:
+def test_machines_without_a_node_id_have_different_jitter() -> None:
     """A golden image that registers itself, on machines that were switched on together, and no service."""
     planned = set()
     for microsecond in range(100):
-        now = replace(kit.beginning, boot=timedelta(seconds=9, microseconds=microsecond))
-        loop = kit.loop(node_id=None, now=now).goes_through(*[Outcome.FAILED] * 8)
+        now = replace(BEGINNING, boot=timedelta(seconds=9, microseconds=microsecond))
+        loop = Loop(node_id=None, now=now).goes_through(*[Outcome.FAILED] * 8)
         planned.add(loop.planned // SECOND)
     assert len(planned) > 60
-
-
-def test_thirty_days_of_hourly_tokens_take_two_steps_an_attempt(loop: Any) -> None:
-    begun_at, steps = loop.now.boot, loop.steps
-    while loop.now.boot - begun_at < 30 * DAY:
-        loop.ends_with(Outcome.ISSUED).comes_due()
-    assert 24 * 30 * 2 / 1.02 <= len(loop.began) <= 24 * 30 * 2 * 1.02  # the jitter evens out
-    assert loop.steps - steps == 2 * (len(loop.began) - 1)
-    assert set(loop.events()) == {"credentials_published"}
 
 
 def test_a_weeks_outage_ends_with_the_first_attempt_after_it(loop: Any) -> None:

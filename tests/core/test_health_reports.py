@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from tests.core.conftest import OUTPUT
 
 from rolekeeper.core import attemptlog
 from rolekeeper.core.loop import health
@@ -124,11 +125,11 @@ def test_a_session_is_long_above_an_hour(life: timedelta, said: str) -> None:
         assert "one hour" in entry.fields["hint"]
 
 
-def test_a_long_session_is_logged_once_a_day(loop: Any, kit: Any) -> None:
+def test_a_long_session_is_logged_once_a_day(loop: Any) -> None:
     entry = LogEntry("long_session", "warning", "Role tokens live 12 hours")
     for _ in range(10):  # every six hours or so
         life = Lifetime(loop.now.wall, loop.now.wall + 12 * HOUR, loop.now.boot)
-        held = OutputReport(OutputName(kit.output, "default"), "", Holding.OURS, "ASIANODE", life, is_current=True)
+        held = OutputReport(OutputName(OUTPUT, "default"), "", Holding.OURS, "ASIANODE", life, is_current=True)
         report = AttemptReport(Outcome.ISSUED, node_id=loop.node_id, outputs=(held,), entries=(entry,))
         loop.happens(Finished(report)).comes_due()
     assert 2 * DAY < loop.now.boot - loop.began[0] < 3 * DAY

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from tests.core.conftest import Loop
 
 from rolekeeper.model import Outcome
 
@@ -31,8 +32,8 @@ def herd() -> ModuleType:
     return module
 
 
-def by_the_loop(kit: Any, name: str, fails_from: float, takes: float) -> Iterator[float]:
-    loop = kit.loop(node_id=name)
+def by_the_loop(name: str, fails_from: float, takes: float) -> Iterator[float]:
+    loop = Loop(node_id=name)
     while True:
         at = (loop.began[-1] - loop.began[0]).total_seconds()
         yield at
@@ -43,12 +44,10 @@ def by_the_loop(kit: Any, name: str, fails_from: float, takes: float) -> Iterato
 
 
 @pytest.mark.parametrize(("fails_from", "takes"), [(0, 0), (3000, 0), (float("inf"), 0), (0, 1.9), (0, 30), (0, 300)])
-def test_the_simulated_moments_are_those_of_the_loop(
-    herd: ModuleType, kit: Any, fails_from: float, takes: float
-) -> None:
+def test_the_simulated_moments_are_those_of_the_loop(herd: ModuleType, fails_from: float, takes: float) -> None:
     for name in herd.nodes(20):
         simulated = list(islice(herd.attempts(name, 0, 10**6, fails_from, herd.failing(takes)), 25))
-        real = list(islice(by_the_loop(kit, name, fails_from, takes), 25))
+        real = list(islice(by_the_loop(name, fails_from, takes), 25))
         assert simulated == pytest.approx(real, abs=1e-3)
 
 

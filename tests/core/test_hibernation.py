@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from tests.core.conftest import POLICY, Loop
 
 from rolekeeper.model import LogEntry, Outcome, Phase
 from rolekeeper.values import replace
@@ -152,9 +153,9 @@ def test_a_report_without_a_code_enters_hibernation_like_any_other(loop: Any) ->
     assert loop.phase is Phase.HIBERNATING
 
 
-def test_other_intervals_can_be_configured(kit: Any) -> None:
+def test_other_intervals_can_be_configured() -> None:
     second = timedelta(seconds=1)
-    loop = kit.loop(policy=replace(kit.policy, first_probe=20 * second, longest_probe=50 * second))
+    loop = Loop(policy=replace(POLICY, first_probe=20 * second, longest_probe=50 * second))
     loop.goes_through(*[Outcome.NODE_UNKNOWN] * 9)
     nominal = [20, *[40] * 3, *[50] * 4]
     assert all(0.9 * n * second <= one <= 1.1 * n * second for one, n in zip(loop.intervals, nominal, strict=True))

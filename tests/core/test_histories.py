@@ -7,6 +7,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.core.conftest import Loop
 from tests.core.test_attempt_bound import documented
 
 from rolekeeper.core import lifetime
@@ -120,9 +121,9 @@ def sleep_until_due_or(loop: Any, interruption: timedelta | None) -> None:
 
 @given(st.lists(weathers, min_size=1, max_size=6), interruptions(MONTH))
 def test_whatever_happens_for_thirty_days_the_loop_keeps_its_promises(
-    kit: Any, weather: list[Weather], interrupted: list[tuple[timedelta, str]]
+    weather: list[Weather], interrupted: list[tuple[timedelta, str]]
 ) -> None:
-    loop = kit.loop()
+    loop = Loop()
     live(loop, weather, interrupted, MONTH)
     assert loop.most_in_any_hour() <= 3600
     assert loop.steps <= 3 * len(loop.began) + 2 * len(interrupted)  # nothing spins
@@ -134,18 +135,16 @@ never_issuing = st.lists(
 
 
 @given(never_issuing, st.integers(0, 16**17 - 1))
-def test_a_service_that_never_issues_is_asked_as_often_as_documented_at_most(
-    kit: Any, answers: list[str], number: int
-) -> None:
-    loop = kit.loop(node_id=f"mi-{number:017x}")
+def test_a_service_that_never_issues_is_asked_as_often_as_documented_at_most(answers: list[str], number: int) -> None:
+    loop = Loop(node_id=f"mi-{number:017x}")
     live(loop, [Weather(tuple(answers), DAY)], [], DAY)
     assert loop.most_in_any_hour() <= MOST_ATTEMPTS
 
 
 @given(never_issuing, interruptions(DAY))
 def test_each_interruption_causes_one_attempt_more_at_most(
-    kit: Any, answers: list[str], interrupted: list[tuple[timedelta, str]]
+    answers: list[str], interrupted: list[tuple[timedelta, str]]
 ) -> None:
-    loop = kit.loop()
+    loop = Loop()
     live(loop, [Weather(tuple(answers), DAY)], interrupted, DAY)
     assert loop.most_in_any_hour() <= MOST_ATTEMPTS + len(interrupted)

@@ -3,6 +3,8 @@
 from datetime import timedelta
 from typing import Any
 
+from tests.core.conftest import POLICY, Loop
+
 from rolekeeper.errors import RolePassedOverError
 from rolekeeper.model import Holding, Outcome, OutputName, OutputProblem, OutputReport
 from rolekeeper.values import replace
@@ -43,9 +45,9 @@ def requests(loop: Any) -> list[timedelta]:
     return [at - loop.began[0] for at, ask in asked if "backup" not in ask.passed_over]
 
 
-def with_both(kit: Any) -> Any:
+def with_both() -> Any:
     known = OutputReport(OF_ROLE, "backup")
-    return kit.loop(policy=replace(kit.policy, outputs=(*kit.policy.outputs, known)))
+    return Loop(policy=replace(POLICY, outputs=(*POLICY.outputs, known)))
 
 
 def live(loop: Any, span: timedelta, own: OutputProblem | None) -> Any:
@@ -55,8 +57,8 @@ def live(loop: Any, span: timedelta, own: OutputProblem | None) -> Any:
     return loop
 
 
-def test_attempts_for_another_output_pass_it_over_until_it_is_due(kit: Any) -> None:
-    loop = live(with_both(kit), HOUR, FULL_DISK)
+def test_attempts_for_another_output_pass_it_over_until_it_is_due() -> None:
+    loop = live(with_both(), HOUR, FULL_DISK)
     assert len(loop.began) > 20
     first, second, third, *_ = requests(loop)
     longest = 4 * MINUTE  # between two attempts for the other output
@@ -66,8 +68,8 @@ def test_attempts_for_another_output_pass_it_over_until_it_is_due(kit: Any) -> N
     assert len(requests(loop)) <= 6
 
 
-def test_it_is_retried_when_it_is_due_once_the_other_output_is_published(kit: Any) -> None:
-    loop = meets(with_both(kit), FULL_DISK).comes_due()
+def test_it_is_retried_when_it_is_due_once_the_other_output_is_published() -> None:
+    loop = meets(with_both(), FULL_DISK).comes_due()
     meets(loop, None)
     assert loop.phase == "backing-off"
     loop.comes_due()
@@ -75,8 +77,8 @@ def test_it_is_retried_when_it_is_due_once_the_other_output_is_published(kit: An
     assert 4.5 * MINUTE <= requests(loop)[-1] <= 5.5 * MINUTE
 
 
-def test_what_it_was_refused_for_is_reported_until_then(kit: Any) -> None:
-    loop = meets(with_both(kit), FULL_DISK).comes_due()
+def test_what_it_was_refused_for_is_reported_until_then() -> None:
+    loop = meets(with_both(), FULL_DISK).comes_due()
     meets(loop, FULL_DISK)
     assert loop.state.outputs[OF_ROLE].problem == REFUSED
     assert loop.state.last.code == FULL_DISK.code
@@ -90,9 +92,9 @@ def test_what_it_was_refused_for_is_reported_until_then(kit: Any) -> None:
     )
 
 
-def test_an_attempt_that_somebody_requests_passes_nothing_over(kit: Any) -> None:
+def test_an_attempt_that_somebody_requests_passes_nothing_over() -> None:
     for wish in ("refresh", "reload", "vault_changes"):
-        loop = meets(with_both(kit), FULL_DISK).comes_due()
+        loop = meets(with_both(), FULL_DISK).comes_due()
         meets(loop, FULL_DISK).passes(SECOND)
         getattr(loop, wish)()
         assert [len(ask.passed_over) for ask in loop.asks] == [0, 1, 0]

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from tests.core.conftest import NODE, OUTPUT
 
 from rolekeeper.core.jsonvalues import encode, rfc3339
 from rolekeeper.core.loop import status
@@ -23,7 +24,6 @@ from rolekeeper.model import (
 )
 from rolekeeper.values import replace
 
-OUTPUT = "/root/.aws/credentials"
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
 # The interface to the letter: no field less, and none more.
@@ -178,12 +178,12 @@ def test_the_worst_output_is_that_of_the_whole(loop: Any) -> None:
 
 
 def test_what_the_outputs_hold_counts_after_a_reload_without_a_change_though_this_daemon_did_not_publish_it(
-    kit: Any, loop: Any
+    loop: Any,
 ) -> None:
     held = Lifetime(loop.now.wall - MINUTE, loop.now.wall + HOUR, loop.now.boot - MINUTE)
     found = OutputReport(OutputName(OUTPUT, "default"), "", Holding.OURS, "ASIANODE", held, is_current=True)
-    loop.happens(RegistrationFound(kit.node, "eu-central-1", (found,))).ends_with(Outcome.FAILED)
-    reload(loop, kit.output)
+    loop.happens(RegistrationFound(NODE, "eu-central-1", (found,))).ends_with(Outcome.FAILED)
+    reload(loop, OUTPUT)
     assert document(loop)["freshness"] == "fresh"
 
 

@@ -6,6 +6,7 @@ from itertools import product
 from typing import Any
 
 import pytest
+from tests.core.conftest import NODE, POLICY, TAKES, Loop
 
 from rolekeeper.core.loop import delays, table
 from rolekeeper.core.loop.states import (
@@ -50,27 +51,27 @@ PAIRS = list(product([phase.value for phase in Phase], EVENTS))
 
 
 @pytest.fixture
-def states(kit: Any) -> dict[str, Callable[[], Any]]:
+def states() -> dict[str, Callable[[], Any]]:
     """How each state is come to."""
     return {
-        "unregistered": lambda: kit.loop().ends_with(Outcome.UNREGISTERED),
-        "attempting": kit.loop,
-        "waiting": lambda: kit.loop().ends_with(Outcome.ISSUED),
-        "backing-off": lambda: kit.loop().ends_with(Outcome.FAILED),
-        "hibernating": lambda: kit.loop().ends_with(Outcome.FINGERPRINT_REFUSED),
-        "stopping": lambda: kit.loop().stop(),
+        "unregistered": lambda: Loop().ends_with(Outcome.UNREGISTERED),
+        "attempting": Loop,
+        "waiting": lambda: Loop().ends_with(Outcome.ISSUED),
+        "backing-off": lambda: Loop().ends_with(Outcome.FAILED),
+        "hibernating": lambda: Loop().ends_with(Outcome.FINGERPRINT_REFUSED),
+        "stopping": lambda: Loop().stop(),
     }
 
 
 @pytest.fixture
-def make_event(kit: Any) -> Callable[[str, Any], Event]:
+def make_event() -> Callable[[str, Any], Event]:
     def make(name: str, loop: Any) -> Event:
         if EVENTS[name] is Configured:
-            return Configured(kit.policy)
+            return Configured(POLICY)
         if EVENTS[name] is RegistrationFound:
             return RegistrationFound(loop.node_id, "us-east-1", ())
         if EVENTS[name] is Finished:
-            outputs = tuple(kit.loop().issues().state.outputs.values())
+            outputs = tuple(Loop().issues().state.outputs.values())
             return Finished(AttemptReport(Outcome.ISSUED, node_id=loop.node_id, outputs=outputs))
         return EVENTS[name]()  # type: ignore[call-arg]
 
@@ -132,17 +133,17 @@ HISTORIES = {
 
 @pytest.mark.parametrize("outcome", Outcome)
 @pytest.mark.parametrize("history", HISTORIES)
-def test_an_outcome_leads_where_its_history_says(kit: Any, history: str, outcome: Outcome) -> None:
+def test_an_outcome_leads_where_its_history_says(history: str, outcome: Outcome) -> None:
     before, expected = HISTORIES[history]
     state, delay = expected[outcome]
-    loop = kit.loop().goes_through(*before, outcome)
+    loop = Loop().goes_through(*before, outcome)
     assert loop.phase == state
     if delay is None:
         assert loop.state.due is None
         return
     # A token's life begins when it is received, everything else is counted from the attempt's beginning.
-    elapsed = kit.takes if outcome is Outcome.ISSUED else 0 * SECOND
-    share = delays.jitter(kit.node, loop.state.attempts)
+    elapsed = TAKES if outcome is Outcome.ISSUED else 0 * SECOND
+    share = delays.jitter(NODE, loop.state.attempts)
     failed = state == "backing-off" and outcome not in (Outcome.REFUSED, Outcome.ROLE_REFUSED)
     exact = max(delay * (0.1 + 0.9 * share), SECOND) if failed else delays.around(delay, share)
     assert abs(loop.planned - elapsed - exact) <= timedelta(milliseconds=1)
@@ -150,9 +151,9 @@ def test_an_outcome_leads_where_its_history_says(kit: Any, history: str, outcome
 
 @pytest.mark.parametrize("outcome", Outcome)
 @pytest.mark.parametrize("history", HISTORIES)
-def test_after_a_reload_wish_every_outcome_is_followed_by_the_reload(kit: Any, history: str, outcome: Outcome) -> None:
+def test_after_a_reload_wish_every_outcome_is_followed_by_the_reload(history: str, outcome: Outcome) -> None:
     before, expected = HISTORIES[history]
-    loop = kit.loop().goes_through(*before)
+    loop = Loop().goes_through(*before)
     if before:
         loop.comes_due()
     loop.reload()
@@ -196,9 +197,9 @@ def test_a_refresh_and_a_reload_during_an_attempt_that_reuses_credentials_are_se
     assert (loop.phase, len(loop.began)) == ("waiting", 2)
 
 
-def test_stopping_ends_the_attempt_that_runs_and_only_that(kit: Any) -> None:
-    assert kit.loop().stop().ends == 1
-    assert kit.loop().ends_with(Outcome.ISSUED).stop().ends == 0
+def test_stopping_ends_the_attempt_that_runs_and_only_that() -> None:
+    assert Loop().stop().ends == 1
+    assert Loop().ends_with(Outcome.ISSUED).stop().ends == 0
 
 
 def test_a_forgotten_registration_leaves_nothing_of_the_node_behind(loop: Any) -> None:
@@ -252,10 +253,8 @@ WISHES = {
 
 
 @pytest.mark.parametrize("wishes", WISHES)
-def test_wishes_within_a_second_of_an_attempt_are_delayed_and_none_is_dropped(
-    kit: Any, wishes: tuple[str, ...]
-) -> None:
-    loop = kit.loop().ends_with(Outcome.ISSUED)
+def test_wishes_within_a_second_of_an_attempt_are_delayed_and_none_is_dropped(wishes: tuple[str, ...]) -> None:
+    loop = Loop().ends_with(Outcome.ISSUED)
     for wish in wishes:
         loop.passes(0.1 * SECOND)
         getattr(loop, wish)()
@@ -266,14 +265,14 @@ def test_wishes_within_a_second_of_an_attempt_are_delayed_and_none_is_dropped(
     assert (loop.asks[-1].reload, loop.asks[-1].reuse) == WISHES[wishes]
 
 
-def test_the_first_attempt_may_reuse_credentials_and_a_scheduled_one_may_not(kit: Any) -> None:
-    loop = kit.loop().goes_through(Outcome.ISSUED, Outcome.FAILED, Outcome.ISSUED)
+def test_the_first_attempt_may_reuse_credentials_and_a_scheduled_one_may_not() -> None:
+    loop = Loop().goes_through(Outcome.ISSUED, Outcome.FAILED, Outcome.ISSUED)
     assert [ask.reuse for ask in loop.asks] == [True, False, False]
 
 
-def test_a_refused_role_is_retried_slowly_but_not_later_than_the_other_outputs_need_credentials(kit: Any) -> None:
+def test_a_refused_role_is_retried_slowly_but_not_later_than_the_other_outputs_need_credentials() -> None:
     for life, retried in ((6 * MINUTE, 3 * MINUTE), (HOUR, 5 * MINUTE)):
-        loop = kit.loop().issues(life).passes(2 * SECOND).refresh()
+        loop = Loop().issues(life).passes(2 * SECOND).refresh()
         current = tuple(loop.state.outputs.values())
         loop.ends_with(Outcome.ROLE_REFUSED, outputs=current, expires_at=current[0].life.expires_at)
         assert loop.phase == "backing-off"
@@ -281,8 +280,8 @@ def test_a_refused_role_is_retried_slowly_but_not_later_than_the_other_outputs_n
 
 
 @pytest.mark.parametrize("outcome", [Outcome.ROLE_REFUSED, Outcome.FAILED, Outcome.UNPUBLISHED])
-def test_a_token_ends_a_hibernation_even_if_an_output_lacks_its_credentials(kit: Any, outcome: Outcome) -> None:
-    loop = kit.loop().goes_through(Outcome.FINGERPRINT_REFUSED).comes_due()
+def test_a_token_ends_a_hibernation_even_if_an_output_lacks_its_credentials(outcome: Outcome) -> None:
+    loop = Loop().goes_through(Outcome.FINGERPRINT_REFUSED).comes_due()
     loop.ends_with(outcome, expires_at=loop.now.wall + HOUR)
     assert (loop.phase, loop.events()[-2:]) == ("backing-off", ["hibernation_left", "backing_off"])
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
-
 from rolekeeper import daemon
 from rolekeeper.core.jsonvalues import encode
 from rolekeeper.core.loop.status import Status
@@ -289,7 +287,7 @@ class World:
         self.entries.append(Told(self.elapsed, (event, level, message, fields)))
 
 
-def issued(life: timedelta) -> AttemptReport:
+def issuing(life: timedelta) -> AttemptReport:
     """A token of this life, published; its times are those of the moment when it is reported."""
     output = OutputReport(
         NAME,
@@ -319,7 +317,7 @@ def as_of(report: AttemptReport, now: Instant) -> AttemptReport:
     return replace(report, outputs=outputs, expires_at=life.expires_at)
 
 
-def ended(outcome: Outcome) -> AttemptReport:
+def ending(outcome: Outcome) -> AttemptReport:
     node_id = None if outcome is Outcome.UNREGISTERED else NODE
     region = node_id and "eu-central-1"
     report = AttemptReport(outcome, outcome.value, f"Cannot: {outcome}", "fix it", node_id=node_id, region=region)
@@ -327,22 +325,8 @@ def ended(outcome: Outcome) -> AttemptReport:
     return replace(report, roles_refused=refused)
 
 
-@dataclass(frozen=True)
-class Kit:
-    """What a test needs of this file, which it cannot import."""
-
-    settings: Settings = SETTINGS
-    attempt: type[Behaviour] = Behaviour
-    issued: Callable[[timedelta], AttemptReport] = issued
-    ended: Callable[[Outcome], AttemptReport] = ended
-    as_of: Callable[[AttemptReport, Instant], AttemptReport] = as_of
-
-    def world(self, *script: Behaviour | AttemptReport | Ended | Outdated | Outcome, **more: Any) -> World:
-        reports = [issued(HOUR) if one is Outcome.ISSUED else one for one in script]
-        reports = [ended(one) if isinstance(one, Outcome) else one for one in reports]
-        return World(script=[one if isinstance(one, Behaviour) else Behaviour(one) for one in reports], **more)
-
-
-@pytest.fixture(scope="session")
-def kit() -> Kit:
-    return Kit()
+def world_of(*script: Behaviour | AttemptReport | Ended | Outdated | Outcome, **more: Any) -> World:
+    """A world in which the attempts do this in turn."""
+    reports = [issuing(HOUR) if one is Outcome.ISSUED else one for one in script]
+    reports = [ending(one) if isinstance(one, Outcome) else one for one in reports]
+    return World(script=[one if isinstance(one, Behaviour) else Behaviour(one) for one in reports], **more)

@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from tests.daemon.conftest import Behaviour, issuing, world_of
 
 from rolekeeper.core.loop import status
 from rolekeeper.model import Freshness, Outcome
@@ -25,11 +26,11 @@ OUTAGE = [Outcome.FAILED] * 9
 @pytest.mark.parametrize("error", ERRORS)
 @pytest.mark.parametrize("at_boot", [(), OUTAGE, [Outcome.REFUSED], [Outcome.NODE_UNKNOWN]], ids=str)
 def test_a_clock_that_is_wrong_at_boot_and_set_right_costs_one_attempt_at_most_and_delays_none(
-    kit: Any, error: str, at_boot: list[Outcome]
+    error: str, at_boot: list[Outcome]
 ) -> None:
-    calm = kit.world(*at_boot, Outcome.ISSUED)
+    calm = world_of(*at_boot, Outcome.ISSUED)
     calm.runs(6 * HOUR)
-    world = kit.world(*at_boot, Outcome.ISSUED)
+    world = world_of(*at_boot, Outcome.ISSUED)
     world.wall += ERRORS[error]
     world.at(10 * MINUTE, world.sets_clock(-ERRORS[error])).runs(6 * HOUR)
     assert len(world.starts) <= len(calm.starts) + 1
@@ -44,11 +45,11 @@ def fresh(told: Any) -> bool:
 
 @pytest.mark.parametrize("outcome", [Outcome.ISSUED, Outcome.FAILED, Outcome.REFUSED, Outcome.NODE_UNKNOWN])
 def test_a_clock_that_is_set_to_and_fro_every_minute_makes_no_more_attempts_than_steps_forward(
-    kit: Any, outcome: Outcome
+    outcome: Outcome,
 ) -> None:
-    calm = kit.world(outcome)
+    calm = world_of(outcome)
     calm.runs(6 * HOUR)
-    world = kit.world(outcome)
+    world = world_of(outcome)
     for minute in range(1, 361):
         world.at(minute * MINUTE, world.sets_clock(HOUR if minute % 2 else -HOUR))
     world.runs(6 * HOUR)
@@ -60,10 +61,10 @@ def test_a_clock_that_is_set_to_and_fro_every_minute_makes_no_more_attempts_than
 @pytest.mark.parametrize("asleep", [2 * HOUR, 3 * DAY])
 @pytest.mark.parametrize("during", ["waiting", "an attempt"])
 def test_after_a_suspend_nothing_expired_is_called_fresh_and_new_credentials_come_at_once(
-    kit: Any, asleep: timedelta, during: str
+    asleep: timedelta, during: str
 ) -> None:
-    in_flight = kit.attempt(None) if during == "an attempt" else kit.attempt(kit.issued(HOUR))
-    world = kit.world(Outcome.ISSUED, in_flight, Outcome.ISSUED)
+    in_flight = Behaviour(None) if during == "an attempt" else Behaviour(issuing(HOUR))
+    world = world_of(Outcome.ISSUED, in_flight, Outcome.ISSUED)
 
     def suspend() -> None:
         world.elapsed += asleep

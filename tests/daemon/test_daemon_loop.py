@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from tests.daemon.conftest import SETTINGS, Behaviour, as_of, ending, issuing, world_of
 
 from rolekeeper.errors import UnavailableError
 from rolekeeper.model import Outcome
@@ -20,8 +21,8 @@ def intervals(world: Any) -> list[timedelta]:
     return [after - before for before, after in pairwise(world.began())]
 
 
-def test_a_hung_attempt_is_killed_at_its_deadline_and_backed_off(kit: Any) -> None:
-    world = kit.world(Outcome.ISSUED, kit.attempt(None))
+def test_a_hung_attempt_is_killed_at_its_deadline_and_backed_off() -> None:
+    world = world_of(Outcome.ISSUED, Behaviour(None))
     world.runs(HOUR)
     assert world.ends[0].at - world.starts[1].at == 2 * MINUTE
     killed = world.document(world.ends[0].at)
@@ -29,28 +30,17 @@ def test_a_hung_attempt_is_killed_at_its_deadline_and_backed_off(kit: Any) -> No
     assert killed["last_outcome"]["code"] == "attempt-timeout"
 
 
-def test_after_a_hang_the_service_is_asked_again_within_four_minutes_of_its_recovery(kit: Any) -> None:
-    world = kit.world(Outcome.ISSUED, *[kit.attempt(None)] * 20, Outcome.ISSUED)
-    world.runs(4 * HOUR)
-    hung = world.starts[1:21]
-    assert len(world.starts) > 21
-    # It recovered at the worst moment: just after the last attempt that hung had begun.
-    assert world.starts[21].at - hung[-1].at <= 240 * SECOND
-    assert max(intervals(world)[1:20]) <= 240 * SECOND
-    assert world.document(world.starts[21].at + SECOND)["state"] == "waiting"
-
-
-def test_the_deadline_is_the_configured_one(kit: Any) -> None:
-    short = replace(kit.settings, daemon=DaemonSettings("/run/rolekeeper", 7 * SECOND, "info"))
-    world = kit.world(kit.attempt(None, finds=short))
+def test_the_deadline_is_the_configured_one() -> None:
+    short = replace(SETTINGS, daemon=DaemonSettings("/run/rolekeeper", 7 * SECOND, "info"))
+    world = world_of(Behaviour(None, finds=short))
     world.runs(3 * MINUTE)
     assert world.ends[0].at - world.starts[0].at == 7 * SECOND + timedelta(milliseconds=100)
     assert world.ends[1].at - world.starts[1].at == 7 * SECOND
 
 
 @pytest.mark.parametrize(("status", "words"), [(1, "exit status 1"), (-9, "signal 9"), (78, "exit status 78")])
-def test_an_attempt_that_ends_without_a_report_costs_one_attempt(kit: Any, status: int, words: str) -> None:
-    world = kit.world(Outcome.ISSUED, Ended(status), Outcome.ISSUED)
+def test_an_attempt_that_ends_without_a_report_costs_one_attempt(status: int, words: str) -> None:
+    world = world_of(Outcome.ISSUED, Ended(status), Outcome.ISSUED)
     world.runs(HOUR)
     crash = world.entries[2].what
     assert crash[:2] == ("backing_off", "warning")
@@ -60,19 +50,8 @@ def test_an_attempt_that_ends_without_a_report_costs_one_attempt(kit: Any, statu
     assert world.document(world.starts[2].at + SECOND)["state"] == "waiting"
 
 
-def test_a_weeks_outage_ends_with_the_first_attempt_after_it(kit: Any) -> None:
-    outage = int(7 * DAY / (132 * SECOND))  # on average
-    world = kit.world(Outcome.ISSUED, *[Outcome.FAILED] * outage, Outcome.ISSUED)
-    world.runs(9 * DAY)
-    recovered = world.starts[outage + 1].at
-    assert recovered > 6.5 * DAY
-    assert max(intervals(world)[1 : outage + 1]) <= 240 * SECOND
-    assert world.document(recovered + SECOND)["freshness"] == "fresh"
-    assert world.document(recovered - SECOND)["freshness"] == "expired"
-
-
-def test_thirty_days_of_hourly_tokens_wake_the_daemon_a_few_times_an_attempt(kit: Any) -> None:
-    world = kit.world(Outcome.ISSUED)
+def test_thirty_days_of_hourly_tokens_wake_the_daemon_a_few_times_an_attempt() -> None:
+    world = world_of(Outcome.ISSUED)
     world.runs(30 * DAY)
     assert 1400 < len(world.starts) < 1480
     # A slice a minute, the attempt's beginning and end.
@@ -82,10 +61,8 @@ def test_thirty_days_of_hourly_tokens_wake_the_daemon_a_few_times_an_attempt(kit
 
 @pytest.mark.parametrize("outcome", [*STATES.values(), Outcome.UNREGISTERED])
 @pytest.mark.parametrize("watchdog", [None, 10 * SECOND, 3 * MINUTE])
-def test_no_slice_is_longer_than_a_minute_and_half_the_watchdog(
-    kit: Any, outcome: Outcome, watchdog: timedelta | None
-) -> None:
-    world = kit.world(outcome, kit.attempt(None), watchdog=watchdog)
+def test_no_slice_is_longer_than_a_minute_and_half_the_watchdog(outcome: Outcome, watchdog: timedelta | None) -> None:
+    world = world_of(outcome, Behaviour(None), watchdog=watchdog)
     world.runs(3 * HOUR)
     longest = min(MINUTE, watchdog / 2 if watchdog else MINUTE)
     assert max(world.slices) <= longest
@@ -95,8 +72,8 @@ def test_no_slice_is_longer_than_a_minute_and_half_the_watchdog(
 
 @pytest.mark.parametrize(("state", "outcome"), STATES.items())
 @pytest.mark.parametrize("wakeup", [Wakeup.REFRESH, Wakeup.RELOAD])
-def test_a_signal_is_followed_by_an_attempt_at_once(kit: Any, state: str, outcome: Outcome, wakeup: Wakeup) -> None:
-    world = kit.world(outcome)
+def test_a_signal_is_followed_by_an_attempt_at_once(state: str, outcome: Outcome, wakeup: Wakeup) -> None:
+    world = world_of(outcome)
     moment = 90 * SECOND + timedelta(milliseconds=3)
     world.at(moment, wakeup).runs(2 * MINUTE)
     assert world.document(moment - SECOND)["state"] == state
@@ -104,21 +81,8 @@ def test_a_signal_is_followed_by_an_attempt_at_once(kit: Any, state: str, outcom
     assert world.starts[1].what.reload == (wakeup is Wakeup.RELOAD)
 
 
-def test_a_refresh_in_the_first_second_is_delayed_and_not_dropped(kit: Any) -> None:
-    world = kit.world(Outcome.ISSUED)
-    world.at(0.6 * SECOND, Wakeup.REFRESH).runs(MINUTE)
-    assert world.began() == [timedelta(0), SECOND]
-    assert not world.starts[1].what.reuse
-
-
-def test_a_refresh_during_an_attempt_is_joined_to_it(kit: Any) -> None:
-    world = kit.world(kit.attempt(kit.issued(HOUR), takes=5 * SECOND))
-    world.at(2 * SECOND, Wakeup.REFRESH).runs(MINUTE)
-    assert len(world.starts) == 1
-
-
-def test_a_burst_of_signals_makes_one_attempt_a_second(kit: Any) -> None:
-    world = kit.world(Outcome.FAILED)
+def test_a_burst_of_signals_makes_one_attempt_a_second() -> None:
+    world = world_of(Outcome.FAILED)
     for tenth in range(600):
         world.at(10 * SECOND + tenth * SECOND / 10, Wakeup.REFRESH)
     world.runs(69 * SECOND)
@@ -127,37 +91,37 @@ def test_a_burst_of_signals_makes_one_attempt_a_second(kit: Any) -> None:
 
 
 @pytest.mark.parametrize("outcome", [Outcome.UNREGISTERED, *STATES.values()])
-def test_a_vault_that_somebody_wrote_to_is_looked_at_within_a_minute(kit: Any, outcome: Outcome) -> None:
-    world = kit.world(outcome, Outcome.ISSUED)
+def test_a_vault_that_somebody_wrote_to_is_looked_at_within_a_minute(outcome: Outcome) -> None:
+    world = world_of(outcome, Outcome.ISSUED)
     world.at(100 * SECOND, world.writes_vault).runs(4 * MINUTE)
     assert len(world.starts) == 2
     assert 100 * SECOND <= world.starts[1].at <= 160 * SECOND
     assert world.document(4 * MINUTE - SECOND)["state"] == "waiting"
 
 
-def test_what_an_attempt_itself_writes_to_the_vault_wakes_nobody(kit: Any) -> None:
-    world = kit.world(kit.attempt(kit.issued(HOUR), takes=10 * SECOND))
+def test_what_an_attempt_itself_writes_to_the_vault_wakes_nobody() -> None:
+    world = world_of(Behaviour(issuing(HOUR), takes=10 * SECOND))
     world.at(5 * SECOND, world.writes_vault)
     world.at(MINUTE, Wakeup.REFRESH).at(65 * SECOND, world.writes_vault).runs(20 * MINUTE)
     assert len(world.starts) == 2
 
 
-def test_an_unregistered_daemon_stays_up_and_waits(kit: Any) -> None:
-    world = kit.world(Outcome.UNREGISTERED)
+def test_an_unregistered_daemon_stays_up_and_waits() -> None:
+    world = world_of(Outcome.UNREGISTERED)
     assert world.runs(3 * DAY) == 0
     assert len(world.starts) == 1
     assert world.logged() == ["started", "unregistered", "stopping"]
 
 
-def test_a_good_reload_takes_the_new_settings_over(kit: Any) -> None:
+def test_a_good_reload_takes_the_new_settings_over() -> None:
     new = replace(
-        kit.settings,
+        SETTINGS,
         daemon=DaemonSettings("/elsewhere", 9 * SECOND, "debug"),
         hibernation=HibernationSettings(MINUTE, MINUTE),
     )
-    world = kit.world(Outcome.NODE_UNKNOWN, kit.attempt(kit.ended(Outcome.NODE_UNKNOWN), finds=new))
+    world = world_of(Outcome.NODE_UNKNOWN, Behaviour(ending(Outcome.NODE_UNKNOWN), finds=new))
     world.at(100 * SECOND, Wakeup.RELOAD).runs(5 * MINUTE)
-    assert world.starts[1].what == world.starts[0].what.__class__(kit.settings, reload=True, reuse=False)
+    assert world.starts[1].what == world.starts[0].what.__class__(SETTINGS, reload=True, reuse=False)
     assert world.starts[2].what.settings == new
     assert intervals(world)[1] <= 1.1 * MINUTE
     assert world.levels == ["info", "debug"]
@@ -165,11 +129,11 @@ def test_a_good_reload_takes_the_new_settings_over(kit: Any) -> None:
     assert "reloaded" in world.logged()
 
 
-def test_a_bad_reload_keeps_the_old_settings_and_says_what_is_wrong(kit: Any) -> None:
-    world = kit.world(Outcome.ISSUED, kit.attempt(kit.issued(HOUR), finds="refresh.at: too large"))
+def test_a_bad_reload_keeps_the_old_settings_and_says_what_is_wrong() -> None:
+    world = world_of(Outcome.ISSUED, Behaviour(issuing(HOUR), finds="refresh.at: too large"))
     world.at(100 * SECOND, Wakeup.RELOAD).runs(HOUR)
     assert len(world.starts) == 3
-    assert world.starts[2].what.settings == kit.settings
+    assert world.starts[2].what.settings == SETTINGS
     rejected = [told.what for told in world.entries if told.what[0] == "configuration_rejected"]
     assert [one[1:3] for one in rejected] == [
         ("error", "Keeping the old configuration, the new one is wrong: refresh.at: too large")
@@ -177,8 +141,8 @@ def test_a_bad_reload_keeps_the_old_settings_and_says_what_is_wrong(kit: Any) ->
     assert world.document(110 * SECOND)["state"] == "waiting"
 
 
-def test_an_attempt_that_found_a_wrong_configuration_has_its_full_time_all_the_same(kit: Any) -> None:
-    world = kit.world(Outcome.ISSUED, kit.attempt(kit.issued(HOUR), finds="wrong", takes=100 * SECOND))
+def test_an_attempt_that_found_a_wrong_configuration_has_its_full_time_all_the_same() -> None:
+    world = world_of(Outcome.ISSUED, Behaviour(issuing(HOUR), finds="wrong", takes=100 * SECOND))
     world.at(100 * SECOND, Wakeup.RELOAD).runs(10 * MINUTE)
     assert world.ends == []
 
@@ -194,83 +158,50 @@ def test_an_attempt_that_found_a_wrong_configuration_has_its_full_time_all_the_s
     ],
     ids=["wrong and hangs", "crashes after reading", "crashes before reading", "hangs before reading", "hangs"],
 )
-def test_every_reload_is_ended_by_a_ready_for_the_service_manager_waits_for_it(
-    kit: Any, behaviour: dict[str, Any]
-) -> None:
-    world = kit.world(Outcome.ISSUED, kit.attempt(**behaviour), Outcome.ISSUED)
+def test_every_reload_is_ended_by_a_ready_for_the_service_manager_waits_for_it(behaviour: dict[str, Any]) -> None:
+    world = world_of(Outcome.ISSUED, Behaviour(**behaviour), Outcome.ISSUED)
     world.at(100 * SECOND, Wakeup.RELOAD).runs(10 * MINUTE)
     words = [one for one in world.notices() if one in ("READY=1", "RELOADING=1")]
     assert words == ["READY=1", "RELOADING=1", "READY=1"]
 
 
-def test_a_reload_that_was_never_read_is_said_to_be_none(kit: Any) -> None:
-    world = kit.world(Outcome.ISSUED, kit.attempt(Ended(-9), reads=None), Outcome.ISSUED)
+def test_a_reload_that_was_never_read_is_said_to_be_none() -> None:
+    world = world_of(Outcome.ISSUED, Behaviour(Ended(-9), reads=None), Outcome.ISSUED)
     world.at(100 * SECOND, Wakeup.RELOAD).runs(10 * MINUTE)
     assert "configuration_rejected" in world.logged()
 
 
-def test_a_reload_during_an_attempt_follows_it(kit: Any) -> None:
-    world = kit.world(kit.attempt(kit.issued(HOUR), takes=5 * SECOND), Outcome.ISSUED)
-    world.at(2 * SECOND, Wakeup.RELOAD).runs(MINUTE)
-    assert world.began() == [timedelta(0), 5 * SECOND + timedelta(milliseconds=100)]
-    assert world.starts[1].what.reload
-
-
-@pytest.mark.parametrize("step", [-DAY, -HOUR, HOUR, 365 * DAY])
-@pytest.mark.parametrize("outcome", STATES.values())
-def test_a_clock_that_steps_neither_delays_the_next_attempt_nor_makes_the_loop_spin(
-    kit: Any, outcome: Outcome, step: timedelta
-) -> None:
-    calm = kit.world(outcome)
-    calm.runs(3 * HOUR)
-    world = kit.world(outcome)
-    world.at(100 * SECOND, world.sets_clock(step)).runs(3 * HOUR)
-    assert world.starts[1].at <= calm.starts[1].at
-    assert len(world.starts) <= len(calm.starts) + 1
-    assert len(world.slices) <= len(calm.slices) + 10
-
-
-def test_a_suspend_is_followed_by_an_attempt_at_once(kit: Any) -> None:
-    world = kit.world(Outcome.ISSUED)
-
-    def suspend() -> None:
-        world.elapsed += DAY
-
-    world.at(5 * MINUTE, suspend).runs(2 * DAY)
-    assert world.starts[1].at == DAY + 5 * MINUTE
-
-
-def test_a_refresh_that_comes_together_with_the_attempts_last_word_gets_an_attempt_of_its_own(kit: Any) -> None:
-    world = kit.world(kit.attempt(None), Outcome.ISSUED)
+def test_a_refresh_that_comes_together_with_the_attempts_last_word_gets_an_attempt_of_its_own() -> None:
+    world = world_of(Behaviour(None), Outcome.ISSUED)
 
     def last_word() -> None:
         world.running = 0
-        world.inbox.append(kit.as_of(kit.issued(HOUR), world.now()))
+        world.inbox.append(as_of(issuing(HOUR), world.now()))
 
     world.at(SECOND / 2, last_word).at(SECOND / 2, Wakeup.REFRESH)
     world.runs(MINUTE)
     assert world.began() == [timedelta(0), SECOND]
 
 
-def test_a_reload_is_answered_even_if_the_first_attempt_died_before_it_read_the_configuration(kit: Any) -> None:
-    world = kit.world(kit.attempt(Ended(-9), reads=None), Outcome.ISSUED)
+def test_a_reload_is_answered_even_if_the_first_attempt_died_before_it_read_the_configuration() -> None:
+    world = world_of(Behaviour(Ended(-9), reads=None), Outcome.ISSUED)
     world.at(SECOND / 2, Wakeup.RELOAD)
     world.runs(MINUTE)
     words = [one for one in world.notices() if one in ("READY=1", "RELOADING=1")]
     assert words[:3] == ["READY=1", "RELOADING=1", "READY=1"]
 
 
-def test_an_attempt_of_another_version_has_the_daemon_executed_anew(kit: Any) -> None:
-    world = kit.world(Outcome.ISSUED, Outdated("2.0.0"))
+def test_an_attempt_of_another_version_has_the_daemon_executed_anew() -> None:
+    world = world_of(Outcome.ISSUED, Outdated("2.0.0"))
     with pytest.raises(SystemExit, match="executed anew"):
         world.runs(2 * HOUR)
     assert world.logged()[-1] == "upgraded"
     assert world.notices()[-1] == "RELOADING=1"  # the new one says READY=1
 
 
-def test_a_daemon_that_cannot_be_executed_anew_says_so_and_goes_on(kit: Any) -> None:
+def test_a_daemon_that_cannot_be_executed_anew_says_so_and_goes_on() -> None:
     refused = UnavailableError("daemon-outdated", "Cannot make an attempt", "`systemctl restart rolekeeper`")
-    world = kit.world(Outcome.ISSUED, Outdated("2.0.0"), anew=refused)
+    world = world_of(Outcome.ISSUED, Outdated("2.0.0"), anew=refused)
     assert world.runs(2 * HOUR) == 0
     assert len(world.starts) > 10
     told = world.document(2 * HOUR - SECOND)

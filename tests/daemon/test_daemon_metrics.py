@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from tests.daemon.conftest import SETTINGS, Behaviour, ending, issuing, world_of
 
 from rolekeeper.errors import InputOutputError
 from rolekeeper.model import FingerprintSummary, Freshness, Outcome, OutputName, Verdict
@@ -54,8 +55,8 @@ def the_one(found: Mapping[str, float], name: str, label: str) -> str:
     return named[1]
 
 
-def test_credentials_are_told_with_expiry_issue_and_next_attempt(kit: Any) -> None:
-    world = kit.world(Outcome.ISSUED)
+def test_credentials_are_told_with_expiry_issue_and_next_attempt() -> None:
+    world = world_of(Outcome.ISSUED)
     world.runs(5 * MINUTE)
     found, document = metrics(world, MINUTE), world.document(MINUTE)
     issued = at(400 * SECOND / 1000)
@@ -72,8 +73,8 @@ def test_credentials_are_told_with_expiry_issue_and_next_attempt(kit: Any) -> No
     assert found['node_info{node_id="mi-0123456789abcdef0",region="eu-central-1"}'] == 1
 
 
-def test_what_is_not_known_has_no_sample(kit: Any) -> None:
-    world = kit.world(Outcome.UNREGISTERED)
+def test_what_is_not_known_has_no_sample() -> None:
+    world = world_of(Outcome.UNREGISTERED)
     world.runs(5 * MINUTE)
     found = metrics(world, MINUTE)
     assert not [name for name in found if name.endswith("_timestamp_seconds") and "configuration" not in name]
@@ -82,8 +83,8 @@ def test_what_is_not_known_has_no_sample(kit: Any) -> None:
     assert found["consecutive_failures"] == 0
 
 
-def test_state_and_freshness_go_the_way_of_the_status(kit: Any) -> None:
-    world = kit.world(Outcome.ISSUED, Outcome.FAILED, Outcome.NODE_UNKNOWN)
+def test_state_and_freshness_go_the_way_of_the_status() -> None:
+    world = world_of(Outcome.ISSUED, Outcome.FAILED, Outcome.NODE_UNKNOWN)
     world.runs(3 * HOUR)
     assert len(world.metrics) == len(world.documents)
     for told, document in zip(world.metrics, world.documents, strict=True):
@@ -94,8 +95,8 @@ def test_state_and_freshness_go_the_way_of_the_status(kit: Any) -> None:
     assert the_one(metrics(world), "output_freshness", "freshness") == Freshness.EXPIRED
 
 
-def test_attempts_are_counted_by_outcome_and_failures_since_the_last_success(kit: Any) -> None:
-    world = kit.world(Outcome.FAILED, Outcome.REFUSED, Outcome.NODE_UNKNOWN, Outcome.ISSUED, Outcome.FAILED)
+def test_attempts_are_counted_by_outcome_and_failures_since_the_last_success() -> None:
+    world = world_of(Outcome.FAILED, Outcome.REFUSED, Outcome.NODE_UNKNOWN, Outcome.ISSUED, Outcome.FAILED)
     world.runs(45 * MINUTE)
     by_attempt = [
         (sum(value for name, value in found.items() if name.startswith("attempts_total")), found)
@@ -112,8 +113,8 @@ def test_attempts_are_counted_by_outcome_and_failures_since_the_last_success(kit
         assert all(after[name] >= value for name, value in before.items() if name.startswith("attempts_total"))
 
 
-def test_a_hibernation_is_dated_from_its_beginning_to_its_end(kit: Any) -> None:
-    world = kit.world(Outcome.ISSUED, Outcome.FINGERPRINT_REFUSED, Outcome.FINGERPRINT_REFUSED, Outcome.ISSUED)
+def test_a_hibernation_is_dated_from_its_beginning_to_its_end() -> None:
+    world = world_of(Outcome.ISSUED, Outcome.FINGERPRINT_REFUSED, Outcome.FINGERPRINT_REFUSED, Outcome.ISSUED)
     world.runs(55 * MINUTE)
     since = [samples(told.what).get("hibernation_since_timestamp_seconds") for told in world.metrics]
     began = world.began()[1]
@@ -124,16 +125,16 @@ def test_a_hibernation_is_dated_from_its_beginning_to_its_end(kit: Any) -> None:
     assert since[-1] is None
 
 
-def test_fingerprint_clock_and_key_are_those_that_the_last_attempt_told(kit: Any) -> None:
+def test_fingerprint_clock_and_key_are_those_that_the_last_attempt_told() -> None:
     summary = FingerprintSummary(Verdict.SIMILAR, 7, 9, 40)
     key_created_at = NOON - 30 * DAY
     first = replace(
-        kit.issued(10 * MINUTE),
+        issuing(10 * MINUTE),
         fingerprint=summary,
         clock_difference=timedelta(seconds=-2.5),
         key_created_at=key_created_at,
     )
-    world = kit.world(first, replace(kit.ended(Outcome.FAILED), key_created_at=NOON))
+    world = world_of(first, replace(ending(Outcome.FAILED), key_created_at=NOON))
     world.runs(HOUR)
     found = metrics(world, MINUTE)
     assert found["fingerprint_components_matched"] == 7
@@ -146,19 +147,19 @@ def test_fingerprint_clock_and_key_are_those_that_the_last_attempt_told(kit: Any
     assert later["node_key_created_timestamp_seconds"] == NOON.timestamp()  # and had read another key in the vault
 
 
-def test_a_name_with_every_character_that_the_format_escapes_is_one_label(kit: Any) -> None:
+def test_a_name_with_every_character_that_the_format_escapes_is_one_label() -> None:
     name = 'a"b\\c\nd'
-    settings = replace(kit.settings, credentials_files=(replace(kit.settings.credentials_files[0], path=f"/{name}"),))
-    issued = kit.issued(HOUR)
+    settings = replace(SETTINGS, credentials_files=(replace(SETTINGS.credentials_files[0], path=f"/{name}"),))
+    issued = issuing(HOUR)
     outputs = tuple(replace(one, name=OutputName(f"/{name}", "default")) for one in issued.outputs)
-    world = kit.world(kit.attempt(replace(issued, outputs=outputs), finds=settings))
+    world = world_of(Behaviour(replace(issued, outputs=outputs), finds=settings))
     world.runs(MINUTE)
     written = 'kind="credentials_file",name="/a\\"b\\\\c\\nd",profile="default",role=""'
     assert metrics(world)[f"output_problem{{{written}}}"] == 0
 
 
-def test_metrics_that_cannot_be_written_stop_nothing_and_come_after_the_remedy(kit: Any) -> None:
-    world = kit.world(Outcome.ISSUED, write_fails=InputOutputError("disk-full", "Cannot write"))
+def test_metrics_that_cannot_be_written_stop_nothing_and_come_after_the_remedy() -> None:
+    world = world_of(Outcome.ISSUED, write_fails=InputOutputError("disk-full", "Cannot write"))
 
     def free() -> None:
         world.write_fails = None

@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from tests.daemon.conftest import Behaviour, ending, issuing, world_of
 from tests.daemon.test_request_bound import documented
 
 from rolekeeper.model import Outcome
@@ -79,19 +80,19 @@ STATES = {
 }
 
 
-def lived_through(kit: Any, state: State, trouble: Trouble, attempts: int) -> Any:
+def lived_through(state: State, trouble: Trouble, attempts: int) -> Any:
     """The daemon's world after such an outage, and an hour of a service that is well."""
 
     def reported(outcome: Outcome) -> Any:
-        report = kit.ended(outcome)
+        report = ending(outcome)
         return report if state.registered else replace(report, node_id=None, region=None)
 
     ends = reported(trouble.report) if isinstance(trouble.report, Outcome) else trouble.report
-    before = [kit.ended(one) if one is not Outcome.ISSUED else kit.issued(HOUR) for one in state.before]
+    before = [ending(one) if one is not Outcome.ISSUED else issuing(HOUR) for one in state.before]
     if state.token:
-        before = [replace(one, expires_at=kit.world().now().wall + HOUR) for one in before]
-    outage = [kit.attempt(ends, takes=trouble.takes)] * attempts
-    world = kit.world(*before, *outage, Outcome.ISSUED)
+        before = [replace(one, expires_at=world_of().now().wall + HOUR) for one in before]
+    outage = [Behaviour(ends, takes=trouble.takes)] * attempts
+    world = world_of(*before, *outage, Outcome.ISSUED)
     for signal in state.signals:
         world.at(90 * SECOND, signal)
     world.runs(attempts * state.recovery(trouble) + HOUR)
@@ -100,9 +101,9 @@ def lived_through(kit: Any, state: State, trouble: Trouble, attempts: int) -> An
 
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("trouble", TROUBLES)
-def test_an_outage_is_bounded_in_requests_and_over_within_its_time(kit: Any, trouble: str, state: str) -> None:
+def test_an_outage_is_bounded_in_requests_and_over_within_its_time(trouble: str, state: str) -> None:
     found, cause = STATES[state], TROUBLES[trouble]
-    world = lived_through(kit, found, cause, ATTEMPTS)
+    world = lived_through(found, cause, ATTEMPTS)
     first = len(found.before)
     began = world.began()[first : first + ATTEMPTS + 1]
     assert len(began) == ATTEMPTS + 1
@@ -117,9 +118,9 @@ def most_in_any_hour(began: list[timedelta]) -> int:
     return max(sum(one <= other < one + HOUR for other in began) for one in began)
 
 
-def test_a_week_of_attempts_that_hang_is_no_worse(kit: Any) -> None:
+def test_a_week_of_attempts_that_hang_is_no_worse() -> None:
     attempts = int(7.1 * DAY / (2 * MINUTE))
-    world = lived_through(kit, STATES["waiting"], TROUBLES["hangs to the deadline"], attempts)
+    world = lived_through(STATES["waiting"], TROUBLES["hangs to the deadline"], attempts)
     began = world.began()[1 : attempts + 2]
     assert began[-1] - began[0] > 7 * DAY
     assert max(after - before for before, after in pairwise(began)) + SECOND <= LONGEST_BACKOFF

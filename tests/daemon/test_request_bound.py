@@ -20,6 +20,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.attempt.conftest import NoRoles
+from tests.daemon.conftest import SETTINGS, Behaviour, world_of
 
 from rolekeeper.adapters.ssm.service import SsmService
 from rolekeeper.adapters.sts import StsRoles
@@ -234,22 +235,22 @@ ROWS = {  # what it answers in turn, at the end of one attempt after the other
 ANSWERS = [answer for answers in ROWS.values() for answer in answers]
 
 
-def ends_with(kit: Any, answers: Sequence[Answer], hours: float) -> tuple[Hostile, int]:
+def ends_with(answers: Sequence[Answer], hours: float) -> tuple[Hostile, int]:
     """A service that was asked for so long, each time as often as can be before these answers; and the attempts."""
-    world = kit.world()
+    world = world_of()
 
     def by_the_attempt(number: int) -> Answer:
         return refused_until(3, answers[len(world.starts) % len(answers)])(number)
 
     with listening(Hostile(world, by_the_attempt)) as service:
-        world.script = [kit.attempt(attempting(service, with_keys(pending_key=OTHER), kit.settings))]
+        world.script = [Behaviour(attempting(service, with_keys(pending_key=OTHER), SETTINGS))]
         world.runs(hours * HOUR)
     return service, len(world.starts)
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_the_documented_number_of_requests_in_an_hour_is_reached_and_not_exceeded(kit: Any, row: str) -> None:
-    service, attempts = ends_with(kit, ROWS[row], 1.05)
+def test_the_documented_number_of_requests_in_an_hour_is_reached_and_not_exceeded(row: str) -> None:
+    service, attempts = ends_with(ROWS[row], 1.05)
     each = documented("that brings no token", 2)
     assert len(service.asked) == attempts * each
     assert most_in_any_hour(service.asked) <= documented(row, 3) == documented(row, 2) * each
@@ -260,10 +261,8 @@ def test_the_documented_number_of_requests_in_an_hour_is_reached_and_not_exceede
 @settings(max_examples=5)
 @given(st.lists(st.sampled_from(ANSWERS), min_size=2, max_size=30))
 @example([*["503"] * 8, "AccessDeniedException"])
-def test_hours_of_any_of_these_answers_in_any_order_stay_within_the_documented_number(
-    kit: Any, answers: list[Answer]
-) -> None:
-    service, attempts = ends_with(kit, answers, 2)
+def test_hours_of_any_of_these_answers_in_any_order_stay_within_the_documented_number(answers: list[Answer]) -> None:
+    service, attempts = ends_with(answers, 2)
     assert most_in_any_hour(service.asked) <= documented("gives any of these answers in any order", 3)
     assert len(service.asked) == attempts * documented("that brings no token", 2)
 
@@ -288,15 +287,15 @@ TOKENS = {  # row and hours; a token's life, what fails, and the row of the firs
 
 
 @pytest.mark.parametrize("tokens", TOKENS)
-def test_hours_of_tokens_reach_the_documented_numbers_and_do_not_exceed_them(kit: Any, tokens: str) -> None:
+def test_hours_of_tokens_reach_the_documented_numbers_and_do_not_exceed_them(tokens: str) -> None:
     """The service accepts the newest key only and leaves its change undone, so that each attempt begins with two."""
     row, hours, life, failing, each = TOKENS[tokens]
-    world = kit.world()
+    world = world_of()
     memory = replace(with_keys(pending_key=OTHER), **failing)
-    often = replace(kit.settings, rotate_key_after=SECOND)
+    often = replace(SETTINGS, rotate_key_after=SECOND)
     script = (TOKEN, "InvalidSignature", "PublicKeyAlreadyRegistered", "InvalidSignature", "503")
     with listening(Hostile(world, refused_until(3, *script), life=life)) as service:
-        world.script = [kit.attempt(attempting(service, memory, often))]
+        world.script = [Behaviour(attempting(service, memory, often))]
         world.runs(hours * HOUR)
     attempts = most_in_any_hour(world.began())
     most, requests = (documented(f"issues tokens that {row}", column) for column in (2, 3))
@@ -305,39 +304,39 @@ def test_hours_of_tokens_reach_the_documented_numbers_and_do_not_exceed_them(kit
     assert attempts == most if "hour" in row else attempts <= most  # no node id is known whose jitter reaches the other
 
 
-def once(kit: Any, memory: Memory, answers: Callable[[int], Answer]) -> tuple[AttemptReport, int]:
+def once(memory: Memory, answers: Callable[[int], Answer]) -> tuple[AttemptReport, int]:
     """One attempt; its report, and the number of its requests."""
-    with listening(Hostile(kit.world(), answers)) as service:
-        report = attempting(service, memory, kit.settings)()
+    with listening(Hostile(world_of(), answers)) as service:
+        report = attempting(service, memory, SETTINGS)()
     return report, len(service.asked)
 
 
-def test_an_attempt_that_brings_a_token_reaches_its_bound_too(kit: Any) -> None:
+def test_an_attempt_that_brings_a_token_reaches_its_bound_too() -> None:
     memory = with_keys(superseded_key=OTHER)
     script = (TOKEN, "InvalidSignature", "PublicKeyAlreadyRegistered", "InvalidSignature", TOKEN)
-    report, requests = once(kit, memory, refused_until(3, *script))
+    report, requests = once(memory, refused_until(3, *script))
     assert report.outcome is Outcome.ISSUED
     assert requests == documented("that brings a token", 2)
     assert memory.contents.pending_key is None
 
 
-def test_an_attempt_that_registers_first_stays_within_the_same_bound(kit: Any) -> None:
+def test_an_attempt_that_registers_first_stays_within_the_same_bound() -> None:
     begun = PendingRegistration(
         "8f0e6e2f-0000-4000-8000-000000000000", "eu-central-1", FINGERPRINT.fingerprint, HARDWARE, OTHER
     )
     script = ("InstanceAlreadyRegistered", REGISTERED, "InvalidSignature", TOKEN)
     change = ("InvalidSignature", "PublicKeyAlreadyRegistered", "InvalidSignature", TOKEN)
     report, requests = once(
-        kit, Memory(VaultContents(pending_registration=begun)), lambda number: (*script, *change)[number - 1]
+        Memory(VaultContents(pending_registration=begun)), lambda number: (*script, *change)[number - 1]
     )
     assert report.outcome is Outcome.ISSUED
     assert requests == documented("that brings a token", 2)
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
-def test_with_the_clocks_alike_and_no_key_change_an_attempt_is_one_request(kit: Any, answer: Answer) -> None:
-    with listening(Hostile(kit.world(), lambda _: answer, drift=timedelta(0))) as service:
-        attempting(service, with_keys(), kit.settings)()
+def test_with_the_clocks_alike_and_no_key_change_an_attempt_is_one_request(answer: Answer) -> None:
+    with listening(Hostile(world_of(), lambda _: answer, drift=timedelta(0))) as service:
+        attempting(service, with_keys(), SETTINGS)()
     assert len(service.asked) == 1
 
 
@@ -345,7 +344,7 @@ CODES = ["InvalidSignature", "503", "PublicKeyAlreadyRegistered", "InvalidInstan
 
 
 @given(st.lists(st.sampled_from(CODES), min_size=12, max_size=12), st.sampled_from(["pending_key", "superseded_key"]))
-def test_no_answers_in_any_order_make_an_attempt_exceed_its_bound(kit: Any, answers: list[str], second: str) -> None:
-    report, requests = once(kit, with_keys(**{second: OTHER}), lambda number: answers[number - 1])
+def test_no_answers_in_any_order_make_an_attempt_exceed_its_bound(answers: list[str], second: str) -> None:
+    report, requests = once(with_keys(**{second: OTHER}), lambda number: answers[number - 1])
     row = "that brings a token" if report.outcome is Outcome.ISSUED else "that brings no token"
     assert requests <= documented(row, 2)

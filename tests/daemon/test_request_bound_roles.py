@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
+from tests.daemon.conftest import SETTINGS, Behaviour, world_of
 from tests.daemon.test_request_bound import (
     HOUR,
     TOKEN,
@@ -102,14 +103,14 @@ CASES: dict[str, tuple[Answer, timedelta, float, Callable[[Memory], Memory]]] = 
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_documented_number_of_requests_for_a_role_is_reached_and_not_exceeded(kit: Any, case: str) -> None:
+def test_the_documented_number_of_requests_for_a_role_is_reached_and_not_exceeded(case: str) -> None:
     then, duration, hours, kept_in = CASES[case]
     row = case.partition(",")[0]
-    world = kit.world()
+    world = world_of()
     with listening(HostileSts(world, lambda _: TOKEN, then=then)) as service:
         memory = kept_in(registered())
-        settings = with_roles(kit.settings, duration)
-        world.script = [kit.attempt(attempting(service, memory, settings), finds=settings)]
+        settings = with_roles(SETTINGS, duration)
+        world.script = [Behaviour(attempting(service, memory, settings), finds=settings)]
         world.runs(hours * HOUR)
     assert isinstance(service, HostileSts)
     attempts = most_in_any_hour(world.began())

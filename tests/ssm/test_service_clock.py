@@ -1,5 +1,6 @@
 """The clock difference: measured, used, and not used (docs/protocol.md, section 3)."""
 
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -51,21 +52,25 @@ def test_a_refused_signature_is_made_anew_at_the_services_time(
     assert abs(answer.clock_difference - behind) < TOLERANCE
 
 
-def test_a_small_difference_is_used_only_after_a_refused_signature(service: Any, node: Registration) -> None:
-    minute = timedelta(minutes=1)
-    service.says(error_reply("AccessDeniedException"))
-    with pytest.raises(ServiceRefusedError):
-        ssm_client(service.url, wrong_clock(minute)).request_role_token(node, "f")
-    assert len(service.requests) == 1
-    service.says(error_reply("InvalidSignatureException"), token_reply())
-    ssm_client(service.url, wrong_clock(minute)).request_role_token(node, "f")
-    assert len(service.requests) == 3
+MINUTE = timedelta(minutes=1)
 
 
-def test_a_large_difference_is_used_whatever_was_refused(service: Any, node: Registration) -> None:
-    service.says(error_reply("AccessDeniedException"), token_reply())
-    ssm_client(service.url, wrong_clock(HOUR)).request_role_token(node, "f")
-    assert abs(signed_at(service.requests[1]) - NOON) < TOLERANCE
+@pytest.mark.parametrize(
+    ("code", "behind", "requests"),
+    [
+        pytest.param("AccessDeniedException", MINUTE, 1, id="a small difference, and no refused signature"),
+        pytest.param("InvalidSignatureException", MINUTE, 2, id="a small difference, and a refused signature"),
+        pytest.param("AccessDeniedException", HOUR, 2, id="a large difference, whatever was refused"),
+    ],
+)
+def test_a_small_difference_is_used_only_after_a_refused_signature_and_a_large_one_after_any_refusal(
+    code: str, behind: timedelta, requests: int, service: Any, node: Registration
+) -> None:
+    service.says(error_reply(code), token_reply())
+    with nullcontext() if requests == 2 else pytest.raises(ServiceRefusedError):
+        ssm_client(service.url, wrong_clock(behind)).request_role_token(node, "f")
+    assert len(service.requests) == requests
+    assert abs(signed_at(service.requests[-1]) - (NOON if requests == 2 else NOON - behind)) < TOLERANCE
 
 
 def test_a_signature_that_stays_refused_is_sent_twice_at_most(service: Any, node: Registration) -> None:
@@ -79,17 +84,19 @@ def test_a_signature_that_stays_refused_is_sent_twice_at_most(service: Any, node
     assert len(service.requests) == 3
 
 
-def test_with_a_right_clock_a_refused_signature_is_final(service: Any, node: Registration) -> None:
-    service.says(error_reply("InvalidSignatureException"))
-    with pytest.raises(SignatureRefusedError):
-        ssm_client(service.url).request_role_token(node, "f")
-    assert len(service.requests) == 1
-
-
-def test_a_failure_is_not_repeated_even_with_a_wrong_clock(service: Any, node: Registration) -> None:
-    service.says(error_reply("InternalServerError", status=500))
-    with pytest.raises(ServiceError):
-        ssm_client(service.url, wrong_clock(HOUR)).request_role_token(node, "f")
+@pytest.mark.parametrize(
+    ("reply", "behind", "error"),
+    [
+        pytest.param(error_reply("InvalidSignatureException"), timedelta(0), SignatureRefusedError, id="a right clock"),
+        pytest.param(error_reply("InternalServerError", status=500), HOUR, ServiceError, id="a failure"),
+    ],
+)
+def test_neither_a_failure_nor_a_refusal_with_a_right_clock_is_repeated(
+    reply: Reply, behind: timedelta, error: type[RolekeeperError], service: Any, node: Registration
+) -> None:
+    service.says(reply)
+    with pytest.raises(error):
+        ssm_client(service.url, wrong_clock(behind)).request_role_token(node, "f")
     assert len(service.requests) == 1
 
 
@@ -140,14 +147,6 @@ def test_a_date_that_is_not_the_services_own_is_not_used(
 ) -> None:
     told = {name: value for name, value in {**service_headers(), **changes}.items() if value is not None}
     service.says(Reply(400, error_reply("InvalidSignatureException").body, told))
-    with pytest.raises(SignatureRefusedError):
-        ssm_client(service.url, wrong_clock(HOUR)).request_role_token(node, "f")
-    assert len(service.requests) == 1
-
-
-def test_the_date_of_html_is_not_used(service: Any, node: Registration) -> None:
-    headers = service_headers(x_amzn_ErrorType="InvalidSignatureException")
-    service.says(Reply(403, b"<html>", headers))
     with pytest.raises(SignatureRefusedError):
         ssm_client(service.url, wrong_clock(HOUR)).request_role_token(node, "f")
     assert len(service.requests) == 1

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.daemon import conftest as daemon
 
 from rolekeeper import __version__
 from rolekeeper.adapters.supervision.attemptpipe import BROKEN_WORD, CANNOT_START, SETTINGS
@@ -84,10 +85,10 @@ def test_after_each_attempt_everything_is_collected_that_would_add_up(attempts: 
         gc.enable()
 
 
-def test_what_an_attempt_says_may_be_more_than_a_pipes_worth(attempts: Any, kit: Any) -> None:
-    (plain,) = kit.settings.credentials_files
+def test_what_an_attempt_says_may_be_more_than_a_pipes_worth(attempts: Any) -> None:
+    (plain,) = daemon.SETTINGS.credentials_files
     outputs = tuple(replace(plain, path=f"/srv/application-{number}/credentials") for number in range(1500))
-    large = supervisor_settings(replace(kit.settings, credentials_files=outputs))
+    large = supervisor_settings(replace(daemon.SETTINGS, credentials_files=outputs))
     word = json.dumps({"settings": encode(large)})
     assert len(word) > 3 << 16
     running = attempts.start(f"say({word!r}); say(REPORT)")
@@ -211,10 +212,10 @@ pipe.report(AttemptReport(Outcome.FAILED, code="unreachable", message="Cannot re
 
 
 @pytest.fixture
-def with_password(tmp_path: Path, kit: Any) -> Settings:
+def with_password(tmp_path: Path) -> Settings:
     """Settings that hold a secret, in the place where the script above finds them."""
-    service = replace(kit.settings.service, proxy_url="http://me:a-password@proxy.example:3128")
-    settings: Settings = replace(kit.settings, service=service, digest="of the files")
+    service = replace(daemon.SETTINGS.service, proxy_url="http://me:a-password@proxy.example:3128")
+    settings: Settings = replace(daemon.SETTINGS, service=service, digest="of the files")
     (tmp_path / "settings.json").write_text(json.dumps(encode(settings)), encoding="utf-8")
     return settings
 
