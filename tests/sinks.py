@@ -1,7 +1,8 @@
 """Outputs of one kind as a test drives them: by a look, a publication, and what the output holds then."""
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from rolekeeper.adapters.outputs.credentialsfile import SharedCredentialsFiles
 from rolekeeper.adapters.outputs.dispatch import OneKind
@@ -11,6 +12,7 @@ from rolekeeper.core.holding import holding
 from rolekeeper.core.steps import SeenOutput
 from rolekeeper.model import Holding, IssueRecord, Lifetime, RoleToken
 from rolekeeper.settings import CredentialsFile
+from rolekeeper.values import replace
 
 LONGEST = timedelta(seconds=20)
 
@@ -20,12 +22,25 @@ def issued(access_key_id: str, expires_at: datetime) -> IssueRecord:
     return IssueRecord("mi-0123456789abcdef0", access_key_id, Lifetime(expires_at, expires_at, timedelta(0)), "boot")
 
 
-class Sink:
-    """Looks and publishes; errors are raised."""
+def new_token(number: int) -> RoleToken:
+    """The n-th token: all of its parts end in n."""
+    expires_at = datetime(2026, 11, 23, 18, 0, tzinfo=UTC) + timedelta(hours=number)
+    return RoleToken(f"ASIA{number:016}", f"secret/{number}", f"token=={number}", expires_at)
 
-    def __init__(self, kind: OneKind, longest: timedelta = LONGEST) -> None:
+
+class Sink:
+    """Looks and publishes; errors are raised. `home` is where its outputs are, unless a test says otherwise."""
+
+    def __init__(self, kind: OneKind, longest: timedelta = LONGEST, home: Path = Path()) -> None:
         self.kind = kind
         self.longest = longest
+        self.home = home
+
+    def output(self, **changes: object) -> CredentialsFile:
+        """An output with the defaults of the configuration."""
+        path = str(self.home / "credentials")
+        plain = CredentialsFile(path, "default", 0o600, True, None, None, False)  # noqa: FBT003 - the fields in order
+        return replace(plain, **changes)
 
     def look(self, output: CredentialsFile) -> SeenOutput:
         return self.kind.look(output, self.longest)
@@ -49,11 +64,15 @@ class Sink:
         return self.holding(output, access_key_id, expires_at) is Holding.OTHER
 
 
-def file_sink(sleep: Callable[[timedelta], None], longest: timedelta = LONGEST, *, unit: str | None = None) -> Sink:
+def file_sink(
+    sleep: Callable[[timedelta], None], longest: timedelta = LONGEST, *, unit: str | None = None, home: Path = Path()
+) -> Sink:
     """Shared credentials files."""
-    return Sink(SharedCredentialsFiles(PublishedFiles(sleep, unit)), longest)
+    return Sink(SharedCredentialsFiles(PublishedFiles(sleep, unit)), longest, home)
 
 
-def process_sink(sleep: Callable[[timedelta], None], longest: timedelta = LONGEST, *, unit: str | None = None) -> Sink:
+def process_sink(
+    sleep: Callable[[timedelta], None], longest: timedelta = LONGEST, *, unit: str | None = None, home: Path = Path()
+) -> Sink:
     """Process files."""
-    return Sink(ProcessFiles(PublishedFiles(sleep, unit)), longest)
+    return Sink(ProcessFiles(PublishedFiles(sleep, unit)), longest, home)

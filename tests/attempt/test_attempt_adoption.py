@@ -10,7 +10,6 @@ from rolekeeper.adapters.ssm.nodekey import public_key
 from rolekeeper.adapters.vault.agent import read_agent_vault
 from rolekeeper.attempt.adopt import Adoption, adopt
 from rolekeeper.errors import (
-    FingerprintRefusedError,
     NodeUnknownError,
     RefusedError,
     RolekeeperError,
@@ -21,7 +20,6 @@ from rolekeeper.model import Node, Outcome, VaultContents, Verdict
 
 VAULTS = Path(__file__).parents[1] / "vectors" / "vaults"
 HEALTHY = ("registered-never-started-fake-dmidecode", "running-host-dmidecode-fails-like-absent", "tz-kolkata")
-FLIP_FLOP = "after-machine-id-flip-flop"
 
 
 def found_in(tree: str) -> Node:
@@ -65,33 +63,6 @@ def test_the_proof_is_one_token_that_is_thrown_away(unregistered: Machine) -> No
     assert not unregistered.output().exists()
 
 
-def test_offline_nobody_is_asked(unregistered: Machine) -> None:
-    found = found_in(HEALTHY[0])
-    take_over(unregistered, found, prove=False)
-    assert unregistered.emulator.requests == ()
-    assert unregistered.vault() == VaultContents(node=found)
-
-
-def test_other_hardware_is_told_and_does_not_keep_the_registration_out(unregistered: Machine) -> None:
-    found = found_in(HEALTHY[0])
-    known_to(unregistered, found)
-    unregistered.hardware.replace_parts("machine-id")
-    assert take_over(unregistered, found).comparison.verdict is Verdict.NOT_SIMILAR
-    assert unregistered.vault() == VaultContents(node=found)
-
-
-def test_a_vault_whose_fingerprint_was_lost_is_refused_by_the_service_and_not_taken_over(unregistered: Machine) -> None:
-    """The machine id changed and changed back: nothing in the tree tells, only the service can."""
-    found = found_in(FLIP_FLOP)
-    known_to(unregistered, found, fingerprint="0b9c4f4e-91ee-4a35-9d2c-6a8e1f5a7f10")
-    with pytest.raises(FingerprintRefusedError) as caught:
-        take_over(unregistered, found)
-    assert caught.value.code == "MachineFingerprintDoesNotMatch"
-    assert f"Cannot adopt {found.registration.node_id}" in caught.value.message
-    assert "new activation" in caught.value.hint
-    assert unregistered.vault() == VaultContents()
-
-
 @pytest.mark.parametrize(
     ("trouble", "error"),
     [
@@ -110,16 +81,6 @@ def test_what_the_service_does_not_confirm_is_not_taken_over(
         take_over(machine, found, replace_old=True)
     assert machine.vault() == before
     assert machine.attempt().outcome is Outcome.ISSUED
-
-
-def test_another_registration_is_not_replaced_by_mistake(machine: Machine) -> None:
-    before = machine.vault()
-    with pytest.raises(RefusedError) as caught:
-        take_over(machine, found_in(HEALTHY[0]))
-    assert caught.value.code == "already-registered"
-    assert "--force" in caught.value.hint
-    assert machine.emulator.requests == ()
-    assert machine.vault() == before
 
 
 def test_the_same_registration_again_changes_nothing_of_what_we_know_of_it(unregistered: Machine) -> None:

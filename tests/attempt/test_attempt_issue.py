@@ -48,14 +48,6 @@ def test_the_report_says_how_the_hardware_compared(machine: Machine) -> None:
     assert (summary.verdict, summary.matched, summary.compared, summary.threshold) == ("similar", 7, 9, 40)
 
 
-def test_without_a_registration_nothing_is_asked_for(unregistered: Machine) -> None:
-    report = unregistered.attempt()
-    assert (report.outcome, report.code) == (Outcome.UNREGISTERED, "unregistered")
-    assert "rolekeeper register" in report.hint
-    assert unregistered.emulator.requests == ()
-    assert not unregistered.output().exists()
-
-
 def test_a_vault_that_cannot_be_read_stays_as_it_is_and_nothing_is_asked_for(machine: Machine) -> None:
     file = machine.directory / "vault" / "vault.json"
     file.write_bytes(b"")

@@ -11,7 +11,7 @@ from tests.reports import events
 from rolekeeper.adapters.ssm.nodekey import public_key
 from rolekeeper.attempt.register import ActivationDetails
 from rolekeeper.emulator import Activation as EmulatedActivation
-from rolekeeper.errors import RefusedError, ServiceError, ServiceRefusedError
+from rolekeeper.errors import ServiceError, ServiceRefusedError
 from rolekeeper.model import Outcome, VaultContents
 from rolekeeper.settings import NodeSettings
 from rolekeeper.values import replace
@@ -198,15 +198,6 @@ def test_a_component_that_cannot_be_read_just_now_is_looked_at_again(
     assert unregistered.clock.boot - before == timedelta(seconds=5) * (looks - 1)
 
 
-def test_a_registered_machine_is_not_registered_again_by_mistake(machine: Machine) -> None:
-    with pytest.raises(RefusedError) as caught:
-        machine.register()
-    assert caught.value.code == "already-registered"
-    assert machine.node_id in caught.value.message
-    assert "--force" in caught.value.hint
-    assert machine.emulator.requests == ()
-
-
 TROUBLES = (
     {"drop": True},
     {"drop": True, "apply": True},
@@ -311,14 +302,6 @@ def test_a_self_registration_whose_answer_was_lost_goes_on_with_the_same_key(unr
     assert works(unregistered)
     first, second = unregistered.requests(REGISTER)
     assert first.body == second.body
-
-
-def test_an_expired_activation_is_refused(unregistered: Machine) -> None:
-    in_unattended_mode(unregistered)
-    unregistered.clock.move(timedelta(days=2))
-    report = unregistered.attempt()
-    assert (report.outcome, report.code) == (Outcome.REFUSED, "ActivationExpired")
-    assert "create-activation" in report.hint
 
 
 def test_an_activations_code_shows_in_no_repr() -> None:

@@ -67,6 +67,7 @@ def test_a_machine_that_is_not_the_recorded_one_is_told_so(server: Server, tmp_p
     said = server.run("adopt", "--from", str(tree / "Vault"), "--offline")
     assert said.code == 0
     assert "this machine's hardware is not that of the registration" in said.err
+    assert server.vault() == VaultContents(read_agent_vault(tree / "Vault"))
 
 
 @pytest.mark.parametrize("tree", BROKEN)
@@ -107,9 +108,12 @@ def test_a_service_that_does_not_answer_leaves_everything_as_it_was(server: Serv
 
 
 def test_another_registration_is_replaced_only_by_force(node: Server) -> None:
-    refused = node.run("adopt", "--from", vault(HEALTHY[0]), "--offline")
+    before = node.vault()
+    node.emulator.forget_requests()
+    refused = node.run("adopt", "--from", vault(HEALTHY[0]))
     assert (refused.code, refused.out) == (77, "")
     assert "adopt --force" in refused.err
+    assert (node.emulator.requests, node.vault()) == ((), before)
     assert node.run("adopt", "--from", vault(HEALTHY[0]), "--offline", "--force").code == 0
     assert node.vault() == VaultContents(read_agent_vault(vault(HEALTHY[0])))
 

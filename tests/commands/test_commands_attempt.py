@@ -127,7 +127,10 @@ def test_an_attempt_on_a_damaged_vault_is_an_input_output_error(node: Server) ->
 
 
 def test_an_attempt_without_a_registration_is_refused(server: Server) -> None:
+    server.emulator.forget_requests()
     said = server.run("attempt")
+    assert server.emulator.requests == ()
+    assert not server.output.exists()
     assert (said.code, said.json["outcome"]) == (77, "unregistered")
     assert "rolekeeper register" in said.json["hint"]
 

@@ -252,14 +252,6 @@ def test_a_registration_that_came_to_nothing_is_told_with_a_hint(activated: Serv
     assert activated.vault().registration is None
 
 
-def test_the_same_command_again_after_a_lost_answer_says_what_to_do(activated: Server) -> None:
-    activated.emulator.fail(REGISTER, drop=True, apply=True)
-    assert activated.run(*activated.registration(), stdin=code(activated)).code == 69
-    again = activated.run(*activated.registration(), stdin=code(activated))
-    assert again.code == 77
-    assert "an earlier try was cut off" in again.err
-
-
 def test_a_registered_server_is_registered_again_only_by_force(node: Server) -> None:
     first = registered(node)
     node.activation = node.emulator.create_activation()

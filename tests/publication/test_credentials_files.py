@@ -6,7 +6,6 @@ import shutil
 import string
 import subprocess
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,11 @@ from botocore.configloader import raw_config_parse
 from botocore.credentials import SharedCredentialProvider
 from botocore.exceptions import ConfigParseError
 from botocore.session import Session
-from tests.sinks import Sink
+from tests.sinks import Sink, new_token
 
 from rolekeeper.core.credentialsfile import OUR_KEYS, STALE_TOKEN
 from rolekeeper.errors import OutputError
 from rolekeeper.model import RoleToken
-from rolekeeper.settings import CredentialsFile
 
 CASES: dict[str, dict[str, Any]] = tomllib.loads(Path(__file__).with_name("credentials_files.toml").read_text("utf-8"))
 PUBLISHED = [name for name, case in CASES.items() if "refused" not in case]
@@ -41,9 +39,6 @@ async function read(path) {
   console.log(JSON.stringify(found));
 })();
 """
-
-NewOutput = Callable[..., CredentialsFile]
-NewToken = Callable[[int], RoleToken]
 
 
 def data(case: dict[str, Any]) -> bytes:
@@ -77,12 +72,12 @@ def keys_of(token: RoleToken) -> tuple[str, str, str]:
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_every_other_profile_stays_as_botocore_read_it_and_ours_has_the_token(
-    name: str, sink: Sink, new_output: NewOutput, new_token: NewToken, tmp_path: Path
+    name: str, sink: Sink, tmp_path: Path
 ) -> None:
     before, after = tmp_path / "before", tmp_path / "credentials"
     for path in (before, after):
         path.write_bytes(data(CASES[name]))
-    sink.publish(new_output(), new_token(1))
+    sink.publish(sink.output(), new_token(1))
     old, new = raw_config_parse(str(before)), raw_config_parse(str(after))
     assert without_default(new) == without_default(old)
     assert without_default(profiles(after)) == without_default(profiles(before))
@@ -95,13 +90,11 @@ def test_every_other_profile_stays_as_botocore_read_it_and_ours_has_the_token(
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name not in PUBLISHED])
-def test_a_file_that_cannot_be_edited_safely_is_left_alone(
-    name: str, sink: Sink, new_output: NewOutput, new_token: NewToken, tmp_path: Path
-) -> None:
+def test_a_file_that_cannot_be_edited_safely_is_left_alone(name: str, sink: Sink, tmp_path: Path) -> None:
     file = tmp_path / "credentials"
     file.write_bytes(data(CASES[name]))
     with pytest.raises(OutputError) as refused:
-        sink.publish(new_output(), new_token(1))
+        sink.publish(sink.output(), new_token(1))
     assert refused.value.code == CASES[name]["refused"]
     assert file.read_bytes() == data(CASES[name])
 
@@ -120,12 +113,10 @@ def test_what_botocore_cannot_read_is_refused_and_nothing_else(name: str, tmp_pa
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_profile_is_warned_of_when_sdks_prefer_something_else_in_it(
-    name: str, sink: Sink, new_output: NewOutput, tmp_path: Path
-) -> None:
+def test_a_profile_is_warned_of_when_sdks_prefer_something_else_in_it(name: str, sink: Sink, tmp_path: Path) -> None:
     file = tmp_path / "credentials"
     file.write_bytes(data(CASES[name]))
-    seen = sink.look(new_output())
+    seen = sink.look(sink.output())
     assert seen.problem is None
     assert seen.contents is not None
     warning = seen.contents.warning
@@ -149,16 +140,14 @@ def node_reads(*directories: Path) -> dict[str, Any]:
     return found
 
 
-def test_every_other_profile_stays_as_the_sdks_for_javascript_read_it(
-    sink: Sink, new_output: NewOutput, new_token: NewToken, tmp_path: Path
-) -> None:
+def test_every_other_profile_stays_as_the_sdks_for_javascript_read_it(sink: Sink, tmp_path: Path) -> None:
     before, after = tmp_path / "before", tmp_path / "after"
     for directory in (before, after):
         directory.mkdir()
         for name in PUBLISHED:
             (directory / name).write_bytes(data(CASES[name]))
     for name in PUBLISHED:
-        sink.publish(new_output(path=str(after / name)), new_token(1))
+        sink.publish(sink.output(path=str(after / name)), new_token(1))
     ours = dict(zip(OUR_KEYS, keys_of(new_token(1)), strict=False))
     found = node_reads(before, after)
     assert set(found) == set(PUBLISHED)

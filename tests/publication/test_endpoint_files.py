@@ -6,12 +6,13 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from tests.conftest import Server
+from tests.sinks import new_token
 
 from rolekeeper.adapters.outputs.endpoint import EndpointDocuments
 from rolekeeper.core.credentialsfile import format_expiry
@@ -19,7 +20,6 @@ from rolekeeper.errors import OutputError
 from rolekeeper.model import Lifetime, OutputContents, RoleToken
 from rolekeeper.settings import Endpoint
 
-NewToken = Callable[[int], RoleToken]
 RACK = Endpoint("rack")
 GROUP, OWNER = 12345, 23456
 LIFE = Lifetime(
@@ -78,7 +78,7 @@ def held(token: RoleToken) -> OutputContents:
     return OutputContents(token.access_key_id, format_expiry(token.expires_at), is_complete=True)
 
 
-def test_what_is_published_is_seen_again(sink: EndpointDocuments, new_token: NewToken) -> None:
+def test_what_is_published_is_seen_again(sink: EndpointDocuments) -> None:
     assert sink.look(RACK) == OutputContents()
     one = new_token(1)
     publish(sink, RACK, one)
@@ -87,9 +87,7 @@ def test_what_is_published_is_seen_again(sink: EndpointDocuments, new_token: New
     assert sink.look(RACK) == held(new_token(2))
 
 
-def test_a_token_stays_the_same_whatever_is_published_and_differs_by_name(
-    sink: EndpointDocuments, run: Path, new_token: NewToken
-) -> None:
+def test_a_token_stays_the_same_whatever_is_published_and_differs_by_name(sink: EndpointDocuments, run: Path) -> None:
     sink.prepare(RACK)
     token = (run / "token" / "rack").read_text()
     for number in (1, 2):
@@ -100,9 +98,7 @@ def test_a_token_stays_the_same_whatever_is_published_and_differs_by_name(
 
 
 @pytest.mark.parametrize("lost", ["token/rack", "env/rack", "endpoint/rack", "endpoint", "token"])
-def test_what_is_lost_or_changed_is_made_again_and_agrees(
-    sink: EndpointDocuments, run: Path, new_token: NewToken, lost: str
-) -> None:
+def test_what_is_lost_or_changed_is_made_again_and_agrees(sink: EndpointDocuments, run: Path, lost: str) -> None:
     publish(sink, RACK, new_token(1))
     subprocess.run(["rm", "-r", run / lost], check=True)
     assert sink.look(RACK) == OutputContents()
@@ -146,9 +142,7 @@ def test_what_cannot_be_looked_through_for_old_endpoints_costs_no_other_output(n
     assert node.output.exists()
 
 
-def test_account_and_role_are_in_the_answer_when_they_are_known(
-    sink: EndpointDocuments, run: Path, new_token: NewToken
-) -> None:
+def test_account_and_role_are_in_the_answer_when_they_are_known(sink: EndpointDocuments, run: Path) -> None:
     publish(sink, RACK, new_token(1))
     assert b"AccountId" not in (run / "endpoint" / "rack").read_bytes()
     sink.publish(RACK, new_token(1), LIFE, "boot", account_id="123456789012", role_arn="arn:aws:iam::1:role/a")
@@ -157,9 +151,7 @@ def test_account_and_role_are_in_the_answer_when_they_are_known(
 
 
 @pytest.mark.usefixtures("as_root")
-def test_owner_and_group_alone_can_read_the_token_and_nobody_the_document(
-    sink: EndpointDocuments, run: Path, new_token: NewToken
-) -> None:
+def test_owner_and_group_alone_can_read_the_token_and_nobody_the_document(sink: EndpointDocuments, run: Path) -> None:
     shared = Endpoint("shared", group=GROUP)
     owned = Endpoint("owned", owner=OWNER, group=GROUP)
     for output in (shared, owned):
@@ -185,9 +177,7 @@ def test_owner_and_group_alone_can_read_the_token_and_nobody_the_document(
 
 
 @pytest.mark.usefixtures("as_root")
-def test_a_token_of_another_owner_is_kept_by_a_process_that_may_not_read_it(
-    run: Path, new_token: NewToken, sink: EndpointDocuments
-) -> None:
+def test_a_token_of_another_owner_is_kept_by_a_process_that_may_not_read_it(run: Path, sink: EndpointDocuments) -> None:
     owned = Endpoint("owned", owner=OWNER, group=GROUP)
     publish(sink, owned, new_token(1))
     inode = (run / "token" / "owned").stat().st_ino
@@ -204,9 +194,7 @@ def test_a_token_of_another_owner_is_kept_by_a_process_that_may_not_read_it(
     assert (run / "token" / "owned").stat().st_ino == inode
 
 
-def test_a_missing_group_is_the_fault_of_that_endpoint_alone(
-    sink: EndpointDocuments, run: Path, new_token: NewToken
-) -> None:
+def test_a_missing_group_is_the_fault_of_that_endpoint_alone(sink: EndpointDocuments, run: Path) -> None:
     missing = Endpoint("missing", group="no-such-group")
     for act in (lambda: sink.prepare(missing), lambda: publish(sink, missing, new_token(1))):
         with pytest.raises(OutputError, match="Cannot publish to the endpoint missing: there is no group") as caught:
@@ -217,9 +205,7 @@ def test_a_missing_group_is_the_fault_of_that_endpoint_alone(
 
 
 @pytest.mark.usefixtures("as_root")
-def test_a_full_file_system_changes_nothing_that_is_answered(
-    run: Path, sink: EndpointDocuments, new_token: NewToken
-) -> None:
+def test_a_full_file_system_changes_nothing_that_is_answered(run: Path, sink: EndpointDocuments) -> None:
     run.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=755", "tmpfs", run], check=True)
     try:

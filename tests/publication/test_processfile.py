@@ -9,8 +9,8 @@ from pathlib import Path
 
 import boto3
 import pytest
-from tests.publication.test_sink import NewOutput, NewToken, names, refusal
-from tests.sinks import Sink, process_sink
+from tests.publication.test_sink import names, refusal
+from tests.sinks import Sink, new_token, process_sink
 
 from rolekeeper.model import RoleToken
 from rolekeeper.settings import CredentialsFile, FileFormat
@@ -20,13 +20,13 @@ GROUP = 12345
 
 
 @pytest.fixture
-def sink(naps: list[timedelta]) -> Sink:
-    return process_sink(naps.append)
+def sink(naps: list[timedelta], tmp_path: Path) -> Sink:
+    return process_sink(naps.append, home=tmp_path)
 
 
 @pytest.fixture
-def output(new_output: NewOutput, tmp_path: Path) -> CredentialsFile:
-    return new_output(path=str(tmp_path / "rack.json"), format=FileFormat.PROCESS)
+def output(sink: Sink, tmp_path: Path) -> CredentialsFile:
+    return sink.output(path=str(tmp_path / "rack.json"), format=FileFormat.PROCESS)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def holds(sink: Sink, output: CredentialsFile, token: RoleToken) -> bool:
 
 
 def test_a_token_is_published_as_credential_process_prints_it(
-    sink: Sink, output: CredentialsFile, new_token: NewToken, file: Path, profile: Path
+    sink: Sink, output: CredentialsFile, file: Path, profile: Path
 ) -> None:
     sink.prepare(output)
     assert names(file.parent) == set()
@@ -62,7 +62,7 @@ def test_a_token_is_published_as_credential_process_prints_it(
 
 
 def test_boto3_reads_it_by_the_profile_and_renews(
-    sink: Sink, output: CredentialsFile, new_token: NewToken, profile: Path, monkeypatch: pytest.MonkeyPatch
+    sink: Sink, output: CredentialsFile, profile: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
@@ -77,7 +77,7 @@ def test_boto3_reads_it_by_the_profile_and_renews(
 
 
 def test_just_these_credentials_are_held_and_only_if_the_profile_points_to_them(
-    sink: Sink, output: CredentialsFile, new_token: NewToken, profile: Path, file: Path
+    sink: Sink, output: CredentialsFile, profile: Path, file: Path
 ) -> None:
     assert not holds(sink, output, new_token(1))
     sink.publish(output, new_token(1))
@@ -93,10 +93,8 @@ def test_just_these_credentials_are_held_and_only_if_the_profile_points_to_them(
 
 
 @pytest.mark.parametrize("path", ["a b.json", "a'b.json", "$HOME.json", "a;b.json", "a#b.json", "a%b.json", "ä.json"])
-def test_a_path_that_sdks_would_not_read_alike_is_refused(
-    sink: Sink, new_output: NewOutput, new_token: NewToken, tmp_path: Path, path: str
-) -> None:
-    output = new_output(path=str(tmp_path / path), format=FileFormat.PROCESS)
+def test_a_path_that_sdks_would_not_read_alike_is_refused(sink: Sink, tmp_path: Path, path: str) -> None:
+    output = sink.output(path=str(tmp_path / path), format=FileFormat.PROCESS)
     assert refusal(lambda: sink.prepare(output)).code == "path-not-plain"
     assert refusal(lambda: sink.publish(output, new_token(1))).code == "path-not-plain"
     assert not (tmp_path / path).exists()
@@ -114,7 +112,7 @@ FOREIGN = {
 
 @pytest.mark.parametrize(("text", "code"), FOREIGN.values(), ids=FOREIGN)
 def test_a_file_that_is_not_ours_is_left_alone(
-    sink: Sink, output: CredentialsFile, new_token: NewToken, file: Path, text: str, code: str
+    sink: Sink, output: CredentialsFile, file: Path, text: str, code: str
 ) -> None:
     file.write_text(text)
     assert refusal(lambda: sink.prepare(output)).code == code
@@ -122,10 +120,8 @@ def test_a_file_that_is_not_ours_is_left_alone(
     assert file.read_text() == text
 
 
-def test_an_empty_file_is_filled_and_long_lived_keys_go_if_the_output_says_so(
-    sink: Sink, new_output: NewOutput, new_token: NewToken, tmp_path: Path
-) -> None:
-    output = new_output(path=str(tmp_path / "a.json"), replace_long_lived_keys=True)
+def test_an_empty_file_is_filled_and_long_lived_keys_go_if_the_output_says_so(sink: Sink, tmp_path: Path) -> None:
+    output = sink.output(path=str(tmp_path / "a.json"), replace_long_lived_keys=True)
     for text in ("", FOREIGN["long-lived keys"][0]):
         Path(output.path).write_text(text)
         sink.publish(output, new_token(1))
@@ -143,7 +139,6 @@ def test_an_empty_file_is_filled_and_long_lived_keys_go_if_the_output_says_so(
 def test_a_profile_that_points_to_the_file_stays_as_it_is(
     sink: Sink,
     output: CredentialsFile,
-    new_token: NewToken,
     file: Path,
     profile: Path,
     text: str,
@@ -156,9 +151,7 @@ def test_a_profile_that_points_to_the_file_stays_as_it_is(
     assert profile.read_text() == (text.format(file=file) if stays else ours)
 
 
-def test_a_profile_of_another_program_is_left_alone(
-    sink: Sink, output: CredentialsFile, new_token: NewToken, profile: Path
-) -> None:
+def test_a_profile_of_another_program_is_left_alone(sink: Sink, output: CredentialsFile, profile: Path) -> None:
     profile.write_text("[default]\naws_access_key_id = AKIA1\n")
     error = refusal(lambda: sink.prepare(output))
     assert error.code == "profile-occupied"
@@ -168,10 +161,8 @@ def test_a_profile_of_another_program_is_left_alone(
 
 
 @pytest.mark.usefixtures("as_root")
-def test_both_files_and_a_new_directory_get_owner_group_and_mode_of_the_output(
-    sink: Sink, new_output: NewOutput, new_token: NewToken, tmp_path: Path
-) -> None:
-    output = new_output(path=str(tmp_path / "new" / "a.json"), mode=0o640, owner=GROUP, group=GROUP)
+def test_both_files_and_a_new_directory_get_owner_group_and_mode_of_the_output(sink: Sink, tmp_path: Path) -> None:
+    output = sink.output(path=str(tmp_path / "new" / "a.json"), mode=0o640, owner=GROUP, group=GROUP)
     sink.publish(output, new_token(1))
     found = {path.name: path.stat() for path in [tmp_path / "new", *(tmp_path / "new").glob("a*")]}
     assert {name: (stat.S_IMODE(one.st_mode), one.st_uid, one.st_gid) for name, one in found.items()} == {
@@ -184,12 +175,10 @@ def test_both_files_and_a_new_directory_get_owner_group_and_mode_of_the_output(
 
 
 @pytest.mark.usefixtures("as_root")
-def test_a_reader_in_a_bare_root_directory_needs_nothing_but_cat(
-    sink: Sink, new_output: NewOutput, new_token: NewToken, tmp_path: Path
-) -> None:
+def test_a_reader_in_a_bare_root_directory_needs_nothing_but_cat(sink: Sink, tmp_path: Path) -> None:
     """As a container has it: the directory of the file is there under the same path, and the image has a cat."""
     image = tmp_path / "image"
-    output = new_output(path=str(tmp_path / "aws" / "rack.json"))
+    output = sink.output(path=str(tmp_path / "aws" / "rack.json"))
     sink.publish(output, new_token(1))
     inside = image / output.path.lstrip("/")
     for directory in (image / "bin", inside.parent):

@@ -4,16 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from botocore.configloader import raw_config_parse
 from tests.packages.conftest import left_out
-from tests.sinks import Sink
-
-from rolekeeper.model import RoleToken
-from rolekeeper.settings import CredentialsFile
+from tests.sinks import Sink, new_token
 
 REWRITES = 200
 OTHER = "# top\n[other]\naws_access_key_id = AKIAOTHER\naws_secret_access_key = a#b\n"
@@ -79,9 +75,6 @@ for act in (lambda: sink.prepare(output), lambda: sink.publish(output, token)):
 print(json.dumps(answers))
 """
 
-NewOutput = Callable[..., CredentialsFile]
-NewToken = Callable[[int], RoleToken]
-
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
@@ -89,25 +82,21 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "credentials"
 
 
-def test_a_reader_in_a_tight_loop_never_sees_a_torn_empty_or_missing_file(
-    sink: Sink, new_output: NewOutput, new_token: NewToken, file: Path
-) -> None:
-    sink.publish(new_output(), new_token(0))
+def test_a_reader_in_a_tight_loop_never_sees_a_torn_empty_or_missing_file(sink: Sink, file: Path) -> None:
+    sink.publish(sink.output(), new_token(0))
     command = [sys.executable, "-c", READER, str(file)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
         assert reader.stdout
         assert reader.stdout.readline() == "ready\n"
         for number in range(1, REWRITES + 1):
-            sink.publish(new_output(), new_token(number))
+            sink.publish(sink.output(), new_token(number))
         found = json.loads(reader.communicate()[0])
     assert found["faults"] == []
     assert found["seen"] > 1
     assert found["reads"] >= found["seen"]
 
 
-def test_a_writer_killed_at_any_moment_leaves_a_whole_file(
-    sink: Sink, new_output: NewOutput, new_token: NewToken, file: Path
-) -> None:
+def test_a_writer_killed_at_any_moment_leaves_a_whole_file(sink: Sink, file: Path) -> None:
     for rounds in range(1, 9):
         with subprocess.Popen([sys.executable, "-c", WRITER, str(file)], stdout=subprocess.PIPE, text=True) as writer:
             assert writer.stdout
@@ -119,7 +108,7 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_file(
         assert held >= told
         assert parsed["default"]["aws_session_token"] == f"token=={held}"
         assert file.read_text().startswith(OTHER)
-    sink.publish(new_output(), new_token(1))
+    sink.publish(sink.output(), new_token(1))
     assert {path.name for path in file.parent.iterdir()} == {"credentials", ".credentials.rolekeeper-lock"}
 
 
