@@ -2,10 +2,9 @@
 
 import re
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
-from tests.attempt.conftest import HARDWARE, Machine, Machinery
+from tests.attempt.conftest import HARDWARE, Machine
 from tests.reports import events
 
 from rolekeeper.model import THRESHOLD_OFF, Outcome, Verdict
@@ -186,27 +185,3 @@ def test_with_the_threshold_off_any_hardware_is_this_machine(machine: Machine) -
     assert report.outcome is Outcome.ISSUED
     assert sent(machine) == [accepted.fingerprint]
     assert machine.clock.slept == []
-
-
-def test_a_clone_never_gains_acceptance_and_the_original_keeps_working(machine: Machine, directory: Path) -> None:
-    machine.attempt()
-    (machine.directory / "vault").rename(directory / "aside")
-    clone = machine.copied_to(directory / "clone")
-    for home in (clone, machine):
-        copy_tree(directory / "aside", home.directory / "vault")
-    clone.hardware = Machinery()
-    clone.hardware.replace_parts(*HARDWARE)
-    for _ in range(4):
-        assert clone.attempt().outcome is Outcome.FINGERPRINT_REFUSED
-        assert machine.attempt().outcome is Outcome.ISSUED
-        clone.hardware.replace_parts("hostname-info", by="yet another")
-    assert clone.published() is None
-    assert fingerprint(clone) == fingerprint(machine)
-
-
-def copy_tree(source: Path, target: Path) -> None:
-    for path in sorted(source.rglob("*")):
-        if path.is_file():
-            place = target / path.relative_to(source)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(path.read_bytes())

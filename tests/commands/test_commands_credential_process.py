@@ -3,7 +3,6 @@
 import fcntl
 import json
 import os
-import stat
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -281,9 +280,3 @@ def test_it_loads_next_to_nothing(tmp_path: Path) -> None:
         "rolekeeper.core",
         "rolekeeper.core.ini",
     }
-
-
-def test_the_published_file_is_its_owners_alone(node: Server) -> None:
-    node.run("attempt")
-    assert stat.S_IMODE(node.output.stat().st_mode) == 0o600
-    assert stat.S_IMODE(node.output.parent.stat().st_mode) == 0o700

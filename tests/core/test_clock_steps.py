@@ -89,11 +89,6 @@ def test_what_has_expired_is_never_called_fresh_and_what_is_fresh_is(loop: Any, 
     assert lifetime.freshness(loop.life, loop.now) is Freshness.EXPIRED
 
 
-def test_a_suspend_counts_as_age(loop: Any) -> None:
-    loop.ends_with(Outcome.ISSUED).passes(2 * HOUR)
-    assert lifetime.freshness(loop.life, loop.now) is Freshness.EXPIRED
-
-
 @pytest.mark.parametrize("ahead", [-DAY, -HOUR, HOUR, DAY])
 def test_a_service_whose_clock_differs_is_asked_at_half_the_life_all_the_same(ahead: timedelta) -> None:
     loop = Loop().issues(service_ahead=ahead)

@@ -131,17 +131,6 @@ def test_machines_without_a_node_id_have_different_jitter() -> None:
     assert len(planned) > 60
 
 
-def test_a_weeks_outage_ends_with_the_first_attempt_after_it(loop: Any) -> None:
-    begun_at = loop.now.boot
-    while loop.now.boot - begun_at < 7 * DAY:
-        loop.ends_with(Outcome.FAILED).comes_due()
-    mean = (0.1 + 1) / 2 * 240 * SECOND
-    assert 7 * DAY / mean / 1.05 <= len(loop.began) <= 7 * DAY / mean * 1.05
-    loop.ends_with(Outcome.ISSUED)
-    assert loop.phase is Phase.WAITING
-    assert (loop.state.failures, loop.planned > 25 * MINUTE) == (0, True)
-
-
 def test_a_time_that_has_not_come_yet_is_waited_for(loop: Any) -> None:
     loop.ends_with(Outcome.ISSUED).happens(Elapsed())
     assert loop.phase is Phase.WAITING

@@ -38,23 +38,6 @@ def test_it_creates_and_lists_an_activation(emulator: Emulator, tmp_path: Path) 
     assert [activation["ActivationId"] for activation in listed["ActivationList"]] == [made["ActivationId"]]
 
 
-def test_it_lists_a_node(emulator: Emulator, node: Machine, tmp_path: Path) -> None:
-    listed = answer(emulator.environment, tmp_path, "ssm", "describe-instance-information")
-    assert listed["InstanceInformationList"][0]["InstanceId"] == node.node_id
-
-
-def test_a_token_in_a_credentials_file_shows_its_role(emulator: Emulator, node: Machine, tmp_path: Path) -> None:
-    token = node.request_token().json
-    (tmp_path / ".aws").mkdir()
-    (tmp_path / ".aws" / "credentials").write_text(
-        f"[default]\naws_access_key_id = {token['AccessKeyId']}\naws_secret_access_key = {token['SecretAccessKey']}\n"
-        f"aws_session_token = {token['SessionToken']}\n"
-    )
-    environment = {"AWS_ENDPOINT_URL": emulator.url, "AWS_DEFAULT_REGION": emulator.region}
-    identity = answer(environment, tmp_path, "sts", "get-caller-identity")
-    assert identity["Arn"] == f"arn:aws:sts::123456789012:assumed-role/Web/{node.node_id}"
-
-
 def test_it_assumes_a_role_and_shows_whom_it_became(emulator: Emulator, node: Machine, tmp_path: Path) -> None:
     def keys(credentials: Mapping[str, str]) -> dict[str, str]:
         names = {"AWS_ACCESS_KEY_ID": "AccessKeyId", "AWS_SECRET_ACCESS_KEY": "SecretAccessKey"}

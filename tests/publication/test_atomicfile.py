@@ -184,13 +184,6 @@ def test_another_name_of_the_old_file_keeps_the_old_bytes(tmp_path: Path) -> Non
     assert (tmp_path / "other").read_bytes() == b"old"
 
 
-@pytest.mark.usefixtures("as_root")
-def test_owner_and_group_are_given(tmp_path: Path) -> None:
-    replace_file(str(tmp_path / "file"), b"new", Attributes(0o640, STRANGER, STRANGER + 1))
-    status = (tmp_path / "file").stat()
-    assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (STRANGER, STRANGER + 1, 0o640)
-
-
 def test_an_acl_is_given_with_the_mode_that_belongs_to_it(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"old")

@@ -167,16 +167,6 @@ def test_separators_that_are_no_newlines_for_botocore_are_none_for_us() -> None:
     assert edit(odd + "[default]\n" + OLD) == odd + "[default]\n" + OURS
 
 
-def test_ssm_agents_victim_keeps_everything_but_the_credentials() -> None:
-    before = (VECTORS / "foreign-profiles.before.ini").read_bytes().decode()
-    after = edit(before, replace_long_lived_keys=True)
-    expected = before.replace("=AKIAOLD", " = ASIANEW").replace(
-        "=OLDSECRET\n",
-        " = new/secret\naws_session_token = new+token==\nx_security_token_expires = 2026-11-23T18:00:00Z\n",
-    )
-    assert after == expected
-
-
 def test_ssm_agents_own_file_is_taken_over() -> None:
     path = VECTORS / "vaults" / "running-host-dmidecode-fails-like-absent" / "credentials"
     before = path.read_bytes().decode()

@@ -7,52 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from botocore.configloader import raw_config_parse
 from tests.packages.conftest import left_out
-from tests.sinks import Sink, new_token
 
-REWRITES = 200
 OTHER = "# top\n[other]\naws_access_key_id = AKIAOTHER\naws_secret_access_key = a#b\n"
-
-READER = """
-import json, select, sys
-from botocore.configloader import raw_config_parse
-
-path, reads, seen, faults = sys.argv[1], 0, set(), []
-print("ready", flush=True)
-while not select.select([sys.stdin], [], [], 0)[0]:
-    reads += 1
-    try:
-        raw = open(path, "rb").read()
-        parsed = raw_config_parse(path)
-        ours = parsed["default"]
-        numbers = {int(ours[key][-6:].lstrip("/=secrtokn")) for key in (
-            "aws_access_key_id", "aws_secret_access_key", "aws_session_token")}
-        seen |= numbers
-        if len(numbers) != 1 or parsed["other"]["aws_secret_access_key"] != "a#b":
-            faults.append(repr(parsed))
-        if not raw.startswith(b"# top\\n[other]\\n") or not raw.endswith(b"Z\\n"):
-            faults.append(repr(raw))
-    except Exception as error:
-        faults.append(repr(error))
-print(json.dumps({"reads": reads, "seen": len(seen), "faults": faults[:3]}))
-"""
-
-WRITER = """
-import sys
-from datetime import UTC, datetime
-from tests.sinks import file_sink
-from rolekeeper.model import RoleToken
-from rolekeeper.settings import CredentialsFile
-
-output = CredentialsFile(sys.argv[1], "default", 0o600, True, None, None, False)
-number = 0
-while True:
-    number += 1
-    parts = (f"ASIA{number:016}", f"secret/{number}", f"token=={number}")
-    file_sink(lambda _: None).publish(output, RoleToken(*parts, datetime(2026, 11, 23, tzinfo=UTC)))
-    print(number, flush=True)
-"""
 
 # Runs in a mount namespace of its own, so that nothing stays mounted: set-up by the shell, then this.
 TRIAL = """
@@ -80,36 +37,6 @@ print(json.dumps(answers))
 def file(tmp_path: Path) -> Path:
     (tmp_path / "credentials").write_text(OTHER)
     return tmp_path / "credentials"
-
-
-def test_a_reader_in_a_tight_loop_never_sees_a_torn_empty_or_missing_file(sink: Sink, file: Path) -> None:
-    sink.publish(sink.output(), new_token(0))
-    command = [sys.executable, "-c", READER, str(file)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
-        assert reader.stdout
-        assert reader.stdout.readline() == "ready\n"
-        for number in range(1, REWRITES + 1):
-            sink.publish(sink.output(), new_token(number))
-        found = json.loads(reader.communicate()[0])
-    assert found["faults"] == []
-    assert found["seen"] > 1
-    assert found["reads"] >= found["seen"]
-
-
-def test_a_writer_killed_at_any_moment_leaves_a_whole_file(sink: Sink, file: Path) -> None:
-    for rounds in range(1, 9):
-        with subprocess.Popen([sys.executable, "-c", WRITER, str(file)], stdout=subprocess.PIPE, text=True) as writer:
-            assert writer.stdout
-            for _ in range(rounds):
-                told = int(writer.stdout.readline())
-            writer.kill()
-        parsed = raw_config_parse(str(file))
-        held = int(parsed["default"]["aws_access_key_id"].removeprefix("ASIA"))
-        assert held >= told
-        assert parsed["default"]["aws_session_token"] == f"token=={held}"
-        assert file.read_text().startswith(OTHER)
-    sink.publish(sink.output(), new_token(1))
-    assert {path.name for path in file.parent.iterdir()} == {"credentials", ".credentials.rolekeeper-lock"}
 
 
 def trial(setup: str, file: Path, user: str = "") -> tuple[list[list[str]], str]:

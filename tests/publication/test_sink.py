@@ -174,34 +174,10 @@ def test_no_error_shows_what_is_in_the_file(sink: Sink, file: Path) -> None:
     assert error.__cause__ is None
 
 
-@pytest.mark.parametrize("special", [os.mkdir, os.mkfifo])
-def test_what_is_no_file_is_refused(sink: Sink, file: Path, special: Callable[[Path], None]) -> None:
-    special(file)
-    assert refused_by_both(sink, sink.output(), new_token(1)).code == "not-a-file"
-
-
 def test_a_file_in_place_of_the_directory_is_refused(sink: Sink, file: Path) -> None:
     file.write_text("")
     error = refused_by_both(sink, sink.output(path=f"{file}/credentials"), new_token(1))
     assert error.code == "no-such-directory"
-
-
-def test_a_linked_file_stays_a_link(sink: Sink, file: Path, tmp_path: Path) -> None:
-    (tmp_path / "real").mkdir()
-    (tmp_path / "real" / "target").write_text(TEMPORARY)
-    file.symlink_to("real/target")
-    sink.publish(sink.output(), new_token(1))
-    assert file.readlink() == Path("real/target")
-    assert "token==1" in (tmp_path / "real" / "target").read_text()
-
-
-@pytest.mark.usefixtures("as_root")
-def test_a_link_that_another_user_set_is_not_written_through(sink: Sink, file: Path, tmp_path: Path) -> None:
-    (tmp_path / "precious").write_text(TEMPORARY)
-    file.symlink_to("precious")
-    os.chown(file, STRANGER, STRANGER, follow_symlinks=False)
-    assert refused_by_both(sink, sink.output(), new_token(1)).code == "untrusted-symlink"
-    assert (tmp_path / "precious").read_text() == TEMPORARY
 
 
 @pytest.mark.usefixtures("as_root")
