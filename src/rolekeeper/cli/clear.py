@@ -12,7 +12,7 @@ from rolekeeper.adapters.process import keep_secrets_in_memory
 from rolekeeper.adapters.supervision import runtime
 from rolekeeper.attempt.run import longest_wait_for_vault
 from rolekeeper.cli.messages import say
-from rolekeeper.cli.sealing import take_over_drop_in
+from rolekeeper.cli.sealing import daemon_restart
 from rolekeeper.errors import OutputError, RefusedError, UsageError, VaultError
 from rolekeeper.model import VaultContents
 from rolekeeper.ports import SealableVault
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
 def forget(settings: Settings, check: Callable[[SealableVault], None] = lambda _: None) -> None:
     """Empty the vault and forget its key, once `check` has seen it under its lock; the daemon learns it at once."""
     vault = compose.vault(settings)
-    with vault.lock(longest_wait_for_vault(settings)):
+    with daemon_restart() as restart, vault.lock(longest_wait_for_vault(settings)):
         has_key = settings.vault_seal != UNSEALED or _is_sealed(vault)
         keys = compose.vault_keys(settings)
         if has_key:
@@ -57,7 +57,7 @@ def forget(settings: Settings, check: Callable[[SealableVault], None] = lambda _
         finally:  # the registration is gone, whatever becomes of the key
             _withdraw(settings)
             if has_key:
-                take_over_drop_in()
+                restart()
             compose.signal_daemon(settings)
 
 

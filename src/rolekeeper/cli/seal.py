@@ -13,7 +13,7 @@ from rolekeeper.adapters.vault.keys import CREDSTORE, DROP_IN, DROP_IN_TEXT
 from rolekeeper.attempt import seal
 from rolekeeper.attempt.run import longest_wait_for_vault
 from rolekeeper.cli.output import print_json
-from rolekeeper.cli.sealing import take_over_drop_in
+from rolekeeper.cli.sealing import daemon_restart
 from rolekeeper.errors import RefusedError, UsageError
 from rolekeeper.model import VaultKey
 from rolekeeper.settings import UNSEALED, Settings
@@ -61,9 +61,9 @@ def _sealed(settings: Settings, options: argparse.Namespace) -> VaultKey:
     keys = compose.vault_keys(settings, options.pcrs, options.recovery_key)
     vault = compose.vault(settings, keys)
     copies = [RecoveryFile(options.save_recovery_key)] if options.save_recovery_key is not None else []
-    with vault.lock(longest_wait_for_vault(settings)):
+    with daemon_restart() as restart, vault.lock(longest_wait_for_vault(settings)):
         key = seal.rekey(vault, keys, copies) if options.rekey else seal.seal(vault, keys, copies, encrypt_again=True)
-        take_over_drop_in()  # with the lock held: the daemon writes nothing with the key that it had before
+        restart()  # with the lock held: the daemon writes nothing with the key that it had before
     return key
 
 

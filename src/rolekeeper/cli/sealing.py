@@ -1,7 +1,10 @@
 """What several verbs do about the vault's key."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 from rolekeeper import compose
-from rolekeeper.adapters.supervision import unit
+from rolekeeper.adapters.supervision.restart import Restart
 from rolekeeper.cli.messages import say
 from rolekeeper.ports import SealableVault
 from rolekeeper.settings import UNSEALED, Settings
@@ -22,7 +25,20 @@ def seal_if_configured(settings: Settings, vault: SealableVault) -> bool:
     return keys.in_unit()[:1] != (seal.seal(vault, keys),)
 
 
-def take_over_drop_in() -> None:
-    """Have systemd read the unit's drop-ins and restart the daemon, if it runs; a failure is reported and no more."""
-    if why := unit.take_over_drop_in():
+@contextmanager
+def daemon_restart() -> Iterator[Callable[[], None]]:
+    """Yield what restarts the daemon with the unit's drop-ins, if it runs, and returns once the old one has ended.
+
+    At the end, wait until the new one is ready. It needs the vault's lock for that, so the lock is released before.
+    A failure is reported and no more.
+    """
+    restart = Restart()
+    yield restart.begin
+    if why := restart.end():
         say(f"the daemon does not run with the new drop-ins yet: {why}", "`systemctl status rolekeeper` says why")
+
+
+def take_over_drop_in() -> None:
+    """Restart the daemon where no lock is held."""
+    with daemon_restart() as restart:
+        restart()

@@ -6,7 +6,7 @@ from rolekeeper import compose
 from rolekeeper.adapters.process import give_up_after, keep_out_of_swap, keep_secrets_in_memory
 from rolekeeper.attempt import seal
 from rolekeeper.attempt.run import longest_wait_for_vault
-from rolekeeper.cli.sealing import take_over_drop_in
+from rolekeeper.cli.sealing import daemon_restart
 from rolekeeper.errors import RefusedError
 from rolekeeper.settings import UNSEALED
 
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     give_up_after(settings.daemon.attempt_timeout)
     keys = compose.vault_keys(settings)
     vault = compose.vault(settings, keys)
-    with vault.lock(longest_wait_for_vault(settings)):
-        seal.unseal(vault, keys, take_over_drop_in)
+    with daemon_restart() as restart, vault.lock(longest_wait_for_vault(settings)):
+        seal.unseal(vault, keys, restart)
     print(f"The vault {settings.vault_directory} is plain; its key was removed.")
     return 0

@@ -11,9 +11,8 @@ _PATIENCE = 5  # seconds
 _NAMESPACE = "226"  # EXIT_NAMESPACE of systemd.exec(5)
 _CONFIGURATION = "78"  # EX_CONFIG
 _CREDENTIALS = "243"  # EXIT_CREDENTIALS of systemd.exec(5)
-_LONGEST_START = 90  # seconds
 _DROP_INS = "/etc/systemd/system"  # where an administrator writes them
-_SYSTEMD = "/run/systemd/system"  # sd_booted(3)
+SYSTEMD = "/run/systemd/system"  # sd_booted(3)
 
 
 class Unit(Value):
@@ -52,7 +51,7 @@ def _has_unread(name: str, read: Iterable[str]) -> bool:
 
 def properties(name: str, names: Iterable[str]) -> Mapping[str, str] | None:
     """Properties of a unit as systemctl prints them; None where no systemd runs or it does not answer."""
-    if not os.path.isdir(_SYSTEMD):
+    if not os.path.isdir(SYSTEMD):
         return None
     shown = _shown("show", name, f"--property={','.join(names)}")
     return dict(line.split("=", 1) for line in shown.splitlines() if "=" in line) or None
@@ -60,7 +59,7 @@ def properties(name: str, names: Iterable[str]) -> Mapping[str, str] | None:
 
 def systemd_version() -> int | None:
     """The major version of the systemd that runs; None where none does or it does not answer."""
-    if not os.path.isdir(_SYSTEMD):
+    if not os.path.isdir(SYSTEMD):
         return None
     digits = re.match(r"Version=(\d+)", _shown("show", "--property=Version"))
     return int(digits[1]) if digits else None
@@ -112,28 +111,6 @@ def _words(line: str) -> list[str]:
         return shlex.split(line)
     except ValueError:
         return []
-
-
-def take_over_drop_in() -> str:
-    """Let systemd read the unit's drop-ins anew, and restart the unit if it runs; returns why not, or nothing."""
-    import subprocess  # noqa: PLC0415 - the same
-
-    if not os.path.isdir(_SYSTEMD):
-        return ""
-    for arguments in (("daemon-reload",), ("try-restart", UNIT)):
-        try:
-            done = subprocess.run(
-                ["/usr/bin/env", "systemctl", *arguments],
-                capture_output=True,
-                text=True,
-                timeout=_LONGEST_START,
-                check=False,
-            )
-        except (OSError, subprocess.SubprocessError) as error:
-            return f"systemctl {arguments[0]}: {error}"
-        if done.returncode:
-            return f"systemctl {arguments[0]}: {done.stderr.strip().partition(chr(10))[0]}"
-    return ""
 
 
 def why_not_running(unit: Unit | None) -> tuple[str, str]:
