@@ -6,7 +6,6 @@ sleeps: connect, the whole start by systemd, answer.
 
 import json
 import os
-import resource
 import socket
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 from statistics import median, quantiles
 
+from tests.benchmarks.rig import cpu_of, own_memory
 from tests.systemd.box import Box, forget_boxes, why_not
 from tests.systemd.conftest import PUBLISH, PYTHON
 
@@ -90,17 +90,10 @@ def publish(directory: Path) -> bytes:
 def _start() -> None:
     ours, bare = [], []
     for _ in range(ROUNDS):
-        bare.append(_cpu_of(*BARE))
-        ours.append(_cpu_of(sys.executable, "-I", "-c", START, ONLY_START="1"))
+        bare.append(cpu_of(BARE, dict(os.environ)))
+        ours.append(cpu_of((sys.executable, "-I", "-c", START), {**os.environ, "ONLY_START": "1"}, pass_fds=[3]))
     ratio = median(one / other for one, other in zip(ours, bare, strict=True))
     print(f"| CPU of a start | {ratio:.2f} x | bare interpreter {median(bare) * 1000:.0f} ms |")
-
-
-def _cpu_of(*command: str, **environment: str) -> float:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, check=True, pass_fds=[3], env={**os.environ, **environment})
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 @contextmanager
@@ -122,7 +115,7 @@ def _awake(port: int, request: bytes, pid: int) -> None:
     print(f"| an answer, awake | p50 {median(took) * 1e3:.2f} ms, p99 {_p99(took) * 1e3:.2f} ms | |")
     bare = subprocess.Popen((sys.executable, "-I", "-c", "import time; time.sleep(60)"))
     time.sleep(1)
-    print(f"| memory, awake | {_pss(pid):.1f} MB PSS | bare interpreter {_pss(bare.pid):.1f} MB |")
+    print(f"| memory, awake | {own_memory(pid).pss:.1f} MB PSS | bare interpreter {own_memory(bare.pid).pss:.1f} MB |")
     bare.kill()
     bare.wait()
 
@@ -136,11 +129,6 @@ def _ask(port: int, request: bytes) -> float:
             answer += piece
     assert answer.startswith(b"HTTP/1.1 200")
     return time.perf_counter() - began
-
-
-def _pss(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1000
 
 
 def _p99(took: list[float]) -> float:

@@ -133,10 +133,10 @@ def trusted(directory: Path) -> tuple[Tls, str]:
     return Tls(chain, chain), ""
 
 
-def cpu_of(command: Sequence[str], environment: dict[str, str], stdin: str = "") -> float:
+def cpu_of(command: Sequence[str], environment: dict[str, str], stdin: str = "", pass_fds: Sequence[int] = ()) -> float:
     """The CPU time of a command and of what it starts, in seconds."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, env=environment, input=stdin, text=True, capture_output=True, check=True)
+    subprocess.run(command, env=environment, input=stdin, text=True, capture_output=True, check=True, pass_fds=pass_fds)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

@@ -115,6 +115,7 @@ def test_a_wrong_configuration_is_told_whole_by_every_verb_that_reads_it(server:
     for key in ("service.read_timeout", "refresh.at", "nonsense", "credentials_file[0].path"):
         assert f"{server.config}: {key}: " in said.err
     assert not (server.directory / "vault").exists()
+    assert not server.runtime.exists()
 
 
 def test_a_missing_configuration_is_told(server: Server) -> None:

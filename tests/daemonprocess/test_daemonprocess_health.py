@@ -40,7 +40,9 @@ def reports(node: Server) -> list[Any]:
     return [one for one in node.emulator.requests if one.operation == REPORT]
 
 
-def test_the_console_shows_the_node_online_with_what_it_is(reporting: Server, start: Start) -> None:
+def test_the_console_shows_the_node_online_with_what_it_is_at_the_cost_of_no_token(
+    reporting: Server, start: Start
+) -> None:
     assert described(reporting)["PingStatus"] == "ConnectionLost"
     daemon = start(reporting)
     (entry,) = daemon.until_logged("health_reported")
@@ -49,12 +51,8 @@ def test_the_console_shows_the_node_online_with_what_it_is(reporting: Server, st
     assert found["PingStatus"] == "Online"
     assert (found["AgentVersion"], found["PlatformType"]) == (__version__, "Linux")
     assert found["ComputerName"]
-    assert daemon.stop() == 0
-
-
-def test_it_costs_no_token(reporting: Server, start: Start) -> None:
-    start(reporting).until_logged("health_reported")
     assert (len(reporting.tokens()), len(reports(reporting))) == (1, 1)
+    assert daemon.stop() == 0
 
 
 def test_without_the_setting_nothing_is_reported_and_the_vault_keeps_no_token(node: Server, start: Start) -> None:

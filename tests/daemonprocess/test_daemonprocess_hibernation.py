@@ -3,7 +3,6 @@
 import signal
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from tests.conftest import LONGEST, Server, rebound
@@ -92,17 +91,6 @@ def test_probes_come_by_themselves(node: Server, start: Start) -> None:
     daemon.until_state("waiting")
     assert len(daemon.records("hibernation_entered")) == 1
     assert [request.code for request in daemon.requests()] == [REFUSED] * 2 + [""]
-
-
-def test_a_good_configuration_is_taken_over_at_a_reload(daemon: Daemon, tmp_path: Path) -> None:
-    node = daemon.server
-    second = tmp_path / "second" / "credentials"
-    node.configure(f'[[credentials_file]]\npath = "{second}"\nprofile = "rack"\n')
-    daemon.send(signal.SIGHUP)
-    daemon.until_logged("reloaded")
-    until(second.exists, "the second output")
-    until(lambda: len(daemon.status()["outputs"]) == 2, "two outputs in the status")
-    assert "[rack]" in second.read_text()
 
 
 def test_a_reload_without_a_change_spares_the_request(daemon: Daemon) -> None:

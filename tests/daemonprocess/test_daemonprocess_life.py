@@ -170,32 +170,6 @@ def test_a_vault_that_cannot_be_read_costs_neither_daemon_nor_registration(daemo
     assert node.vault().node == first.node
 
 
-def test_clear_tells_the_daemon(daemon: Daemon) -> None:
-    assert daemon.server.run("clear", "--yes").code == 0
-    status = daemon.until_state("unregistered")
-    assert status["node_id"] is None
-    assert daemon.server.output.exists()
-
-
-def test_a_second_daemon_is_refused_and_the_first_goes_on(daemon: Daemon, start: Start) -> None:
-    second = start(daemon.server)
-    assert second.wait() == 69
-    assert f"a daemon with pid {daemon.pid} holds {daemon.server.runtime}/lock" in second.log_file.read_text()
-    assert len(daemon.server.tokens()) == 1
-    assert daemon.status()["pid"] == daemon.pid
-    assert daemon.server.run("refresh").code == 0
-
-
-def test_a_wrong_configuration_ends_the_first_start_with_every_problem(server: Server, start: Start) -> None:
-    server.configure("[nonsense]", daemon="attempt_timeout = 5", output='mode = "0777"')
-    daemon = start(server)
-    assert daemon.wait() == 78
-    log = daemon.log_file.read_text()
-    for key in ("nonsense", "daemon.attempt_timeout", "credentials_file[0].mode"):
-        assert f"{server.config}: {key}: " in log
-    assert not server.runtime.exists()
-
-
 def test_a_killed_daemon_leaves_the_file_whole_and_the_next_one_spares_the_request(
     daemon: Daemon, start: Start
 ) -> None:

@@ -95,9 +95,3 @@ def test_readiness_waits_for_the_first_outcome_and_not_for_a_good_one(
     start(node, NOTIFY_SOCKET=manager.address)
     manager.read_until("READY=1")
     assert manager.read_until("STATUS=").startswith("STATUS=Backing off")
-
-
-def test_an_unregistered_server_is_ready_too(server: Server, start: Start, manager: Manager) -> None:
-    start(server, NOTIFY_SOCKET=manager.address)
-    manager.read_until("READY=1")
-    assert "Unregistered: waiting for `rolekeeper register`" in manager.read_until("STATUS=Unregistered")

@@ -197,6 +197,7 @@ def test_of_two_daemons_that_start_at_once_one_runs_and_the_other_says_why_not(n
     assert f"a daemon with pid {running.pid} holds" in said or "another daemon holds" in said
     assert running.until_state("waiting")["pid"] == running.pid
     assert len(node.tokens()) == 1
+    assert node.run("refresh").code == 0
 
 
 @pytest.fixture
