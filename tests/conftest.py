@@ -33,13 +33,17 @@ WHOLE = bool(os.environ.get("ROLEKEEPER_WHOLE"))  # `make faults`: every case, w
 MEMORY_REGION = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) rw", re.MULTILINE)
 
 # How long an example takes on a busy machine says nothing. `make check` sets the variable to 100.
+EXAMPLES = int(os.environ.get("ROLEKEEPER_EXAMPLES", "10"))
 settings.register_profile(
-    "unhurried",
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-    max_examples=int(os.environ.get("ROLEKEEPER_EXAMPLES", "10")),
+    "unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=EXAMPLES
 )
 settings.load_profile("unhurried")
+
+
+def many(examples: int, *suppressed: HealthCheck) -> settings:
+    """So many random examples in `make check`, and a tenth of them in `make test`."""
+    return settings(max_examples=examples * EXAMPLES // 100, suppress_health_check=[HealthCheck.too_slow, *suppressed])
+
 
 # What this machine sets for its own programs: of AWS, of a service, and of proxies that do not lead to the loopback.
 FOREIGN = re.compile(r"AWS_|ROLEKEEPER_(BOOT_ID|UNIT)$|CREDENTIALS_DIRECTORY$|NOTIFY_SOCKET$|JOURNAL_STREAM$")

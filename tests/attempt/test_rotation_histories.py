@@ -10,11 +10,12 @@ from datetime import timedelta
 from shutil import rmtree
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from tests.attempt.conftest import HARDWARE, TOKEN, UPDATE_KEY, Machine
 from tests.attempt.mortal import Mortal, keys
 from tests.attempt.test_rotation_crashes import ANSWERS, Answer
+from tests.conftest import many
 
 from rolekeeper.adapters.ssm.nodekey import public_key
 
@@ -103,9 +104,7 @@ def begin_anew(machine: Machine) -> None:
     machine.register()
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
-)
+@many(40, HealthCheck.function_scoped_fixture)
 @given(st.lists(EVENT, min_size=4, max_size=10))
 def test_whatever_happens_the_vault_holds_a_key_that_the_service_accepts_and_in_the_end_only_that(
     unregistered: Machine, events: list[Event]

@@ -183,7 +183,9 @@ def client() -> Iterator[Callable[..., Any]]:
             aws_access_key_id=keys["AccessKeyId"],
             aws_secret_access_key=keys["SecretAccessKey"],
             aws_session_token=keys.get("SessionToken"),
-            config=Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=30),
+            config=Config(
+                retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=options.pop("read_timeout", 30)
+            ),
             **options,
         )
         made.append(new)

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from botocore.configloader import raw_config_parse
 from botocore.exceptions import ConfigParseError
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
+from tests.conftest import many
 
 from rolekeeper.core.credentialsfile import read_profile, replace_profile
 from rolekeeper.core.ini import UnparsableError, profile_values, scan
@@ -18,7 +19,7 @@ VALUES = {
     "aws_session_token": "token-of-ours",
     "x_security_token_expires": "2026-11-23T18:00:00Z-of-ours",
 }
-CHECKED = settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+CHECKED = many(300, HealthCheck.function_scoped_fixture)
 
 BLANKS = st.sampled_from(["", "", " ", "  ", "\t", "    ", "\x0b", "\x1c", "\x85", "\u3000"])
 PIECES = st.sampled_from(

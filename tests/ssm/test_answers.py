@@ -6,8 +6,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.conftest import many
 from tests.ssm.conftest import (
     NOON,
     Reply,
@@ -154,7 +155,7 @@ def test_whatever_comes_with_a_telling_status_has_failed(
         assert f"HTTP {status}" in error.message
 
 
-@settings(max_examples=150, deadline=None)
+@many(150)
 @given(
     body=st.binary(max_size=64)
     | st.recursive(

@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
     load_der_public_key,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.conftest import many
 from tests.ssm.conftest import NOON, vectors
 
 from rolekeeper.adapters.ssm.nodekey import RsaKeyMaker, public_key, sign
@@ -96,7 +97,7 @@ def test_a_key_that_is_cut_off_or_has_more_behind_it_is_damaged(node: Registrati
             sign(NodeKey(base64.b64encode(damaged).decode(), NOON), b"data")
 
 
-@settings(max_examples=150, deadline=None)
+@many(150)
 @given(position=st.integers(0, 1190), flip=st.integers(1, 255))
 def test_a_damaged_key_never_signs_wrongly(position: int, flip: int, node: Registration) -> None:
     """Whatever byte is damaged: an error that names the vault, or a signature that its own public half accepts."""

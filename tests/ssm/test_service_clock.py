@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from tests.conftest import many
 from tests.ssm.conftest import (
     NOON,
     Reply,
@@ -160,7 +161,7 @@ def test_without_a_date_the_difference_is_unknown(service: Any, node: Registrati
     assert abs(answer.received_at - NOON) < TOLERANCE
 
 
-@settings(max_examples=60, deadline=None)
+@many(60)
 @example(behind=timedelta(seconds=30))  # too little to sign with, and yet told
 @given(behind=st.timedeltas(timedelta(days=-2000), timedelta(days=20_000)))
 def test_the_difference_is_right_to_a_second_and_a_second_is_none(behind: timedelta, node: Registration) -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.conftest import many
 from tests.vault.conftest import FULL, NODE, OTHER_KEY, REGISTERED, SHAPES, names, save
 
 from rolekeeper.adapters.clock import SystemClock
@@ -181,7 +182,7 @@ contents = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=40)
+@many(40)
 @given(contents)
 def test_whatever_is_saved_is_what_is_loaded(saved: VaultContents) -> None:
     with tempfile.TemporaryDirectory() as directory:
