@@ -104,8 +104,12 @@ def host(new_machine: Callable[..., Machine]) -> Machine:
     return machine
 
 
-def test_seal_writes_the_drop_in_shows_it_and_the_daemon_goes_on(new_machine: Callable[..., Machine]) -> None:
-    machine = registered(new_machine(), "host")
+@pytest.fixture(scope="module")
+def machine(new_machine: Callable[..., Machine]) -> Machine:
+    return registered(new_machine(), "host")
+
+
+def test_seal_writes_the_drop_in_shows_it_and_the_daemon_goes_on(machine: Machine) -> None:
     issued = machine.issued()
     began = time.monotonic()
     said = machine.rolekeeper("seal")
@@ -125,6 +129,41 @@ def test_seal_writes_the_drop_in_shows_it_and_the_daemon_goes_on(new_machine: Ca
     assert machine.run("ls", KEY, DROP_IN, expect=None).out == ""
     refreshes(machine)
     assert machine.run("ls", f"/run/credentials/{UNIT}", expect=None).out == ""
+
+
+def test_register_and_adopt_seal_at_once(machine: Machine) -> None:
+    machine.rolekeeper("clear", "--yes")
+    known = node_ids(machine)
+    seal_setting(machine, "host")
+    machine.systemctl("reload", UNIT)
+    machine.register()
+    machine.until_published()
+    name = sealed_with(machine)
+    machine.rolekeeper("export", "--to", "/root/agent")
+    machine.rolekeeper("clear", "--yes")
+    assert machine.run("ls", KEY, DROP_IN, VAULT, expect=None).out == ""
+    machine.rolekeeper("adopt", "--from", "/root/agent")
+    refreshes(machine)
+    assert sealed_with(machine) != name
+    assert len(node_ids(machine) - known) == 1
+
+
+def test_a_registration_without_a_person_waits_for_the_key(machine: Machine) -> None:
+    """In the sandbox no key can be made: the node key is never written in plain, not even at first."""
+    machine.rolekeeper("clear", "--yes")
+    machine.service.forget_requests()
+    activation = machine.service.create_activation()
+    machine.write("/etc/credstore/activation-code", activation.code, 0o600)
+    machine.configure(
+        f'[vault]\nseal = "host"\n[node]\nregion = "{machine.service.region}"\n'
+        f'activation_id = "{activation.activation_id}"\n'
+    )
+    machine.systemctl("restart", UNIT)
+    machine.until_status("no key to seal it with")
+    assert not machine.service.requests
+    machine.rolekeeper("seal")
+    machine.until_published()
+    sealed_with(machine)
 
 
 def test_the_key_is_in_memory_of_attempts_alone(host: Machine) -> None:
@@ -249,39 +288,6 @@ def test_purging_the_package_deletes_the_key_with_its_vault_and_keeps_that_of_a_
     assert f"AWS still lists {node}: " in said
     assert f"deleting the vault's key, {KEY}, and {DROP_IN}" in said
     host.run("ls", "/var/lib/rolekeeper", KEY, str(Path(DROP_IN).parent / "vault-key.conf"), expect=2)
-
-
-def test_register_and_adopt_seal_at_once(new_machine: Callable[..., Machine]) -> None:
-    machine = new_machine()
-    seal_setting(machine, "host")
-    machine.install()
-    machine.register()
-    machine.until_published()
-    name = sealed_with(machine)
-    machine.rolekeeper("export", "--to", "/root/agent")
-    machine.rolekeeper("clear", "--yes")
-    assert machine.run("ls", KEY, DROP_IN, VAULT, expect=None).out == ""
-    machine.rolekeeper("adopt", "--from", "/root/agent")
-    refreshes(machine)
-    assert sealed_with(machine) != name
-    assert len(node_ids(machine)) == 1
-
-
-def test_a_registration_without_a_person_waits_for_the_key(new_machine: Callable[..., Machine]) -> None:
-    """In the sandbox no key can be made: the node key is never written in plain, not even at first."""
-    machine = new_machine()
-    activation = machine.service.create_activation()
-    machine.write("/etc/credstore/activation-code", activation.code, 0o600)
-    machine.configure(
-        f'[vault]\nseal = "host"\n[node]\nregion = "{machine.service.region}"\n'
-        f'activation_id = "{activation.activation_id}"\n'
-    )
-    machine.install()
-    machine.until_status("no key to seal it with")
-    assert not machine.service.requests
-    machine.rolekeeper("seal")
-    machine.until_published()
-    sealed_with(machine)
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from rolekeeper.adapters.vault.agentformat import (
     parse_fingerprint,
     parse_go_time,
 )
-from rolekeeper.errors import RefusedError, RolekeeperError, VaultError
+from rolekeeper.errors import RolekeeperError
 from rolekeeper.model import AcceptedFingerprint
 
 TREES = Path(__file__).parents[1] / "vectors" / "vaults"
@@ -86,28 +86,6 @@ def test_what_is_encoded_for_ssm_agent_has_gos_escapes() -> None:
     assert parse_fingerprint(encoded) == accepted
 
 
-@pytest.mark.parametrize(
-    ("tree", "node_id"),
-    [
-        ("after-clear-and-failed-register", "mi-555c02af0c97551fd"),
-        ("after-failed-reregister", "mi-649cba58fba4d2de1"),
-    ],
-)
-def test_a_registration_that_the_agent_lost_takes_a_new_activation(tree: str, node_id: str) -> None:
-    error = refused(TREES / tree / "Vault")
-    assert isinstance(error, RefusedError)
-    assert error.code == "agent-vault-unregistered"
-    assert node_id in error.message
-    assert "activation" in error.hint
-
-
-def test_a_key_cut_by_a_killed_agent_is_named() -> None:
-    error = refused(TREES / "after-kill-in-write" / "Vault")
-    assert isinstance(error, VaultError)
-    assert error.code == "agent-vault-truncated"
-    assert "RegistrationKey" in error.message
-
-
 def test_a_lost_registration_is_told_without_the_file_beside_the_vault(agent: Path) -> None:
     shutil.copytree(TREES / "after-failed-reregister" / "Vault", agent, dirs_exist_ok=True)
     for content in (b"{", None):
@@ -115,17 +93,6 @@ def test_a_lost_registration_is_told_without_the_file_beside_the_vault(agent: Pa
             content
         )
         assert "mi-" not in refused(agent).message
-
-
-def test_no_vault_is_absent(tmp_path: Path) -> None:
-    assert refused(tmp_path / "none").code == "agent-vault-absent"
-    assert refused(tmp_path).code == "agent-vault-absent"
-
-
-def test_the_directory_above_the_vault_is_refused_with_the_right_one_named(agent: Path) -> None:
-    error = refused(agent.parent)
-    assert error.code == "agent-vault-absent"
-    assert f"--from {agent}" in error.hint
 
 
 def test_files_are_found_by_their_last_name_wherever_the_manifest_says_they_are(agent: Path) -> None:

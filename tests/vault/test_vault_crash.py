@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from datetime import timedelta
@@ -12,7 +11,6 @@ import pytest
 from tests.vault.conftest import FULL, ISSUE, NODE, REGISTERED, UUIDS, names, save
 
 from rolekeeper.adapters.vault.store import FileVault
-from rolekeeper.errors import VaultError
 from rolekeeper.model import Node, VaultContents
 from rolekeeper.values import replace
 
@@ -97,33 +95,6 @@ def test_temporary_files_of_a_killed_writer_go_with_the_next_lock(vault: FileVau
     (directory / "by-hand").write_bytes(b"not ours")
     with vault.lock(timedelta()):
         assert names(directory) == [LOCK, "by-hand", "vault.json"]
-
-
-HOLDER = """
-import sys
-from datetime import timedelta
-from rolekeeper.adapters.clock import SystemClock
-from rolekeeper.adapters.vault.store import FileVault
-with FileVault(sys.argv[1], SystemClock()).lock(timedelta()):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
-def test_a_lock_that_another_holds_is_refused(vault: FileVault, directory: Path) -> None:
-    command = [sys.executable, "-c", HOLDER, str(directory)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
-        with (
-            pytest.raises(VaultError, match="another process has locked it") as caught,
-            vault.lock(timedelta(seconds=0.2)),
-        ):
-            pytest.fail("two hold the lock")
-        assert (caught.value.code, bool(caught.value.hint)) == ("vault-locked", True)
-        holder.kill()
-    with vault.lock(timedelta()):
-        """A lock ends with its process."""
 
 
 def test_an_error_while_the_lock_is_held_comes_through_as_it_is(vault: FileVault) -> None:
