@@ -185,6 +185,18 @@ class Server:
             node = register.register(world, world.vault.load(), wanted, replace_old=True)
         self.node_id = node.registration.node_id
 
+    def configure_activation(self, limit: int = 1, **tables: str) -> None:
+        """Configure [node] with a new activation, and a file with its code."""
+        self.activation = self.emulator.create_activation(limit=limit)
+        code = self.directory / "code"
+        code.touch(0o600)
+        code.write_text(self.activation.code)
+        self.configure(
+            f'[node]\nregion = "{self.emulator.region}"\nactivation_id = "{self.activation.activation_id}"\n'
+            f'activation_code_file = "{code}"\n',
+            **tables,
+        )
+
     def registration(self) -> tuple[str, ...]:
         assert self.activation is not None
         return ("register", "--activation-id", self.activation.activation_id, "--region", self.emulator.region)

@@ -19,6 +19,7 @@ SAMPLE = [
     (CLI, "process file"),
     (RESTIC, "file"),
     (RESTIC, "process, config"),
+    (RESTIC, "process, credentials"),
     (RESTIC, "process file"),
 ]
 

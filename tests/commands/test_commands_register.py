@@ -125,12 +125,7 @@ def test_no_answer_to_the_prompt_and_no_text_are_no_code(activated: Server, answ
 
 
 def test_an_unattended_registration_reads_the_file_that_the_configuration_names(activated: Server) -> None:
-    assert activated.activation is not None
-    path = code_file(activated)
-    activated.configure(
-        f'[node]\nregion = "us-east-1"\nactivation_id = "{activated.activation.activation_id}"\n'
-        f'activation_code_file = "{path}"\n'
-    )
+    activated.configure_activation()
     said = activated.run("attempt")
     assert (said.code, said.json["outcome"]) == (0, "issued")
     assert registered(activated) in activated.emulator.nodes
@@ -223,14 +218,9 @@ def test_bytes_that_are_no_text_are_no_code_in_any_locale(activated: Server, enc
 def test_a_code_file_that_cannot_be_read_is_told_alike_with_and_without_a_person(
     activated: Server, content: str | None, reason: str
 ) -> None:
-    assert activated.activation is not None
+    activated.configure_activation()
     path = activated.directory / "code"
-    if content is not None:
-        path.write_text(content)
-    activated.configure(
-        f'[node]\nregion = "us-east-1"\nactivation_id = "{activated.activation.activation_id}"\n'
-        f'activation_code_file = "{path}"\n'
-    )
+    path.unlink() if content is None else path.write_text(content)
     by_hand = activated.run(*activated.registration(), "--activation-code-file", str(path))
     assert (by_hand.code, by_hand.out) == (74, "")
     assert f"Cannot read the activation code from the file of --activation-code-file: {reason}" in by_hand.err

@@ -131,16 +131,8 @@ def _ask_for_rotation(server: Server) -> None:
 
 
 def _configured_activation(server: Server) -> None:
-    _new_activation(server)
-    assert server.activation is not None
-    code = server.directory / "code"
-    code.touch(0o600)
-    code.write_text(server.activation.code)
-    server.configure(
-        f'[node]\nregion = "{server.emulator.region}"\nactivation_id = "{server.activation.activation_id}"\n'
-        f'activation_code_file = "{code}"\n',
-        output=FOR_A_USER,
-    )
+    _know(server)
+    server.configure_activation(limit=5, output=FOR_A_USER)
 
 
 def _agent_vault(server: Server) -> None:

@@ -23,7 +23,6 @@ from tests.sinks import file_sink
 
 from rolekeeper.errors import OutputError
 from rolekeeper.model import RoleToken
-from rolekeeper.settings import CredentialsFile
 
 NOBODY = 65534
 LEAST, LEAST_PUBLISHED = 300, 10  # publications while the intruder is at it, and those of them that succeed
@@ -38,15 +37,11 @@ LOCK, NEW = ".credentials.rolekeeper-lock", ".credentials.0123456789abcdef.rolek
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 
 
-def output(path: Path, **changes: object) -> CredentialsFile:
-    values = {"mode": 0o600, "keep_mode": True, "owner": None, "group": None, "replace_long_lived_keys": False}
-    return CredentialsFile(str(path), "default", **(values | changes))  # type: ignore[arg-type]
-
-
 def publish(path: Path, **changes: object) -> str:
     """The code of the refusal, or the reason where that has none of its own; empty when it is published."""
     try:
-        file_sink(lambda _: None).publish(output(path, **changes), TOKEN)
+        sink = file_sink(lambda _: None)
+        sink.publish(sink.output(path=str(path), **changes), TOKEN)
     except OutputError as error:
         told = error.hint and error.message.isprintable() and error.code != "file-error"
         return error.code if told else error.message.rpartition(": ")[2]

@@ -154,12 +154,7 @@ def _agent_beside_us(server: Server) -> None:
 
 
 def _activation_in_the_configuration(server: Server) -> None:
-    server.activation = server.emulator.create_activation(limit=1000)
-    code = server.directory / "code"
-    code.write_text(server.activation.code)
-    code.chmod(0o600)
-    node = f'region = "{server.emulator.region}"\nactivation_id = "{server.activation.activation_id}"'
-    server.configure(f'[node]\n{node}\nactivation_code_file = "{code}"', output='mode = "0640"')
+    server.configure_activation(limit=1000, output='mode = "0640"')
 
 
 def _one_output_of_two_blocked(server: Server) -> None:

@@ -171,13 +171,9 @@ def test_two_registrations_at_once_use_an_activation_up_no_more_than_they_say(se
 def test_a_command_that_registers_beside_a_daemon_that_does_so_by_itself_finds_it_done(
     server: Server, start: Start
 ) -> None:
-    server.activation = activation = server.emulator.create_activation()
-    (server.directory / "code").write_text(activation.code)
-    (server.directory / "code").chmod(0o600)
-    server.configure(
-        f'[node]\nregion = "{server.emulator.region}"\nactivation_id = "{activation.activation_id}"\n'
-        f'activation_code_file = "{server.directory}/code"\n'
-    )
+    server.configure_activation()
+    activation = server.activation
+    assert activation is not None
     server.emulator.fail(REGISTER, delay=ANSWER_TIME)
     daemon = start(server)
     until(lambda: registrations(server) == 1)

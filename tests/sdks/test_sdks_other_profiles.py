@@ -15,7 +15,6 @@ from tests.publication.test_credentials_files import CASES, PUBLISHED, data
 from tests.sinks import file_sink
 
 from rolekeeper.model import RoleToken
-from rolekeeper.settings import CredentialsFile
 
 OURS = "default"
 TOKEN = RoleToken("ASIA0000000000000001", "secret/1", "token==1", datetime(2099, 1, 1, tzinfo=UTC))
@@ -40,10 +39,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     for name in PUBLISHED:
         for directory in (before, after):
             (directory / name).write_bytes(data(CASES[name]))
-        output = CredentialsFile(
-            str(after / name), OURS, 0o600, keep_mode=True, owner=None, group=None, replace_long_lived_keys=False
-        )
-        sink.publish(output, TOKEN)
+        sink.publish(sink.output(path=str(after / name)), TOKEN)
     return before, after
 
 
