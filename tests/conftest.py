@@ -241,6 +241,18 @@ def memory(process: Path) -> bytes:
     return bytes(found)
 
 
+def forked(work: Callable[[], object]) -> int:
+    """The pid of a child of this process, which does `work` and ends; with 3 when that fails."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        except BaseException:  # noqa: BLE001 - whatever it is, the parent has to know, and pytest must not go on here
+            os._exit(3)
+        os._exit(0)
+    return child
+
+
 @pytest.fixture
 def as_root() -> None:
     """What needs root is left to `make check`, and skipped there for anybody else."""

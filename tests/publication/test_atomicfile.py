@@ -364,15 +364,12 @@ with lock(sys.argv[1], timedelta(0), lambda _: None):
 
 def test_a_file_that_somebody_linked_to_the_locks_name_is_not_written(tmp_path: Path) -> None:
     (tmp_path / "precious").write_bytes(b"keep me")
-    (tmp_path / ".file.rolekeeper-lock").hardlink_to(tmp_path / "precious")
-    with pytest.raises(RefusedFileError), lock(str(tmp_path / "file"), NO_WAIT, lambda _: None):
-        pytest.fail("that is no lock")
-    assert (tmp_path / "precious").read_bytes() == b"keep me"
-    (tmp_path / ".file.rolekeeper-lock").unlink()
-    (tmp_path / ".file.rolekeeper-lock").symlink_to("precious")
-    with pytest.raises(RefusedFileError), lock(str(tmp_path / "file"), NO_WAIT, lambda _: None):
-        pytest.fail("that is no lock")
-    assert (tmp_path / "precious").read_bytes() == b"keep me"
+    for link in (Path.hardlink_to, Path.symlink_to):
+        link(tmp_path / ".file.rolekeeper-lock", tmp_path / "precious")
+        with pytest.raises(RefusedFileError), lock(str(tmp_path / "file"), NO_WAIT, lambda _: None):
+            pytest.fail("that is no lock")
+        assert (tmp_path / "precious").read_bytes() == b"keep me"
+        (tmp_path / ".file.rolekeeper-lock").unlink()
 
 
 @pytest.mark.parametrize(

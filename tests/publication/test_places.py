@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.conftest import forked
 
 from rolekeeper.adapters.files.paths import Attributes, RefusedFileError, make_directories, place
 
@@ -183,7 +184,7 @@ def test_many_at_once_make_the_same_directories_and_none_of_them_fails(tmp_path:
 
         return each
 
-    children = [begin_child(make(number)) for number in range(6)]
+    children = [forked(make(number)) for number in range(6)]
     assert [os.waitpid(child, 0)[1] for child in children] == [0] * 6
     for turn in range(8):
         made = tmp_path / f"{turn}" / "b"
@@ -210,19 +211,8 @@ def test_a_directory_that_somebody_makes_meanwhile_stays_as_it_is(tmp_path: Path
     assert [(path.name, stat.S_IMODE(path.stat().st_mode)) for path in tmp_path.iterdir()] == [("new", 0o750)]
 
 
-def begin_child(work: Callable[[], None]) -> int:
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-        except BaseException:  # noqa: BLE001 - whatever it is, the parent has to know, and pytest must not go on here
-            os._exit(3)
-        os._exit(0)
-    return child
-
-
 def in_child(work: Callable[[], None]) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(begin_child(work), 0)[1])
+    return os.waitstatus_to_exitcode(os.waitpid(forked(work), 0)[1])
 
 
 @pytest.mark.usefixtures("as_root")

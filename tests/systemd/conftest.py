@@ -80,6 +80,14 @@ class Machine(Box):
             stdin=self.activation.code,
         )
 
+    def set_up(self, text: str = "") -> "Machine":
+        """Install, register, and wait until credentials are published."""
+        self.configure(text)
+        self.install()
+        self.register()
+        self.until_published()
+        return self
+
     def rolekeeper(self, *arguments: str, stdin: str = "", expect: int | None = 0) -> Said:
         return self.run("rolekeeper", *arguments, stdin=stdin, expect=expect)
 

@@ -26,11 +26,7 @@ def installed(new_machine: Callable[..., Machine]) -> Machine:
     machine = new_machine()
     machine.shell("useradd --create-home app")
     add_reader(machine)
-    machine.configure()
-    machine.install()
-    machine.register()
-    machine.until_published()
-    return machine
+    return machine.set_up()
 
 
 @pytest.fixture

@@ -25,11 +25,7 @@ def machine(new_machine: Callable[..., Machine]) -> Machine:
         '--reuid="$user" --regid="$user" --init-groups "$@"\nexec "$@"\n',
         mode=0o755,
     )
-    machine.configure()
-    machine.install()
-    machine.register()
-    machine.until_published()
-    return machine
+    return machine.set_up()
 
 
 def test_a_missing_directory_stops_the_unit_only_without_the_prefix_and_status_says_why(machine: Machine) -> None:

@@ -67,11 +67,7 @@ def machine(new_machine: Callable[..., Machine]) -> Machine:
     for table in tables.iterdir():
         table.chmod(0o400)
     add_reader(machine)
-    machine.configure()
-    machine.install()
-    machine.register()
-    machine.until_published()
-    return machine
+    return machine.set_up()
 
 
 def follow(machine: Machine, hint: str) -> None:

@@ -30,10 +30,7 @@ def seal_setting(machine: Machine, setting: str) -> None:
 
 def registered(machine: Machine, setting: str) -> Machine:
     """A machine that runs, registered and plain, and is to be sealed."""
-    machine.configure()
-    machine.install()
-    machine.register()
-    machine.until_published()
+    machine.set_up()
     machine.drop_in(QUICK)
     seal_setting(machine, setting)
     return machine

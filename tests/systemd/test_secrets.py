@@ -33,12 +33,7 @@ PROCESSES = "for process in /proc/[0-9]*; do cat $process/cmdline $process/envir
 @pytest.fixture(scope="module")
 def machine(new_machine: Callable[..., Machine]) -> Machine:
     """Registered, and as talkative as it can be."""
-    machine = new_machine()
-    machine.configure('[daemon]\nlog_level = "debug"\n')
-    machine.install()
-    machine.register()
-    machine.until_published()
-    return machine
+    return new_machine().set_up('[daemon]\nlog_level = "debug"\n')
 
 
 def secrets(machine: Machine, directory: Path) -> list[str]:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from tests.conftest import forked
 from tests.vault.conftest import FULL, ISSUE, NODE, REGISTERED, UUIDS, names, save
 
 from rolekeeper.adapters.vault.store import FileVault
@@ -15,7 +16,7 @@ from rolekeeper.model import Node, VaultContents
 from rolekeeper.values import replace
 
 CHANGING = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.truncate", "os.setxattr"}
-KILLED, FAILED = 9, 3
+KILLED = 9
 LOCK = ".vault.json.rolekeeper-lock"
 ANOTHER = VaultContents(
     Node(replace(NODE.registration, node_id="mi-ffffffffffffffff0"), replace(NODE.accepted, fingerprint=UUIDS[1]))
@@ -25,17 +26,6 @@ ANOTHER = VaultContents(
 def changes_something(event: str, arguments: tuple[object, ...]) -> bool:
     flags = arguments[2] if event == "open" else 0
     return event in CHANGING or (isinstance(flags, int) and bool(flags & (os.O_CREAT | os.O_WRONLY | os.O_RDWR)))
-
-
-def in_child(work: Callable[[], object]) -> int:
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-        except BaseException:  # noqa: BLE001 - whatever it is, the parent has to know, and pytest must not go on here
-            os._exit(FAILED)
-        os._exit(0)
-    return child
 
 
 def ends_before(step: int, work: Callable[[], None]) -> bool:
@@ -54,7 +44,7 @@ def ends_before(step: int, work: Callable[[], None]) -> bool:
         sys.addaudithook(watch)
         work()
 
-    status = os.waitstatus_to_exitcode(os.waitpid(in_child(watched), 0)[1])
+    status = os.waitstatus_to_exitcode(os.waitpid(forked(watched), 0)[1])
     assert status in (0, KILLED)
     return status == KILLED
 
@@ -113,7 +103,7 @@ def test_two_writers_lose_nothing_of_each_other(vault: FileVault) -> None:
                 contents = vault.load()
                 vault.save(replace(contents, issues={**contents.issues, f"{writer} {number}": ISSUE}))
 
-    children = [in_child(lambda writer=writer: adds(writer)) for writer in range(2)]
+    children = [forked(lambda writer=writer: adds(writer)) for writer in range(2)]
     assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
     assert len(vault.load().issues) == 30
 
@@ -125,7 +115,7 @@ def test_a_reader_without_the_lock_sees_one_moment_of_the_vault(vault: FileVault
         for number in range(60):
             save(vault, ANOTHER if number % 2 else FULL)
 
-    child = in_child(flips)
+    child = forked(flips)
     seen = 0
     while os.waitpid(child, os.WNOHANG) == (0, 0):
         assert vault.load() in (FULL, ANOTHER)
