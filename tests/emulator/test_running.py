@@ -1,6 +1,5 @@
 """Start and stop: as an object, under TLS, until a signal, and as a pytest fixture."""
 
-import ipaddress
 import resource
 import signal
 import socket
@@ -9,17 +8,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from tests.emulator.conftest import Machine, exchange
+from tests.ssm.certificates import Authority
 
 from rolekeeper.emulator import Emulator, Tls
 from rolekeeper.errors import InputOutputError
@@ -37,24 +33,12 @@ HUGE_STACK = 256 * 1024 * 1024  # bytes of address space for a thread; what else
 
 
 @pytest.fixture
-def tls(tmp_path: Path, keys: tuple[RSAPrivateKey, ...]) -> Tls:
-    """A certificate for 127.0.0.1 that signs for itself."""
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "emulator")])
-    today = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(keys[0].public_key())
-        .serial_number(1)
-        .not_valid_before(today - timedelta(days=1))
-        .not_valid_after(today + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .sign(keys[0], SHA256())
-    )
+def tls(tmp_path: Path) -> Tls:
+    """A certificate for 127.0.0.1 that signs for itself, and its key in a file of its own."""
+    private, head, certificate = Authority(tmp_path).chain(self_signed=True).read_text().partition("-----BEGIN CERT")
     files = Tls(tmp_path / "certificate.pem", tmp_path / "key.pem")
-    files.certificate.write_bytes(certificate.public_bytes(Encoding.PEM))
-    files.key.write_bytes(keys[0].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    files.certificate.write_text(head + certificate)
+    files.key.write_text(private)
     return files
 
 
