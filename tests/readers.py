@@ -21,7 +21,13 @@ from typing import Any
 from botocore.configloader import raw_config_parse
 
 PROGRAM = str(Path(sys.executable).parent / "rolekeeper")
-OURS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token", "x_security_token_expires")
+OURS = (
+    "aws_access_key_id",
+    "aws_secret_access_key",
+    "aws_session_token",
+    "x_security_token_expires",
+    "x_rolekeeper_key_id",
+)
 VALUE = re.compile(rf"^({'|'.join(OURS)})\s*=\s*(\S+)$", re.MULTILINE)
 ANSWERS = {
     0: "fresh",

@@ -145,27 +145,40 @@ def test_without_a_file_it_prints_the_first_output_that_the_daemon_names(node: S
 
 
 def test_an_expiry_that_another_program_kept_beside_its_own_keys_does_not_count(node: Server) -> None:
+    """Whether the daemon is still there, or went with the last boot, or its registration was cleared."""
     with daemons() as start:
         start(node).until_state("waiting")
     key = node.tokens()[-1].access_key_id
-    text = node.output.read_text().replace(key, "ASIAOTHEROTHEROTHERO")
+    text = node.output.read_text().replace(f"aws_access_key_id = {key}", "aws_access_key_id = ASIAOTHEROTHEROTHERO")
     expiry = text.partition("x_security_token_expires = ")[2].split()[0]
     node.output.write_text(text.replace(expiry, "2020-01-01T00:00:00Z"))
     link = node.directory / "link"
     link.symlink_to(node.output.parent)
-    for path in (node.output, link / node.output.name):
-        said = beside_a_daemon(node.runtime, "--file", str(path))
-        assert said.returncode == 0, said.stderr
-        answer = json.loads(said.stdout)
-        left = datetime.fromisoformat(answer["Expiration"]) - datetime.now(UTC)
-        assert answer["AccessKeyId"] == "ASIAOTHEROTHEROTHERO"
-        assert timedelta(minutes=10) < left <= timedelta(minutes=15)
-    (node.runtime / "status.json").unlink()  # whose keys these are is not known then, and the expiry may be theirs
-    said = beside_a_daemon(node.runtime, "--file", str(node.output))
-    assert (said.returncode, said.stdout) == (69, "")
-    assert "if another program writes there now, `rolekeeper clear` removes the expiry" in said.stderr
+    is_handed_out_for_a_while(node, node.output)
+    is_handed_out_for_a_while(node, link / node.output.name)
+    (node.runtime / "status.json").unlink()
+    is_handed_out_for_a_while(node, node.output)
     node.run("clear", "--yes")
-    assert "x_security_token_expires is missing" in beside_a_daemon(node.runtime, "--file", str(node.output)).stderr
+    assert "x_security_token_expires" not in node.output.read_text()
+    is_handed_out_for_a_while(node, node.output)
+
+
+def is_handed_out_for_a_while(node: Server, path: Path) -> None:
+    said = beside_a_daemon(node.runtime, "--file", str(path))
+    assert said.returncode == 0, said.stderr
+    answer = json.loads(said.stdout)
+    left = datetime.fromisoformat(answer["Expiration"]) - datetime.now(UTC)
+    assert answer["AccessKeyId"] == "ASIAOTHEROTHEROTHERO"
+    assert timedelta(minutes=10) < left <= timedelta(minutes=15)
+
+
+def test_credentials_of_a_registration_that_was_cleared_are_not_handed_out(node: Server) -> None:
+    """They are still in the file, and nothing tells until when they are good."""
+    assert node.run("attempt").code == 0
+    assert node.run("clear", "--yes").code == 0
+    said = credential_process("--file", str(node.output))
+    assert (said.returncode, said.stdout) == (74, "")
+    assert "x_security_token_expires is missing" in said.stderr
 
 
 @pytest.mark.parametrize("hours", [-1, 1])

@@ -14,6 +14,7 @@ VALUES = {
     "aws_secret_access_key": "new/secret",
     "aws_session_token": "new+token==",
     "x_security_token_expires": "2026-11-23T18:00:00Z",
+    "x_rolekeeper_key_id": "ASIANEW",
 }
 
 
@@ -37,18 +38,21 @@ aws_access_key_id = ASIANEW
 aws_secret_access_key = new/secret
 aws_session_token = new+token==
 x_security_token_expires = 2026-11-23T18:00:00Z
+x_rolekeeper_key_id = ASIANEW
 """
 OURS = """\
 aws_access_key_id = ASIANEW
 aws_secret_access_key = new/secret
 aws_session_token = new+token==
 x_security_token_expires = 2026-11-23T18:00:00Z
+x_rolekeeper_key_id = ASIANEW
 """
 OLD = """\
 aws_access_key_id = ASIAOLD
 aws_secret_access_key = old
 aws_session_token = old
 x_security_token_expires = 2026-11-23T17:00:00Z
+x_rolekeeper_key_id = ASIAOLD
 """
 
 
@@ -110,7 +114,7 @@ def test_crlf_stays_crlf_line_by_line() -> None:
 def test_missing_keys_follow_the_last_of_ours() -> None:
     old = "[default]\naws_access_key_id=ASIAOLD\nregion=x\naws_secret_access_key=old\naws_session_token=o\n\n[b]\n"
     new = edit(old)
-    assert new.endswith("aws_session_token = new+token==\nx_security_token_expires = 2026-11-23T18:00:00Z\n\n[b]\n")
+    assert new.endswith("x_security_token_expires = 2026-11-23T18:00:00Z\nx_rolekeeper_key_id = ASIANEW\n\n[b]\n")
     assert "\nregion=x\n" in new
 
 
@@ -118,7 +122,7 @@ def test_missing_keys_stand_right_after_the_header_when_there_is_none_of_ours() 
     assert edit("[default]\n# mine\n\nregion = x\n") == (
         "[default]\naws_access_key_id = ASIANEW\naws_secret_access_key = new/secret\n"
         "aws_session_token = new+token==\n"
-        "x_security_token_expires = 2026-11-23T18:00:00Z\n# mine\n\nregion = x\n"
+        "x_security_token_expires = 2026-11-23T18:00:00Z\nx_rolekeeper_key_id = ASIANEW\n# mine\n\nregion = x\n"
     )
 
 
@@ -277,6 +281,7 @@ def test_a_token_becomes_the_four_keys_that_sdks_and_credential_process_need() -
         "aws_secret_access_key": "s",
         "aws_session_token": "t",
         "x_security_token_expires": "2026-11-23T18:00:00Z",
+        "x_rolekeeper_key_id": "ASIA1",
     }
 
 

@@ -18,6 +18,7 @@ VALUES = {
     "aws_secret_access_key": "secret-of-ours",
     "aws_session_token": "token-of-ours",
     "x_security_token_expires": "2026-11-23T18:00:00Z-of-ours",
+    "x_rolekeeper_key_id": "ASIA-of-ours",
 }
 CHECKED = many(300, HealthCheck.function_scoped_fixture)
 

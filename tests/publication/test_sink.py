@@ -67,6 +67,7 @@ def test_a_token_is_published_where_botocore_finds_it(sink: Sink, file: Path) ->
             "aws_secret_access_key": "secret/1",
             "aws_session_token": "token==1",
             "x_security_token_expires": "2026-11-23T19:00:00Z",
+            "x_rolekeeper_key_id": "ASIA0000000000000001",
         }
     }
     assert mode(file) == 0o600
@@ -131,6 +132,7 @@ def test_ssm_agents_victim_keeps_all_other_bytes(sink: Sink, file: Path) -> None
     assert file.read_bytes() == before
     sink.publish(sink.output(replace_long_lived_keys=True), new_token(1))
     new_lines = b" = secret/1\naws_session_token = token==1\nx_security_token_expires = 2026-11-23T19:00:00Z\n"
+    new_lines += b"x_rolekeeper_key_id = ASIA0000000000000001\n"
     expected = before.replace(b"=AKIAOLD", b" = ASIA0000000000000001").replace(b"=OLDSECRET\n", new_lines)
     assert file.read_bytes() == expected
 

@@ -4,8 +4,8 @@ SDKs start this whenever they need credentials, so it must start like a bare int
 argparse but for --help, no service. The file may be a shared credentials file or a process file. Without --file it is
 the first one that the running daemon's status.json names.
 
-An expiry counts for the access key that was published with it. If status.json says that another key was published in
-this file, another program has written its own since, whose lifetime is unknown here.
+An expiry counts for the access key that was published with it, which the profile names beside the expiry. Beside another
+access key, another program has written its own since, whose lifetime is unknown here.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ KEYS = {
     "SessionToken": "aws_session_token",
     "Expiration": "x_security_token_expires",
 }
+EXPIRY_OF = "x_rolekeeper_key_id"
 OPTIONS = ("--file", "--profile")
 LONGEST_FILE = 4 * 1024 * 1024  # bytes; the daemon publishes into none that is longer
 LONGEST_BOOT_ID = 64  # bytes; the kernel allocates what a reader asks of /proc/sys, and refuses 4 MiB
@@ -44,7 +45,6 @@ UNKNOWN_LIFE = 900  # seconds until SDKs have to ask again for credentials of an
 READ_HINT = "run as a user who may read that file"
 FILE_HINT = "name a published file; `rolekeeper status` lists them"
 EXPIRED_HINT = "`rolekeeper status` says why there are no newer ones"
-LEFT_HINT = f"{EXPIRED_HINT}; if another program writes there now, `rolekeeper clear` removes the expiry of ours"
 EXIT_CODES = {"argument-invalid": 64, "no-daemon": 69, "expired": 69}
 UNREADABLE = 74  # of every other code
 
@@ -128,16 +128,15 @@ def _first_output(profile: str | None) -> tuple[str, str]:
 
 def _credentials(path: str, profile: str) -> dict[str, Any]:
     values = _values(path, profile)
+    if values.get(EXPIRY_OF) not in (None, values.get(KEYS["AccessKeyId"])):
+        values[KEYS["Expiration"]] = _in(UNKNOWN_LIFE)
     missing = [key for key in KEYS.values() if not values.get(key)]
     if missing:
         what = f"No credentials of rolekeeper in {path}, profile {profile}: {missing[0]} is missing"
         raise _Unusable("no-credentials", what, "name file and profile as the configuration has them")
-    published = _published(path, profile)
-    if published and published.get("access_key_id") not in (None, values[KEYS["AccessKeyId"]]):
-        values[KEYS["Expiration"]] = _in(UNKNOWN_LIFE)
-    elif _is_past(values[KEYS["Expiration"]], published):
+    if _is_past(values[KEYS["Expiration"]], _published(path, profile)):
         what = f"The credentials in {path} expired at {values[KEYS['Expiration']]}"
-        raise _Unusable("expired", what, EXPIRED_HINT if published else LEFT_HINT)
+        raise _Unusable("expired", what, EXPIRED_HINT)
     return {"Version": 1, **{name: values[key] for name, key in KEYS.items()}}
 
 

@@ -1,8 +1,9 @@
 """Replace one profile of a credentials file, text to text (docs/protocol.md, section 6; design promise 2).
 
 The rules:
-- our keys are the three of the credentials, and when they expire. They are written in lower case with ` = `, because
-  SDKs for JavaScript, Go, Java, .NET, Ruby and Rust do not read them in capitals. An existing one keeps its place; the
+- our keys are the three of the credentials, when they expire, and once more the access key id that this expiry is of:
+  another program that writes its credentials into the profile leaves those two as they are. They are written in lower
+  case with ` = `, because SDKs for JavaScript, Go, Java, .NET, Ruby and Rust do not read them in capitals. An existing one keeps its place; the
   lines that continued its value go. It keeps its indentation only beside other indented options or headers, which would
   otherwise continue its value: the SDK for Ruby reads no indented keys;
 - a missing key is inserted after the last of ours, or right after the section's header, with the indentation of the
@@ -32,7 +33,8 @@ SECRET_ACCESS_KEY = "aws_secret_access_key"  # noqa: S105 - the name of the key,
 SESSION_TOKEN = "aws_session_token"  # noqa: S105 - the name of the key, not a value
 STALE_TOKEN = "aws_security_token"  # noqa: S105 - the name of the key, not a value
 EXPIRES = "x_security_token_expires"
-OUR_KEYS = (ACCESS_KEY_ID, SECRET_ACCESS_KEY, SESSION_TOKEN, EXPIRES)
+EXPIRY_OF = "x_rolekeeper_key_id"
+OUR_KEYS = (ACCESS_KEY_ID, SECRET_ACCESS_KEY, SESSION_TOKEN, EXPIRES, EXPIRY_OF)
 
 # What SDKs prefer to the keys in the same profile.
 _OUTRANKING = ("role_arn", "credential_source", "web_identity_token_file", "credential_process")
@@ -49,6 +51,7 @@ def token_values(token: RoleToken) -> dict[str, str]:
         SECRET_ACCESS_KEY: token.secret_access_key,
         SESSION_TOKEN: token.session_token,
         EXPIRES: format_expiry(token.expires_at),
+        EXPIRY_OF: token.access_key_id,
     }
 
 
