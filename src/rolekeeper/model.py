@@ -267,11 +267,15 @@ class OutputName(Value):
 
 
 class OutputProblem(Value):
-    """Why an output does not hold what it should, or why programs may not use it, in the words of an error."""
+    """Why an output does not hold what it should, in the words of an error.
+
+    `is_warning`: it holds what it should, and programs may not use it.
+    """
 
     code: str
     message: str
     hint: str = ""
+    is_warning: bool = False
 
 
 class OutputContents(Value):

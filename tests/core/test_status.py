@@ -166,6 +166,7 @@ def test_what_an_attempt_saw_is_what_is_reported_and_not_what_was_published_once
             "code": "unparsable-file",
             "message": "Cannot publish",
             "hint": "correct it",
+            "is_warning": False,
         }
 
 

@@ -4,8 +4,8 @@ SDKs start this whenever they need credentials, so it must start like a bare int
 argparse but for --help, no service. The file may be a shared credentials file or a process file. Without --file it is
 the first one that the running daemon's status.json names.
 
-An expiry counts for the access key that was published with it, which the profile names beside the expiry. Beside another
-access key, another program has written its own since, whose lifetime is unknown here.
+An expiry counts for the access key that was published with it, which the profile names beside the expiry. Where that is
+another key than the profile's, another program has written its own since, whose lifetime is unknown here.
 """
 
 from __future__ import annotations

@@ -2,10 +2,11 @@
 
 The rules:
 - our keys are the three of the credentials, when they expire, and once more the access key id that this expiry is of:
-  another program that writes its credentials into the profile leaves those two as they are. They are written in lower
-  case with ` = `, because SDKs for JavaScript, Go, Java, .NET, Ruby and Rust do not read them in capitals. An existing one keeps its place; the
-  lines that continued its value go. It keeps its indentation only beside other indented options or headers, which would
-  otherwise continue its value: the SDK for Ruby reads no indented keys;
+  another program that writes its credentials into the profile leaves those two as they are;
+- they are written in lower case with ` = `, because SDKs for JavaScript, Go, Java, .NET, Ruby and Rust do not read them
+  in capitals. An existing one keeps its place; the lines that continued its value go. It keeps its indentation only
+  beside other indented options or headers, which would otherwise continue its value: the SDK for Ruby reads no indented
+  keys;
 - a missing key is inserted after the last of ours, or right after the section's header, with the indentation of the
   options there: deeper, it would continue another value; less deep, others would continue it;
 - a stale `aws_security_token` is removed: botocore prefers it to `aws_session_token`;

@@ -35,10 +35,6 @@ class Reported(Protocol):
     def code(self) -> str:
         """The code of its error; empty without one."""
 
-    @property
-    def message(self) -> str:
-        """What happened."""
-
 
 class Consequence(Value):
     """`error` is the most special class of errors that leads to the outcome; None for success."""
@@ -77,11 +73,11 @@ def outcome_of(error: RolekeeperError) -> Outcome:
 def exit_code(reported: Reported, problems: Iterable[OutputProblem | None]) -> int:
     """The exit code of a command that reports this outcome; `problems` are those of the outputs.
 
-    The outcome is `issued` even if the vault could not record the credentials. If an output could not take them either,
-    the message is that of the output.
+    The outcome is `issued` even if the vault could not record the credentials, and even if an output could not take
+    them either.
     """
     issued = reported.outcome is Outcome.ISSUED
-    if issued and reported.code and any(one and one.message == reported.message for one in problems):
+    if issued and reported.code and any(one is not None and not one.is_warning for one in problems):
         return OutputError.exit_code
     return exit_code_of(reported.outcome, reported.code)
 

@@ -106,6 +106,7 @@ def _outranked(output: CredentialsFile, values: "credentialsfile.Values") -> Out
                 f"Programs may not use the credentials in {output.path}, profile [{output.profile}]: "
                 f"{', '.join(names)} in {where} outrank them",
                 "remove these settings from the profile, or publish to a profile of its own",
+                is_warning=True,
             )
     return None
 
@@ -133,4 +134,5 @@ def _linked(output: CredentialsFile, seen: SeenFile) -> OutputProblem | None:
         "hard-linked",
         f"{output.path} has {seen.links} names (hard links): the others keep the old file at each publication",
         "replace the other names by symbolic links",
+        is_warning=True,
     )
