@@ -288,3 +288,13 @@ def test_a_token_becomes_the_four_keys_that_sdks_and_credential_process_need() -
 def test_an_expiry_is_written_in_utc_and_never_rounded_up() -> None:
     kolkata = timezone(timedelta(hours=5, minutes=30))
     assert format_expiry(datetime(2026, 11, 23, 23, 30, 59, 999999, tzinfo=kolkata)) == "2026-11-23T18:00:59Z"
+
+
+@pytest.mark.parametrize("line", ["[other]", "region = eu-west-1"])
+def test_what_is_indented_below_one_of_our_keys_is_not_removed_with_its_value(line: str) -> None:
+    """botocore takes it for a part of the value, and the SDKs for JavaScript for what it looks like."""
+    error = refusal(f"[default]\naws_access_key_id = ASIAOLD\naws_session_token = old\n  {line}\n  x = 1\n")
+    assert error.code == "unparsable-file"
+    assert "line 4 is indented below aws_session_token" in error.message
+    wrapped = "[default]\naws_session_token = old\n  old==\naws_access_key_id = ASIAOLD\naws_secret_access_key = s\n"
+    assert "old" not in edit(wrapped)

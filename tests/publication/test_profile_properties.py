@@ -111,15 +111,17 @@ WORDS = st.text(st.sampled_from("abc/+=#;:[]%$ü"), max_size=12)
 
 @st.composite
 def option(draw: st.DrawFn, key: str, indentation: str) -> list[str]:
-    """An option's lines: the option, then perhaps continuation lines, blank lines and comments."""
+    """An option's lines: the option, then perhaps continuation lines, blank lines and comments.
+
+    Below one of our keys, a continuation line that looks like another setting is refused; it is tested elsewhere.
+    """
     delimiter = draw(st.sampled_from(["=", " = ", ": ", "\t=\t", "      = "]))
     spelled = draw(st.sampled_from([key, key.upper(), key.title()]))
     lines = [f"{indentation}{spelled}{delimiter}v{draw(WORDS)}"]
     for kind in draw(st.lists(st.sampled_from(["continuation", "blank", "comment"]), max_size=3)):
         deeper = indentation + draw(st.sampled_from([" ", "    ", "\t"]))
-        lines.append(
-            {"continuation": f"{deeper}c{draw(WORDS)}", "blank": "", "comment": f"{deeper}#{draw(WORDS)}"}[kind]
-        )
+        more = draw(WORDS).replace("=", "" if len(key) > 1 else "=")
+        lines.append({"continuation": f"{deeper}c{more}", "blank": "", "comment": f"{deeper}#{draw(WORDS)}"}[kind])
     return lines
 
 

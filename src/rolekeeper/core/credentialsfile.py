@@ -13,8 +13,9 @@ The rules:
 - a missing section is appended, in the file's own newline style;
 - everything else stays byte for byte: comments, blank lines, other keys and profiles, their order and their newlines.
 Refused, each with a code: a file that botocore could not parse; a profile that is spelled with blanks (`[ default ]`),
-which is another one for botocore and the same for other SDKs; long-lived keys, unless the output may replace them.
-`core.editcheck` then reads both texts with a parser that shares no code with the editor.
+which is another one for botocore and the same for other SDKs; a header or setting that is indented below one of our
+keys, which botocore takes for a part of its value and other SDKs do not; long-lived keys, unless the output may replace
+them. `core.editcheck` then reads both texts with a parser that shares no code with the editor.
 """
 
 from collections.abc import Mapping
@@ -113,6 +114,7 @@ def replace_profile(text: str, profile: str, values: Values, *, replace_long_liv
     _check_request(profile, values, where)
     lines = _scan(text, where)
     _check_spelling(lines, profile, where)
+    _check_continuations(lines, profile, where)
     if not replace_long_lived_keys:
         _check_long_lived(lines, profile, where)
     edited = _remove_key(lines, profile, STALE_TOKEN)
@@ -127,7 +129,9 @@ def replace_profile(text: str, profile: str, values: Values, *, replace_long_liv
 
 def without_expiry(text: str, profile: str, *, where: str) -> str:
     """The file's text without the expiry of our credentials, which would be kept beside another program's keys."""
-    return "".join(line.body + line.ending for line in _remove_key(_scan(text, where), profile, EXPIRES))
+    lines = _scan(text, where)
+    _check_continuations(lines, profile, where)
+    return "".join(line.body + line.ending for line in _remove_key(lines, profile, EXPIRES))
 
 
 def refusal(code: str, where: str, reason: str, hint: str) -> OutputError:
@@ -179,6 +183,21 @@ def _check_spelling(lines: list[Line], profile: str, where: str) -> None:
                 f"it holds [{ini.shown(name)}], which some SDKs take for [{profile}] and others do not",
                 f"write [{profile}] without the blanks, or remove that section",
             )
+
+
+def _check_continuations(lines: list[Line], profile: str, where: str) -> None:
+    """What continues the value of one of our keys is removed with it, so it must be nothing else for any SDK."""
+    for number, line in enumerate(lines, 1):
+        replaced = line.section == profile and line.key in (*OUR_KEYS, STALE_TOKEN)
+        if line.kind == CONTINUATION and replaced and _is_of_another(line.body.strip()):
+            reason = f"line {number} is indented below {line.key}: only some SDKs take it for a part of that value"
+            raise refusal("unparsable-file", where, reason, "remove the indentation of that line and those below it")
+
+
+def _is_of_another(text: str) -> bool:
+    """Whether the line would be a header or another setting; the padding of a wrapped token is neither."""
+    key, _, value = text.partition("=")
+    return text.startswith("[") or (bool(value.strip("= ")) and key.strip().lower() not in OUR_KEYS)
 
 
 def _check_long_lived(lines: list[Line], profile: str, where: str) -> None:
