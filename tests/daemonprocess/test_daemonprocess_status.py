@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.conftest import LONGEST, Said, Server
-from tests.daemonprocess.conftest import TOKEN, Daemon, Start, published, until
+from tests.daemonprocess.conftest import TOKEN, Daemon, Start, daemons, published, until
 
 from rolekeeper.adapters.clock import SystemClock
 from rolekeeper.adapters.vault.store import FileVault
@@ -34,10 +34,10 @@ def since_boot(ago: timedelta) -> float:
     return (SystemClock().now().boot - ago).total_seconds()
 
 
-def said_to_a_bystander(server: Server) -> Said:
-    """What `status --json` says to somebody who may not read the daemon's lock."""
+def said_to_a_bystander(server: Server, *options: str) -> Said:
+    """What `status` says to somebody who may not read the daemon's lock."""
     (server.runtime / "lock").chmod(0)
-    command = [*POWERLESS, *server.command("status", "--json")]
+    command = [*POWERLESS, *server.command("status", *options)]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=LONGEST, check=False, env=server.environment()
     )
@@ -87,15 +87,15 @@ def test_freshness_is_that_of_the_moment_when_it_is_asked_for(daemon: Daemon, wh
 
 def test_a_bystander_is_told_whether_the_daemon_runs(daemon: Daemon) -> None:
     server, bystander = daemon.server, os.getpid()
-    said = said_to_a_bystander(server)
+    said = said_to_a_bystander(server, "--json")
     assert (said.code, said.json["pid"], said.err) == (0, daemon.pid, "")
     daemon.send(signal.SIGKILL)
     daemon.wait()
-    said = said_to_a_bystander(server)
+    said = said_to_a_bystander(server, "--json")
     assert (said.code, said.json["pid"]) == (3, None)
     assert GONE in said.err
     edit(server, pid=bystander)  # as if this process had been given the daemon's pid
-    assert said_to_a_bystander(server).code == 3
+    assert said_to_a_bystander(server, "--json").code == 3
 
 
 NONE = ["", "{}", "[]", '"x"', "[" * 100_000, '{"state": 5}', '{"state": "waiting"}', '{"outputs": [{}]}']
@@ -221,3 +221,15 @@ def test_each_output_tells_the_time_of_its_own_publication(node: Server, start: 
     later = daemon.until_state("waiting")["outputs"]
     assert later[0] == first
     assert first["published_at"] < later[2]["published_at"] < later[1]["published_at"]
+
+
+def test_who_may_not_look_at_an_output_reads_that_the_last_attempt_did(node: Server) -> None:
+    node.configure('[[endpoint]]\nname = "app"\n')
+    with daemons() as start:
+        start(node).until_state("waiting")
+        assert "may not read" not in node.run("status").out
+        (node.runtime / "endpoint").chmod(0)
+        node.output.chmod(0)
+        said = said_to_a_bystander(node)
+    assert said.code == 0, said.err
+    assert f"This user may not read {node.output} [default], endpoint app: as the last attempt saw it." in said.out

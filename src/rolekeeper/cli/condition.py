@@ -1,7 +1,8 @@
 """What `status` and `wait` make of status.json: freshness now, whether a daemon lives, and its configuration.
 
 The daemon writes status.json whenever something changes, and looks at its outputs with each attempt. So a reader judges
-again what it can: ages by the clock, and an output by what it holds now, if this user may look at it.
+again what it can: ages by the clock, and an output by what it holds now. Where this user may not look, the last
+attempt's look counts, and `unseen` says so.
 """
 
 from collections.abc import Mapping
@@ -21,6 +22,8 @@ from rolekeeper.ports import Clock
 from rolekeeper.settings import Output, Settings
 from rolekeeper.values import Value, replace
 
+HELD = (Freshness.FRESH, Freshness.STALE, Freshness.EXPIRED)  # credentials of ours
+
 
 class ExitCode(IntEnum):
     """The exit codes of `status`."""
@@ -34,14 +37,15 @@ class ExitCode(IntEnum):
 class Condition(Value):
     """status.json as it reads now; `reported` is None when there is none, `pid` None when no daemon lives.
 
-    `is_outdated`: the daemon uses an older configuration than the one in the files. `unserved`: why
-    nothing serves the endpoints that it publishes for.
+    `is_outdated`: the daemon uses an older configuration than the one in the files. `unserved`: why nothing serves the
+    endpoints that it publishes for. `unseen`: the outputs with credentials of ours that this user may not look at.
     """
 
     reported: Status | None
     pid: int | None
     is_outdated: bool = False
     unserved: OutputProblem | None = None
+    unseen: tuple[OutputName, ...] = ()
 
     @property
     def freshness(self) -> Freshness:
@@ -85,10 +89,13 @@ def read(settings: Settings, clock: Clock) -> Condition:
     pid = _pid(directory, found)
     if found is None:
         return Condition(None, pid)
-    outputs = tuple(_now(one, found, settings, clock) for one in found.outputs)
+    aged = [_now(one, found, clock) for one in found.outputs]
+    seen = {one.output_name: _held(one, settings) for one in aged if one.freshness in HELD}
+    outputs = tuple(replace(one, freshness=seen.get(one.output_name) or one.freshness) for one in aged)
     freshness = lifetime.worst(one.freshness for one in outputs)
     is_outdated = found.configuration is not None and found.configuration.digest != settings.digest
-    return Condition(replace(found, outputs=outputs, freshness=freshness, pid=pid), pid, is_outdated)
+    now = replace(found, outputs=outputs, freshness=freshness, pid=pid)
+    return Condition(now, pid, is_outdated, unseen=tuple(name for name, one in seen.items() if one is None))
 
 
 def reported(directory: str) -> Status | None:
@@ -120,12 +127,9 @@ def _pid(directory: str, reported: Status | None) -> int | None:
     return reported.pid if pid == 0 and reported is not None and reported.pid else pid
 
 
-def _now(one: OutputStatus, reported: Status, settings: Settings, clock: Clock) -> OutputStatus:
-    """The output as it is at this moment."""
-    freshness = one.freshness_at(clock.now(), same_boot=reported.boot_id == _boot_id(clock))
-    if freshness in (Freshness.FRESH, Freshness.STALE, Freshness.EXPIRED):
-        freshness = _held(one, settings) or freshness
-    return replace(one, freshness=freshness)
+def _now(one: OutputStatus, reported: Status, clock: Clock) -> OutputStatus:
+    """The output by the clock of this moment."""
+    return replace(one, freshness=one.freshness_at(clock.now(), same_boot=reported.boot_id == _boot_id(clock)))
 
 
 def _boot_id(clock: Clock) -> str | None:
@@ -136,10 +140,10 @@ def _boot_id(clock: Clock) -> str | None:
 
 
 def _held(one: OutputStatus, settings: Settings) -> Freshness | None:
-    """What has become of the credentials in an output that this user may look at; None when they are there."""
+    """What has become of the credentials in an output: its freshness when they are there; None when it is not seen."""
     outputs: Mapping[OutputName, Output] = {output.output_name: output for output in settings.outputs}
     output = outputs.get(one.output_name)
-    if output is None:
+    if output is None:  # of an older configuration
         return None
     try:
         found = current.contents(output, settings.daemon.runtime_directory)
@@ -148,5 +152,5 @@ def _held(one: OutputStatus, settings: Settings) -> Freshness | None:
     except (OSError, OutputError):
         return Freshness.UNKNOWN
     if found.access_key_id == one.access_key_id:
-        return None if found.is_complete else Freshness.ABSENT
+        return one.freshness if found.is_complete else Freshness.ABSENT
     return Freshness.HELD_BY_ANOTHER if found.access_key_id else Freshness.ABSENT

@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
     for complaint in _complaints(now, settings):
         say(complaint.message, complaint.hint, code=complaint.code)
     if not options.json and now.reported is not None:
-        print(_text(now.reported, clock))
+        print(_text(now, now.reported, clock))
     return now.exit_code
 
 
@@ -109,7 +109,7 @@ def _seen(configuration: str | None, clock: Clock) -> tuple[object, list[str]]:
     except RolekeeperError as error:
         complaint = OutputProblem(error.code, error.message, error.hint)
         return complaint, [_complaint_text(complaint)]
-    facts = [_text(now.reported, clock)] if now.reported is not None and now.pid is not None else []
+    facts = [_text(now, now.reported, clock)] if now.reported is not None and now.pid is not None else []
     return (now, complaints), [*map(_complaint_text, complaints), *facts]
 
 
@@ -152,7 +152,7 @@ def _output_complaints(reported: Status) -> Iterator[OutputProblem]:
             )
 
 
-def _text(reported: Status, clock: Clock) -> str:
+def _text(now: Condition, reported: Status, clock: Clock) -> str:
     here, service = clock.now().wall, condition.service_now(reported, clock)
     lines = [
         ("State", reported.state.value),
@@ -167,7 +167,8 @@ def _text(reported: Status, clock: Clock) -> str:
         ("Hardware", _hardware(reported)),
     ]
     shown = [f"{f'{title}:':14}{value}" for title, value in lines if value is not None]
-    return "\n".join([*shown, *_table([_row(one, service) for one in reported.outputs])])
+    note = [f"This user may not read {', '.join(map(label, now.unseen))}: as the last attempt saw it."]
+    return "\n".join([*shown, *_table([_row(one, service) for one in reported.outputs]), *note * bool(now.unseen)])
 
 
 def _moment(at: datetime | None, now: datetime) -> str | None:
@@ -210,7 +211,7 @@ def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
 
 
 def _row(one: OutputStatus, now: datetime) -> tuple[str, ...]:
-    is_ours = one.freshness in (Freshness.FRESH, Freshness.STALE, Freshness.EXPIRED)
+    is_ours = one.freshness in condition.HELD
     expires = _moment(one.expires_at, now) if is_ours else None
     published = f"published {shown(one.published_at)}" if one.published_at else "never published"
     return (
