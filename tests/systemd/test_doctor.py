@@ -198,6 +198,7 @@ def test_another_user_sees_what_only_root_can_look_at(machine: Machine) -> None:
     assert (said.code, said.err) == (74, "")
     assert (found["vault"]["level"], found["vault"]["code"]) == ("failed", "vault-permission-denied")
     assert {found[name]["level"] for name in ("hardware", "output", "reader", "ssm-agent")} == {"skipped"}
+    assert found["reader"]["message"] == "not looked at: only root can try it as another user"
     assert {found[name]["level"] for name in ("configuration", "unit", "daemon", "service", "clock")} == {"ok"}
 
 

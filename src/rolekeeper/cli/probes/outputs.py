@@ -126,12 +126,12 @@ def readable(case: Case) -> Iterator[Finding]:
     """Whether owner and group of each output can read what is there."""
     for output in case.settings.outputs:
         subject = label(output.output_name)
+        if os.geteuid() != 0:
+            yield skipped("reader", f"not looked at: {_ONLY_ROOT} can try it as another user", subject)
+            continue
         paths = _paths(output, case.settings)
         if not paths:
             yield skipped("reader", "there is nothing to read yet", subject)
-            continue
-        if os.geteuid() != 0:
-            yield skipped("reader", f"not looked at: {_ONLY_ROOT} can try it as another user", subject)
             continue
         try:
             wrong = [one for path in paths for one in _unreadable(output, path)]
