@@ -439,6 +439,17 @@ def test_a_config_of_the_owner_that_outranks_the_file(doctor: Doctor) -> None:
     assert f"sso_session in {home}/config, profile [default]" in found["message"]
 
 
+def test_a_config_beside_the_file_is_the_outputs_own_warning(doctor: Doctor) -> None:
+    home = doctor.server.directory / ".aws"
+    home.mkdir()
+    (home / "config").write_text("[default]\nsso_session = old\n")
+    doctor.server.configure(f'[[credentials_file]]\npath = "{home}/credentials"\n')
+    doctor.server.run("attempt")
+    assert "sso_session" in doctor.finding("output", "keys-outranked")["message"]
+    *_, found = (one for one in doctor.findings() if one["name"] == "profile")
+    assert found["message"] == f"nothing else in {home} outranks it"
+
+
 def test_keys_in_the_owners_home_that_come_before_an_endpoint(doctor: Doctor) -> None:
     doctor.server.configure('[[endpoint]]\nname = "web"\n')
     home = doctor.server.directory / ".aws"

@@ -30,7 +30,7 @@ _LASTING = (
     *(errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO),
 )
 _LIST_HINT = "it must be a directory that the user who runs rolekeeper may list"
-_READ_HINT = "it must be a file that the user who runs rolekeeper may read"
+_READ_HINT = "it must be a file that the user who runs rolekeeper may read; other users need sudo"
 _NO_CONFIGURATION = "this cannot be a configuration file"
 _MAIN = "config.toml"  # the main file's name in the digest, whatever its path is
 

@@ -21,7 +21,7 @@ from rolekeeper.core import credentialsfile
 from rolekeeper.core.findings import Finding, failed, ok, skipped, warning
 from rolekeeper.errors import OutputError, RefusedError, RolekeeperError
 from rolekeeper.model import OutputProblem
-from rolekeeper.settings import Endpoint, Output, Settings
+from rolekeeper.settings import CredentialsFile, Endpoint, Output, Settings
 
 ENVIRONMENT_FILE = "/etc/environment"
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_WEB_IDENTITY_TOKEN_FILE")
@@ -89,7 +89,8 @@ def profiles(case: Case) -> Iterator[Finding]:
             continue
         names = _outranking_profile(output, home, case.settings)
         if names is None:
-            yield ok("profile", f"nothing in {home}/.aws outranks it", subject)
+            other = "else " if _is_in(home, output) else ""
+            yield ok("profile", f"nothing {other}in {home}/.aws outranks it", subject)
         else:
             yield warning("profile", names, subject)
 
@@ -108,13 +109,18 @@ def _outranking_profile(output: Output, home: str, settings: Settings) -> Output
     if isinstance(output, Endpoint):
         return _keys_before_endpoint(home, settings)
     config = f"{home}/.aws/config"
-    if Path(output.path).parent == Path(config).parent:  # the output itself warns of what is beside it
+    if _is_in(home, output):  # the output itself warns of what is beside it
         return None
     names = credentialsfile.outranking(config_profile(config, output.profile or "default"))
     if not names:
         return None
     message = f"{', '.join(names)} in {config}, profile [{output.profile or 'default'}], outrank its credentials"
     return OutputProblem("profile-outranks", message, "remove these settings, or publish to a profile of its own")
+
+
+def _is_in(home: str, output: Output) -> bool:
+    """Whether SDKs find the output in the home without being told."""
+    return isinstance(output, CredentialsFile) and Path(output.path).parent == Path(home, ".aws")
 
 
 def _keys_before_endpoint(home: str, settings: Settings) -> OutputProblem | None:
