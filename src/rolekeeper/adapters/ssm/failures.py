@@ -37,6 +37,7 @@ _TRUST = (
     "file in service.ca_bundle"
 )
 _NAME = f"see what answers at that address, such as an inspecting proxy or a captive portal: {_ACCESS}"
+_NO_TLS = f"write http:// where the proxy or endpoint speaks no TLS, or see what answers at that address: {_ACCESS}"
 _CLOCK = "set this machine's clock; if it is right, see whether an inspecting proxy made the certificate"
 _IPV6 = "; on a machine that has IPv6 only, set service.dual_stack"
 _NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL})
@@ -82,6 +83,8 @@ def failure_error(
     detail = f"{_words(error)}, {endpoint.url}"
     if isinstance(error, ssl.SSLCertVerificationError):
         says, hint = _certificate(error, now, has_trust_store=has_trust_store)
+    elif isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
+        says, hint = "what answers does not speak TLS", _NO_TLS
     if may_lack_ipv4 and code == "unreachable" and error.errno in _NO_ROUTE:  # type: ignore[attr-defined] # an OSError
         hint += _IPV6
     return ServiceError(code, f"{action}: {says} ({detail})", hint.format(setting=endpoint.setting))
