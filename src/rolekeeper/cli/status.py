@@ -167,8 +167,9 @@ def _text(now: Condition, reported: Status, clock: Clock) -> str:
         ("Hardware", _hardware(reported)),
     ]
     shown = [f"{f'{title}:':14}{value}" for title, value in lines if value is not None]
-    note = [f"This user may not read {', '.join(map(label, now.unseen))}: as the last attempt saw it."]
-    return "\n".join([*shown, *_table([_row(one, service) for one in reported.outputs]), *note * bool(now.unseen)])
+    unseen = ", ".join(map(label, now.unseen))
+    note = [f"This user may not read {unseen}: as the last attempt saw it."] if unseen else []
+    return "\n".join([*shown, *_table([_row(one, service) for one in reported.outputs]), *note])
 
 
 def _moment(at: datetime | None, now: datetime) -> str | None:
