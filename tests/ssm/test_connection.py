@@ -104,8 +104,8 @@ def test_the_systems_trust_store_does_not_trust_a_private_ca(tls_service: Any, n
     assert tls_service.requests == []
 
 
-def test_what_speaks_no_tls_is_no_matter_of_certificates(service: Any, kit: Any, node: Registration) -> None:
-    error = failure(kit, service.url.replace("http://", "https://"), node)
+def test_what_speaks_no_tls_is_no_matter_of_certificates(service: Any, node: Registration) -> None:
+    error = failure(service.url.replace("http://", "https://"), node)
     assert error.code == "tls-failed"
     assert "what answers does not speak TLS" in error.message
     assert error.hint.startswith("write http:// where the proxy or endpoint speaks no TLS")
