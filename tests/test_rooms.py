@@ -51,7 +51,7 @@ SHARED_WITH_EMULATOR = r"(__init__|errors|adapters\.files\.\w+)"  # it has to be
 # and the clock's module is larger than what they need of the time.
 KEPT_TO = {
     "botocore": r"(adapters\.(sts|operator)|emulator\..*)",  # its data also in adapters/ssm/endpoints, by path
-    "boto3": r"(adapters\.(sts|operator)|emulator\..*)",
+    "boto3": r"(adapters\.operator|emulator\..*)",
     "urllib3": r"emulator\..*",
     "psutil": r"adapters\.hardware",
     "cryptography": r"(adapters\.ssm\.nodekey|adapters\.vault\.box|emulator\..*)",

@@ -1,17 +1,18 @@
 """Roles by sts:AssumeRole, as ports.RoleService.
 
-boto3 builds the request and signs it with the node's role token; `ssm.http` sends it. So a role's request keeps every
-promise of the node's own: proxy, trust store, time limits, one bounded answer, no redirect, and the same words when
-the network fails. The rules:
+botocore, the core of boto3, builds the request and signs it with the node's role token; `ssm.http` sends it. So a
+role's request keeps every promise of the node's own: proxy, trust store, time limits, one bounded answer, no redirect,
+and the same words when the network fails. The rules:
 
-1. Only what is handed over here reaches boto3: nothing of ~/.aws, no AWS_* variable, profile, plugin or model of the
+1. Only what is handed over here reaches botocore: nothing of ~/.aws, no AWS_* variable, profile, plugin or model of the
    user's, no instance metadata. The session is built without botocore's handlers and with constants for its variables.
 2. The endpoint is the region's own, by the same rules as SSM's, or `service.sts_endpoint_url`; never the global one.
 3. A request is signed at the service's time (`ssm.servicetime`), and goes out once; once more when the answer shows
    that the clocks differ. There is no other retry.
 4. An answer is XML with AssumeRoleResponse or ErrorResponse at its root. It is read here, because an answer of another
    form makes botocore's parser raise errors of any kind.
-5. boto3, and what reads XML, is imported when a role is assumed, and not before.
+5. botocore, and what reads XML, is imported when a role is assumed, and not before. boto3 is not: it takes another
+   tenth of the time, for resources that one request does without.
 """
 
 import json
@@ -167,7 +168,7 @@ def _bad_policy(action: str, path: str, reason: str) -> RoleRefusedError:
 
 
 def _signed(endpoint: Url, call: _RoleCall, at: datetime) -> tuple[dict[str, str], bytes]:
-    """Headers and body of the request as boto3 builds them, signed at `at`."""
+    """Headers and body of the request as botocore builds them, signed at `at`."""
     built: list[Any] = []
 
     def sign(request: Any, **_: Any) -> None:
@@ -195,15 +196,14 @@ class _RequestBuilt(Exception):  # noqa: N818 - it is no error: it keeps botocor
 
 
 def _client(endpoint: Url) -> Any:
-    """boto3's client for STS by rule 1. It does not sign, because botocore signs at this machine's time."""
+    """A client for STS by rule 1. It does not sign, because botocore signs at this machine's time."""
     import logging  # noqa: PLC0415 - rule 5
 
-    import boto3.session  # noqa: PLC0415
     import botocore.session  # noqa: PLC0415
     from botocore.config import Config  # noqa: PLC0415
     from botocore.plugin import PluginContext, set_plugin_context  # noqa: PLC0415
 
-    for name in ("boto3", "botocore", "urllib3"):  # at debug level they log tokens
+    for name in ("botocore", "urllib3"):  # at debug level they log tokens
         logger = logging.getLogger(name)
         logger.propagate = False
         logger.setLevel(logging.CRITICAL + 1)
@@ -218,7 +218,7 @@ def _client(endpoint: Url) -> Any:
         retries={"total_max_attempts": 1, "mode": "standard"},
         proxies={},
     )
-    return boto3.session.Session(botocore_session=session).client(
+    return session.create_client(
         "sts", endpoint.region, api_version=_API_VERSION, endpoint_url=endpoint.url, verify=True, config=config
     )
 
