@@ -18,7 +18,7 @@ from cryptography.hazmat.backends.openssl.backend import backend
 
 import packages
 
-LEFT_OUT = ("pycparser",)
+LEFT_OUT = ("pycparser", "s3transfer")
 
 
 def main() -> None:

@@ -10,7 +10,8 @@ Rules:
   GLIBC or newer, whatever this machine has; `make install` takes those for the Python that it installs for.
 - Extension modules of several Pythons lie side by side: their names carry the ABI. Any other file must be the same for
   all Pythons.
-- What no verb loads stays out; LEFT_OUT and BOTOCORE_DATA say what, and why.
+- What no verb needs stays out; LEFT_OUT and BOTOCORE_DATA say what, and why. What boto3 imports but never uses for our
+  clients is replaced by the empty classes of STAND_INS.
 - There is no bytecode in a tree: bin/compile makes it for the interpreter that is used, when the tree is installed and
   when the system's Python changes.
 - The same sources make the same bytes.
@@ -42,12 +43,15 @@ LEFT_OUT = {
     "annotated_types/test_cases.py": "tests",
     "boto3/crt.py": "for clients of S3",
     "boto3/data": "descriptions of resources; we use clients only",
+    "boto3/docs": "texts for help()",
     "boto3/dynamodb": "for clients of DynamoDB",
     "boto3/ec2": "for clients of EC2",
     "boto3/examples": "documentation",
+    "boto3/resources": "as boto3/data",
     "boto3/s3": "for clients of S3",
     "botocore/cacert.pem": "the system's certificates count, for every connection",
     "botocore/crt/auth.py": "needs the library awscrt, which is not here",
+    "botocore/docs/*": "texts for help(), but for one module",
     "botocore/stub.py": "for tests",
     "cffi": "compiles bindings; cryptography needs only the module _cffi_backend of it",
     "cryptography/cobblestone.py": "recipes; we use the primitives",
@@ -78,8 +82,8 @@ LEFT_OUT = {
     "pydantic/type_adapter.py": "as above",
     "pydantic/validate_call_decorator.py": "as above",
     "pydantic/v1": "the interface of pydantic 1",
-    "s3transfer/crt.py": "as botocore/crt",
-    "s3transfer/processpool.py": "for S3; boto3 imports the rest of s3transfer",
+    "s3transfer": "for clients of S3",
+    "s3transfer-*": "as above",
     "structlog/twisted.py": "needs the library Twisted, which is not here",
     "urllib3/contrib/emscripten": "for browsers",
     "urllib3/contrib/pyopenssl.py": "needs the library pyOpenSSL, which is not here",
@@ -89,7 +93,20 @@ LEFT_OUT = {
     "**/py.typed": "as above",
     "**/__pycache__": "compiled by another Python",
 }
-KEPT_OF_LEFT_OUT = ("psutil/_psposix.py",)
+KEPT_OF_LEFT_OUT = ("botocore/docs/utils.py", "psutil/_psposix.py")
+# Modules of what is left out that boto3 and botocore import all the same, and the classes that they take from there.
+STAND_INS = {
+    "boto3/resources/factory.py": ("ResourceFactory",),
+    "botocore/docs/docstring.py": ("ClientMethodDocstring", "PaginatorDocstring", "WaiterDocstring"),
+    "s3transfer/manager.py": ("TransferConfig",),
+}
+STAND_IN_TEXT = '"""Rolekeeper\'s package leaves this module out; its classes can be made, and do nothing."""\n'
+STAND_IN_CLASS = """
+
+class {}:
+    def __init__(self, *args, **kwargs):
+        pass
+"""
 # For scanners: the head of METADATA, and the lists of Rust crates. pip's own notes would be wrong here.
 KEPT_OF_DIST_INFO = ("METADATA", "sboms")
 # boto3's clients that a verb makes, or that boto3's chain of credentials makes for `deregister`.
@@ -174,8 +191,8 @@ def kibibytes(directory: Path) -> int:
 
 
 def size(directory: Path) -> int:
-    """Bytes of all files."""
-    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file() and not path.is_symlink())
+    """Bytes as `du --apparent-size` counts them: files, links and directories."""
+    return sum(path.lstat().st_size for path in (directory, *directory.rglob("*")))
 
 
 def _install_for_all(directory: Path, target: Target) -> None:
@@ -262,6 +279,7 @@ def _trim(site_packages: Path) -> None:
         for path in list(site_packages.glob(pattern)):
             if path not in kept:
                 _remove(path)
+    _write_stand_ins(site_packages)
     for information in site_packages.glob("*.dist-info"):
         for path in information.iterdir():
             if path.name not in KEPT_OF_DIST_INFO:
@@ -274,6 +292,13 @@ def _trim(site_packages: Path) -> None:
     for directory in sorted((path for path in site_packages.rglob("*") if path.is_dir()), reverse=True):
         if not any(directory.iterdir()):
             directory.rmdir()
+
+
+def _write_stand_ins(site_packages: Path) -> None:
+    for name, classes in STAND_INS.items():
+        module = site_packages / name
+        module.parent.mkdir(exist_ok=True)
+        module.write_text(STAND_IN_TEXT + "".join(map(STAND_IN_CLASS.format, classes)))
 
 
 def _identities(bill: dict[str, Any]) -> dict[str, Any]:

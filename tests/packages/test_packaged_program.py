@@ -1,11 +1,13 @@
 """The program as it is packaged: run from the unpacked .deb, by the interpreter that it is for."""
 
+import ast
 import json
 import re
 import runpy
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -94,6 +96,53 @@ for module in pkgutil.walk_packages(rolekeeper.__path__, "rolekeeper."):
 print(*sorted({getattr(module, "__file__", None) or "" for module in list(sys.modules.values())}), sep="\\n")
 """
 
+# Modules that are left out and that a library imports in a function that is never called here, or in a branch.
+NEVER_IMPORTED = {
+    "botocore.crt.auth",  # if awscrt is installed
+    "dateutil.rrule",  # for a tz.tzical
+    "dateutil.tz.win",  # on Windows
+    "dateutil.zoneinfo",  # if the system has no time zones, and somebody asks for one by name
+    "psutil._psaix",  # on other operating systems
+    "psutil._psbsd",
+    "psutil._psosx",
+    "psutil._pssunos",
+    "psutil._pswindows",
+    "pydantic.dataclasses",  # for schemas of dataclasses
+    "pydantic.deprecated.copy_internals",  # for methods of pydantic 1
+    "pydantic.deprecated.json",
+    "pydantic.deprecated.parse",
+    "pydantic.root_model",  # for subclasses of RootModel
+    "pydantic.type_adapter",  # for TypeAdapter
+    "pydantic.v1",  # for schemas of pydantic 1
+    "structlog.twisted",  # if Twisted is installed
+    "urllib3.contrib.emscripten",  # in a browser
+    "urllib3.contrib.pyopenssl",  # if pyOpenSSL is installed
+    "urllib3.http2.connection",  # if h2 is installed, and switched on
+}
+
+
+def imported(module: Path, site_packages: Path) -> Iterator[str]:
+    """Every module that this one imports, and every name that it takes from one, but for type checkers alone."""
+    package = module.relative_to(site_packages).with_suffix("").parts
+    left: list[ast.AST] = [ast.parse(module.read_text())]
+    while left:
+        node = left.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            left += node.orelse
+        elif isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level] if node.level else ()
+            source = ".".join([*above, *([node.module] if node.module else [])])
+            yield from (source, *(f"{source}.{name.name}" for name in node.names))
+        else:
+            left += ast.iter_child_nodes(node)
+
+
+def is_in(site_packages: Path, module: str) -> bool:
+    path = site_packages.joinpath(*module.split("."))
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+
 
 def test_the_version_is_that_of_the_source(unpacked: Unpacked) -> None:
     assert unpacked.rolekeeper("version").stdout == f"rolekeeper {__version__}\n"
@@ -161,6 +210,15 @@ def test_every_library_module_that_the_whole_installation_can_load_loads(unpacke
     assert failed <= set(whole.stdout.splitlines())
 
 
+def test_what_is_left_out_is_imported_by_no_function_but_those_that_are_never_called(unpacked: Unpacked) -> None:
+    whole = Path(pytest.__file__).parents[1]  # the site-packages of the developers' virtual environment
+    modules = unpacked.site_packages.rglob("*.py")
+    wanted = {name for module in modules for name in imported(module, unpacked.site_packages)}
+    ours = {name for name in wanted if (unpacked.site_packages / name.partition(".")[0]).is_dir()}
+    missing = {name for name in ours if is_in(whole, name) and not is_in(unpacked.site_packages, name)}
+    assert missing == NEVER_IMPORTED
+
+
 def test_it_finds_every_endpoint_that_the_whole_botocore_finds(unpacked: Unpacked) -> None:
     done = unpacked.execute("-c", ENDPOINTS)
     assert done.stderr == ""
@@ -207,7 +265,7 @@ def test_scanners_can_tell_which_libraries_are_inside(unpacked: Unpacked) -> Non
     for metadata in unpacked.site_packages.glob("*.dist-info/METADATA"):
         fields = dict(re.findall(r"^(Name|Version): (.+)$", metadata.read_text(), re.MULTILINE))
         found[fields["Name"].lower().replace("_", "-")] = fields["Version"]
-    left_out = {"pycparser"}
+    left_out = {"pycparser", "s3transfer"}
     assert found == {name: version for name, version in locked.items() if name not in left_out} | {
         "rolekeeper": __version__
     }

@@ -45,6 +45,7 @@ ROOTS = {
     "trixie": Root("trixie"),
     "sid": Root("sid"),
     "bookworm-to-trixie": Root("bookworm", upgrade_to="trixie"),
+    "bookworm-arm64": Root("bookworm", "arm64"),
     "trixie-arm64": Root("trixie", "arm64"),
 }
 

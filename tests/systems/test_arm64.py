@@ -1,4 +1,4 @@
-"""The package for arm64 on Debian 13, with the kernel starting arm64 programs through qemu: no systemd runs there."""
+"""The package for arm64 on Debian 12 and 13, with the kernel starting arm64 programs through qemu: no systemd runs there."""
 
 import os
 import subprocess
@@ -49,8 +49,9 @@ def scratch() -> Iterator[Path]:
     directory.rmdir()
 
 
-def test_the_package_for_arm64_registers_and_publishes(scratch: Path) -> None:
-    directory = root_or_skip("trixie-arm64")
+@pytest.mark.parametrize("system", ["bookworm-arm64", "trixie-arm64"])
+def test_the_package_for_arm64_registers_and_publishes(system: str, scratch: Path) -> None:
+    directory = root_or_skip(system)
     try:
         roots.enable_emulation()  # of a root that was made before the machine's last boot
     except roots.NotToBeHadError as error:

@@ -11,6 +11,7 @@ from tests.systems.conftest import whole
 TREE = "/usr/lib/rolekeeper"
 BYTECODE = f"find {TREE} -name '*.pyc' | sed -E 's/.*\\.(cpython-[0-9]+)\\.pyc/\\1/' | sort | uniq -c"
 SYSTEMS = {"bookworm": "311", "trixie": "313", "sid": "314"}  # release -> its Python
+LARGEST = 45_000_000  # bytes installed, with the bytecode of the system's Python
 IN_CHECK = ("bookworm", "trixie")  # the rest of this module is for `make packages-check`
 # Plan the upgrade to the release $1, with lists of packages beside those of the system.
 PLAN_UPGRADE = """
@@ -48,6 +49,7 @@ def compiled(machine: Machine) -> set[str]:
 def test_two_commands_lead_to_credentials(machine: Machine, request: pytest.FixtureRequest) -> None:
     apt_install(machine, OLD_VERSION)
     assert compiled(machine) == {python for name, python in SYSTEMS.items() if f"[{name}]" in request.node.name}
+    assert int(machine.run("du", "--summarize", "--apparent-size", "--block-size=1", TREE).out.split()[0]) <= LARGEST
     machine.register()
     machine.until_published()
     assert machine.rolekeeper("status").code == 0
