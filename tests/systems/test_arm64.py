@@ -1,4 +1,4 @@
-"""The package for arm64 on Debian 12 and 13, with the kernel starting arm64 programs through qemu: no systemd runs there."""
+"""The package for arm64 on Debian 12 and 13, through qemu: the kernel starts arm64 programs, and no systemd runs."""
 
 import os
 import subprocess
