@@ -109,6 +109,11 @@ def test_a_python_in_a_home_is_refused_because_the_service_does_not_see_it(tmp_p
     assert f"Cannot install for {python}: the service does not see homes" in done.stderr
 
 
+def test_a_python_that_is_not_there_is_named(tmp_path: Path) -> None:
+    done = make("install", f"DESTDIR={tmp_path}", f"PYTHON={tmp_path}/python3", expect=1)
+    assert done.stderr.startswith(f"make-venv: there is no program {tmp_path}/python3; name another")
+
+
 def test_a_python_that_is_too_old_is_named_with_the_remedy(tmp_path: Path) -> None:
     python = tmp_path / "python3.9"
     python.write_text("#!/bin/sh\nexit 1\n")
