@@ -57,7 +57,7 @@ for region in [region for one in partitions() for region in one["regions"]]:
 noon = datetime(2026, 11, 23, 12, tzinfo=UTC)
 token = RoleToken("ASIA", "secret", "token", noon)
 plain = resolve("sts", "", "eu-central-1", ServiceSettings(None, None, None, False, False, second, second))
-headers, body = sts._signed(plain, sts._Call("", "eu-central-1", {"RoleArn": "arn"}, token), noon)
+headers, body = sts._signed(plain, sts._RoleCall("", "eu-central-1", {"RoleArn": "arn"}, token), noon)
 table["request"] = body.decode()
 print(json.dumps(table))
 """
