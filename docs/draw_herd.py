@@ -84,8 +84,8 @@ busiest second of an outage that never ends is a bound for every outage that doe
 
 ## The service comes back at once
 
-It fails at once for so long, and from one moment on it answers everything. How many requests come in the busiest second
-after that moment, counting the first of every node, which is the one that succeeds:
+It fails at once for the time in the first column, and then answers everything. The requests in the busiest second after
+that moment, counting the first of every node, which is the one that succeeds:
 
 | outage | evenly distributed before | booted together as it began | the same, with delays of 1, 2, 4, 8 ... 240 s |
 |---|---|---|---|
