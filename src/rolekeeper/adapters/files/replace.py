@@ -100,15 +100,13 @@ def translated(kind: type[InputOutputError], action: str, prefix: str = "") -> I
 class Contents(Value):
     """A file at one moment: its bytes, its attributes, and how many names it has.
 
-    `is_written`: another process has it open for writing; None when the kernel cannot tell. `is_mounted`: it is a mount
-    of its own, as a container's bind mount of one file is, so it cannot be renamed over.
+    `is_written`: another process has it open for writing; None when the kernel cannot tell.
     """
 
     data: bytes
     attributes: Attributes
     links: int = 1
     is_written: bool | None = None
-    is_mounted: bool = False
 
 
 def read_file(path: str, limit_bytes: int = LIMIT_BYTES, owner: int | None = None) -> bytes | None:
@@ -139,8 +137,19 @@ def read_at(target: Place, limit_bytes: int = LIMIT_BYTES) -> Contents | None:
             raise RefusedFileError("file-too-large", f"it holds more than {limit_bytes} bytes", remedy)
         if is_written is False and not _is_lease_held(descriptor):
             is_written = True  # since then
-        is_mounted = _mount(descriptor) != _mount(target.directory)
-        return Contents(data, read_attributes(descriptor), status.st_nlink, is_written, is_mounted)
+        return Contents(data, read_attributes(descriptor), status.st_nlink, is_written)
+
+
+def is_mounted(target: Place) -> bool:
+    """Whether the file is a mount of its own, as a container's bind mount of one file is: it cannot be renamed over."""
+    try:
+        descriptor = os.open(target.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=target.directory)
+    except FileNotFoundError:
+        return False
+    try:
+        return _mount(descriptor) != _mount(target.directory)
+    finally:
+        os.close(descriptor)
 
 
 def _is_being_written(descriptor: int, directory: int) -> bool | None:

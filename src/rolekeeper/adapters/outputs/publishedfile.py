@@ -21,12 +21,12 @@ import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from os import getegid, geteuid
+from os import getegid, geteuid, strerror
 from typing import Protocol
 
 from rolekeeper.adapters.files.lock import lock_at
 from rolekeeper.adapters.files.paths import Attributes, Place, RefusedFileError, place
-from rolekeeper.adapters.files.replace import Contents, Staged, describe, read_at, staged
+from rolekeeper.adapters.files.replace import Contents, Staged, describe, is_mounted, read_at, staged
 from rolekeeper.adapters.outputs import accounts, sandbox
 from rolekeeper.errors import OutputError
 from rolekeeper.model import RoleToken
@@ -80,6 +80,8 @@ class PublishedFiles:
         try:
             with self._opened(output, longest) as target:
                 old = self._settled(target, longest)
+                if is_mounted(target):
+                    raise OSError(errno.EBUSY, strerror(errno.EBUSY))  # as the kernel would
                 with _staged(target, output, content, old):
                     """Everything that can be tried was tried."""
         except OutputError as error:
@@ -143,8 +145,6 @@ class PublishedFiles:
         before: Contents | None = None
         for _ in range(max(2, min(longest, _LONGEST_NAPS) // _NAP)):
             found = read_at(target, LARGEST_FILE)
-            if found and found.is_mounted:
-                raise OSError(errno.EBUSY, "it is a mount of its own")
             if found is None or found.is_written is False or (found.is_written is None and found == before):
                 return found
             before = None if found.is_written else found
