@@ -8,6 +8,11 @@ import os
 
 COREDUMP_FILTER = "/proc/self/coredump_filter"
 
+LIBRARY_HINT = (
+    "while the system is being upgraded, try again; otherwise free memory or raise its limit (ulimit -v, MemoryMax=), "
+    "or reinstall rolekeeper"
+)
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,8 +41,7 @@ def guarded(run: "Callable[[], int]", print_error: "Callable[[dict[str, str]], N
         error = failed
     except (ImportError, MemoryError) as failed:  # a library that is gone, or no memory to load it
         what = f"Cannot run: {str(failed) or 'out of memory'}"
-        hint = "free memory or raise its limit (ulimit -v, MemoryMax=); otherwise, reinstall rolekeeper"
-        error = InputOutputError("library-unusable", what, hint)
+        error = InputOutputError("library-unusable", what, LIBRARY_HINT)
     say(error.message, error.hint, code=error.code)
     if print_error is not None:
         print_error({"code": error.code, "message": error.message, "hint": error.hint})
