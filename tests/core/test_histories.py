@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.conftest import many
 from tests.core.conftest import Loop
 from tests.core.test_attempt_bound import documented
 
@@ -119,6 +121,8 @@ def sleep_until_due_or(loop: Any, interruption: timedelta | None) -> None:
         loop.comes_due()
 
 
+@pytest.mark.timeout(900)  # each example is a month of up to 20,000 attempts
+@many(50)
 @given(st.lists(weathers, min_size=1, max_size=6), interruptions(MONTH))
 def test_whatever_happens_for_thirty_days_the_loop_keeps_its_promises(
     weather: list[Weather], interrupted: list[tuple[timedelta, str]]

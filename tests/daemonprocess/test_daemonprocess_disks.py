@@ -96,7 +96,8 @@ def bind_read_only(place: Path) -> None:
 
 
 def take_away(place: Path) -> None:
-    rmtree(place)
+    while place.is_dir():  # the daemon may write into it at this moment
+        rmtree(place, ignore_errors=True)
     place.write_text("a file in the directory's place")
 
 
