@@ -79,7 +79,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def _formatter(prog: str) -> argparse.HelpFormatter:
-    """The help's form, in the width that argparse would use: it asks shutil, which loads every compression."""
+    """A formatter with the terminal's width; to find it, argparse would import shutil and all compression modules."""
     try:
         columns = int(os.environ.get("COLUMNS", "0")) or os.get_terminal_size(1).columns
     except (OSError, ValueError):

@@ -14,8 +14,8 @@ from rolekeeper.core.credentialsfile import STALE_TOKEN, Values, refusal
 def check_edit(old: str, new: str, profile: str, values: Values, *, where: str) -> None:
     """Compare the edited text with the old one, as the standard library's parser reads both.
 
-    It is the parser of boto3 and the AWS CLI. Raises OutputError when they could not read the file, would read other
-    credentials, or when anything but our keys differs.
+    Raises OutputError when boto3 and the AWS CLI could not read the file or would read other credentials, or when
+    anything but our keys differs.
     """
     before, after = _parse(old), _parse(new)
     written = (value for section in (after or {}).values() for value in section.values())
@@ -35,7 +35,7 @@ def check_edit(old: str, new: str, profile: str, values: Values, *, where: str) 
 
 class _Parser(configparser.RawConfigParser):
     def __dir__(self) -> list[str]:
-        """Nothing: the constructor looks here for converters of values, which takes longer than reading a file."""
+        """An empty list: the constructor searches it for converters, which takes longer than reading a file."""
         return []
 
 

@@ -100,7 +100,7 @@ def _decode_value(kind: Any, value: Json) -> Any:
 
 @cache
 def _hints(kind: Any) -> dict[str, Any]:
-    """The types of a value's fields, evaluated only if one is a name in quotes: that takes longer than decoding."""
+    """The types of a value's fields. Only annotations in quotes need evaluation, which takes longer than decoding."""
     found: dict[str, Any] = {}
     for base in reversed(kind.__mro__):
         found |= getattr(base, "__annotations__", {})
